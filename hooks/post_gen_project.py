@@ -1,0 +1,93 @@
+"""Keep what was chosen, remove the rest, write `.env`, and say how to go on.
+
+Cookiecutter renders this file and runs it in the new project's folder; ANSWERS is then a literal with every answer in
+it. `tojson` escapes every quote within an answer, so none can end the literal or be read as code.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import sys
+from pathlib import Path
+
+ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
+
+# A file `name.<choice>.ext` becomes `name.ext` where <choice> is the answer to one of these questions, else it goes.
+QUESTIONS_WITH_FILES = ("server", "consumers", "auth", "license")
+
+# What goes as a whole, and when.
+UNNEEDED = {
+    "accounts": ANSWERS["auth"] == "none",
+    "compose.yaml": ANSWERS["channel_layer"] == "in-memory" and ANSWERS["database"] == "sqlite",
+}
+
+
+def remove_unneeded(project):
+    """Delete the files and folders that these answers have no use for."""
+    for name, unneeded in UNNEEDED.items():
+        path = project / name
+        if unneeded and path.is_dir():
+            shutil.rmtree(path)
+        elif unneeded:
+            path.unlink(missing_ok=True)
+
+
+def keep_chosen_files(project):
+    """Rename the chosen one of each set of alternative files; delete the others, and folders that they leave empty."""
+    marks = {
+        f".{choice}": choice == ANSWERS[question]
+        for question in QUESTIONS_WITH_FILES
+        for choice in ANSWERS["_choices"][question]
+    }
+    for path in sorted(path for path in project.rglob("*.*") if path.is_file()):
+        for mark, chosen in marks.items():
+            if not path.name.endswith(mark) and f"{mark}." not in path.name:
+                continue
+            if chosen:
+                path.replace(path.with_name(path.name.replace(mark, "", 1)))
+            else:
+                path.unlink()
+            break
+    for folder in sorted((path for path in project.rglob("*") if path.is_dir()), reverse=True):
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def write_env(project):
+    """Write the development settings, readable by their owner only; an existing file keeps its secret."""
+    lines = [
+        "# Development only, and kept out of git. Production sets its own environment: see .env.example.",
+        "DEBUG=true",
+        f"SECRET_KEY={secrets.token_urlsafe(48)}",
+        f"DATABASE_URL={ANSWERS['__database_url']}",
+    ]
+    if ANSWERS["channel_layer"] == "redis":
+        lines.append(f"REDIS_URL={ANSWERS['__redis_url']}")
+    try:
+        descriptor = os.open(project / ".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    with open(descriptor, "w", encoding="utf-8", newline="\n") as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def say_what_is_next(project):
+    """Print the commands from here to the first page."""
+    here = os.environ.get("PWD")
+    folder = project.name if here and Path(here).resolve() == project.parent else f'"{project}"'
+    commands = [f"cd {folder}", "make setup", "make dev"]
+    if (project / "compose.yaml").exists():
+        commands.insert(1, "docker compose up -d")
+    sys.stdout.reconfigure(errors="replace")
+    print("\nThe project is ready. Next:\n")
+    print("\n".join(f"    {command}" for command in commands))
+    print("\nThen open http://127.0.0.1:8000 in two windows. Without make, README.md has the plain commands.")
+
+
+if __name__ == "__main__":
+    project = Path.cwd().resolve()
+    remove_unneeded(project)
+    keep_chosen_files(project)
+    write_env(project)
+    say_what_is_next(project)

@@ -1,0 +1,53 @@
+"""Refuse answers that no project can be made of, before any file is written.
+
+Cookiecutter renders this file and runs it; ANSWERS is then a literal with every answer in it. `tojson` escapes
+every quote within an answer, so none can end the literal or be read as code.
+"""
+
+import json
+import re
+import sys
+import unicodedata
+
+ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
+
+LONGEST_TEXT = 200
+LONGEST_SLUG = 63  # of a DNS label, and of a PostgreSQL database's name
+SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
+EMAIL = re.compile(r"[^@\s\"\\<>(),;:]+@[^@\s\"\\<>(),;:]+\.[^@\s\"\\<>(),;:.]+")
+UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates, line and paragraph separators
+
+
+def problem(answers):
+    """Return what is wrong with the answers and what to do about it, in one line, or None."""
+    for key in ("project_name", "description", "author_name", "author_email"):
+        text = answers[key]
+        if any(unicodedata.category(character) in UNPRINTABLE for character in text):
+            return f"{key} contains a line break or another control character: use plain text in one line."
+        if len(text) > LONGEST_TEXT:
+            return f"{key} has {len(text)} characters: use at most {LONGEST_TEXT}."
+    for key in ("project_name", "author_name"):
+        if not answers[key].strip():
+            return f"{key} is empty: give one, such as {key}='Talking Site'."
+    if answers["author_email"] and not EMAIL.fullmatch(answers["author_email"]):
+        return "author_email is no e-mail address: give one, such as ann@example.com, or leave it empty."
+
+    slug = answers["project_slug"]
+    if not SLUG.fullmatch(slug):
+        return (
+            f"project_slug {slug!a} is no valid distribution name: use lower case letters, digits, - and _, "
+            "with a letter or digit at both ends, such as talking-site."
+        )
+    if len(slug) > LONGEST_SLUG:
+        return f"project_slug has {len(slug)} characters: use at most {LONGEST_SLUG}."
+
+    for key, choices in answers["_choices"].items():
+        if answers[key] not in choices:
+            return f"{key} {answers[key]!a} is not on offer: choose one of {', '.join(choices)}."
+    return None
+
+
+if __name__ == "__main__":
+    complaint = problem(ANSWERS)
+    if complaint:
+        sys.exit(f"Error: {complaint}")

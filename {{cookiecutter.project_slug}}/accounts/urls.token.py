@@ -1,0 +1,23 @@
+"""Where people sign up, in and out, and programs get tokens and tickets."""
+
+from django.conf import settings
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import path
+
+from accounts import views
+
+urlpatterns = [
+    path("accounts/signup/", views.signup, name="signup"),
+    path(
+        "accounts/login/",
+        LoginView.as_view(
+            template_name="accounts/login.html",
+            extra_context={"signup_open": settings.SIGNUP_OPEN},
+            redirect_authenticated_user=True,
+        ),
+        name="login",
+    ),
+    path("accounts/logout/", LogoutView.as_view(), name="logout"),
+    path("api/token/", views.token, name="token"),
+    path("api/ticket/", views.ticket, name="ticket"),
+]

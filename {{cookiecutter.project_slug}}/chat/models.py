@@ -1,0 +1,95 @@
+"""Rooms and the messages in them, numbered without a gap."""
+
+from datetime import UTC
+from typing import Any
+
+from django.db import models, transaction
+from django.urls import reverse
+from django.utils import timezone
+
+from realtime.broadcast import group_name
+
+
+class Room(models.Model):
+    """A room, there since its first message."""
+
+    name = models.CharField(max_length=64, unique=True)
+    seq = models.PositiveBigIntegerField(default=0)  # of the latest message
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("room", args=[self.name])
+
+
+class Message(models.Model):
+    """What a user said in a room; `ref` is what the sender's client calls it."""
+
+    room = models.ForeignKey(Room, models.CASCADE, related_name="messages")
+    seq = models.PositiveBigIntegerField()
+    user_name = models.CharField(max_length=150)
+    ref = models.CharField(max_length=64)
+    text = models.TextField()
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("seq",)
+        constraints = (
+            models.UniqueConstraint(fields=("room", "seq"), name="message_seq_once"),
+            models.UniqueConstraint(fields=("room", "user_name", "ref"), name="message_ref_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user_name}: {self.text:.40}"
+
+    def event(self) -> dict[str, Any]:
+        """The message as clients see it."""
+        return {
+            "type": "message",
+            "seq": self.seq,
+            "ref": self.ref,
+            "user": self.user_name,
+            "text": self.text,
+            "at": f"{self.at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{self.at.microsecond // 1000:03}Z",
+        }
+
+
+def room_group(room: str) -> str:
+    """The group of those who are in the room."""
+    return group_name("chat", room)
+
+
+def store_message(room: str, user_name: str, ref: str, text: str) -> tuple[Message, bool]:
+    """Store a message as the next of its room.
+
+    Returns it and True, or the stored one and False if the user sent this `ref` before.
+    """
+    with transaction.atomic():
+        # The lock makes the order of the numbers the order of the commits.
+        locked, _ = Room.objects.select_for_update().get_or_create(name=room)
+        stored = locked.messages.filter(user_name=user_name, ref=ref).first()
+        if stored:
+            return stored, False
+        locked.seq += 1
+        locked.save(update_fields=["seq"])
+        return locked.messages.create(seq=locked.seq, user_name=user_name, ref=ref, text=text), True
+
+
+def latest_seq(room: str) -> int:
+    """The number of the room's latest message, 0 before the first."""
+    return Room.objects.filter(name=room).values_list("seq", flat=True).first() or 0
+
+
+def messages_after(room: str, after: int, limit: int) -> tuple[list[Message], bool]:
+    """The oldest messages with a greater number, and whether there are more than `limit`."""
+    found = list(Message.objects.filter(room__name=room, seq__gt=after)[: limit + 1])
+    return found[:limit], len(found) > limit
+
+
+def messages_between(room: str, after: int, until: int) -> list[Message]:
+    """The messages with `after < seq <= until`, oldest first."""
+    return list(Message.objects.filter(room__name=room, seq__gt=after, seq__lte=until))

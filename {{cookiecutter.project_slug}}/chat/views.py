@@ -1,0 +1,42 @@
+"""The pages of the chat, and its history as JSON."""
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import NoReverseMatch, reverse
+from django.views.decorators.http import require_safe
+
+from chat.events import parse_number
+from chat.models import Room, messages_after
+
+MAX_MESSAGES = 500  # in one answer of the history
+
+
+@require_safe
+def rooms(request: HttpRequest) -> HttpResponse:
+    """The list of rooms; `?room=` goes to the room of that name."""
+    name, error = request.GET.get("room"), ""
+    if name is not None:
+        try:
+            return redirect("room", room=name)
+        except NoReverseMatch:
+            error = "A room has 1 to 64 characters, and no slash."
+    return render(request, "chat/rooms.html", {"rooms": Room.objects.all(), "error": error})
+
+
+@require_safe
+def room(request: HttpRequest, room: str) -> HttpResponse:
+    """The page of one room; what is said there comes through its socket."""
+    socket_path = f"/ws{reverse('room', args=[room])}"
+    return render(request, "chat/room.html", {"room": room, "socket_path": socket_path})
+
+
+@require_safe
+def messages(request: HttpRequest, room: str) -> JsonResponse:
+    """The messages after `?after=`, oldest first, at most `?limit=`, and whether there are more."""
+    try:
+        after = parse_number(request.GET.get("after", "0"))
+        limit = parse_number(request.GET.get("limit", str(MAX_MESSAGES)))
+    except ValueError as error:
+        return JsonResponse({"error": f"{error}."}, status=400)
+    found, more = messages_after(room, after, min(limit, MAX_MESSAGES))
+    return JsonResponse({"messages": [message.event() for message in found], "more": more})

@@ -1,0 +1,53 @@
+"""Reads the environment, and ends the start with one line for each value that is wrong."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+from dotenv import dotenv_values
+from environs import Env, EnvValidationError, ValidationError
+
+from realtime.origin import parse_origin
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# Not eager: `seal()` judges all values together, so that one start shows every mistake.
+env = Env(eager=False)
+env.read_env(BASE_DIR / ".env", recurse=False)
+
+
+@env.parser_for("database")
+def database(value: str, *, scheme: str) -> dict[str, Any]:
+    """Django's description of the database at a URL of the given scheme."""
+    try:
+        if value.startswith(f"{scheme}://"):
+            return {**dj_database_url.parse(value)}
+    except ValueError:
+        pass
+    raise ValidationError(f"Not a valid {scheme}:// URL.")
+
+
+@env.parser_for("origins")
+def origins(value: str | list[str]) -> list[str]:
+    """The origins of a comma-separated list, each as a browser would send it."""
+    entries = value.split(",") if isinstance(value, str) else value
+    try:
+        return [parse_origin(entry.strip()) for entry in entries]
+    except ValueError as error:
+        raise ValidationError(f"{error}.") from error
+
+
+def seal() -> None:
+    """Accept what was read, or exit with a line that names each bad variable and an example."""
+    try:
+        env.seal()
+    except EnvValidationError as error:
+        assert isinstance(error.error_messages, dict)
+        examples = dotenv_values(BASE_DIR / ".env.example")
+        sys.exit(
+            "\n".join(
+                f"{name}: {' '.join(problems)} Example: {name}={examples.get(name)}"
+                for name, problems in error.error_messages.items()
+            )
+        )

@@ -1,0 +1,14 @@
+"""Which consumer answers at which WebSocket path."""
+
+from typing import Any
+
+from django.urls import re_path
+
+import chat.routing
+from realtime.asgi import refuse
+from realtime.protocol import Close
+
+websocket_urlpatterns: list[Any] = [
+    *chat.routing.websocket_urlpatterns,
+    re_path(r"", refuse(Close.NOT_FOUND)),  # type: ignore[arg-type]
+]

@@ -1,0 +1,211 @@
+"""Settings, from the environment; `.env.example` explains each variable."""
+
+import logging
+
+from environs import validate
+{% if cookiecutter.channel_layer == "redis" %}
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+{% endif %}
+
+from config.environment import BASE_DIR, env, seal
+
+# Environment
+
+DEBUG = env.bool("DEBUG", False)
+SECRET_KEY = env.str("SECRET_KEY", validate=validate.Length(min=50))
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", [] if DEBUG else ..., subcast=str.strip)
+HOST = env.str("HOST", "127.0.0.1")
+PORT = env.int("PORT", 8000, validate=validate.Range(1, 65535))
+ALLOWED_ORIGINS = env.origins(
+    "ALLOWED_ORIGINS",
+    [f"http://{host}:{PORT}" for host in ("127.0.0.1", "localhost")] if DEBUG else ...,
+)
+DATABASE = env.database("DATABASE_URL", scheme="{{ cookiecutter.database }}")
+{% if cookiecutter.channel_layer == "redis" %}
+REDIS_URL = env.str("REDIS_URL", validate=validate.Regexp(r"(redis|rediss|unix)://."))
+WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 1, validate=validate.Range(1))
+{% else %}
+WEB_CONCURRENCY = env.int(
+    "WEB_CONCURRENCY",
+    1,
+    validate=validate.Equal(1, error="The in-memory channel layer serves one process only."),
+)
+{% endif %}
+{% if cookiecutter.auth != "none" %}
+SIGNUP_OPEN = env.bool("SIGNUP_OPEN", DEBUG)
+{% endif %}
+LOG_LEVEL = env.log_level("LOG_LEVEL", logging.INFO)
+seal()
+
+# Application
+
+INSTALLED_APPS = [
+{% if cookiecutter.server == "daphne" %}
+    # Before staticfiles, whose `runserver` it replaces by one that speaks WebSocket.
+    "daphne",
+{% endif %}
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "servestatic",
+    "realtime",
+{% if cookiecutter.auth != "none" %}
+    "accounts",
+{% endif %}
+    "chat",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+{% if cookiecutter.auth == "token" %}
+    "accounts.middleware.BearerMiddleware",
+{% endif %}
+{% if cookiecutter.auth == "none" %}
+    "realtime.auth.GuestMiddleware",
+{% else %}
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+{% endif %}
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# Database
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DATABASES = {
+    "default": {
+        **DATABASE,
+{% if cookiecutter.database == "postgresql" %}
+        # Under ASGI a kept connection belongs to a thread, so the pool keeps them instead.
+        "CONN_MAX_AGE": 0,
+        "OPTIONS": {
+            **DATABASE.get("OPTIONS", {}),
+            "pool": {"min_size": 1, "max_size": 16, "timeout": 10},
+        },
+{% else %}
+        "NAME": BASE_DIR / DATABASE["NAME"],
+        "OPTIONS": {
+            # Writers queue at BEGIN instead of failing half-way with "database is locked".
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL;",
+        },
+        # A file, since a database in memory cannot be shared with a server under test.
+        "TEST": {"NAME": BASE_DIR / "test.sqlite3"},
+{% endif %}
+    }
+}
+
+# Channel layer
+
+CHANNEL_LAYERS = {
+    "default": {
+{% if cookiecutter.channel_layer == "redis" %}
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {
+            "hosts": [
+                {
+                    "address": REDIS_URL,
+                    # An idle subscription is no fault; a dead peer is found by the health check.
+                    "socket_timeout": None,
+                    "health_check_interval": 15,
+                    "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
+                }
+            ],
+        },
+{% else %}
+        "BACKEND": "channels.layers.InMemoryChannelLayer",
+        "CONFIG": {"capacity": 1000},
+{% endif %}
+    }
+}
+
+# Real-time limits
+
+REALTIME_MAX_MESSAGE_BYTES = 1024 * 1024  # the server cuts the connection above it
+REALTIME_MAX_FRAME_BYTES = 64 * 1024  # refused with `too_long`
+REALTIME_MAX_ERRORS = 10  # in a row, then the socket is closed with 4400
+REALTIME_MAX_CONNECTIONS = 10  # per user, beyond it 4409
+REALTIME_THREADS = 16  # for sync handlers and queries, each with a database connection
+
+# Sign-in and security
+
+{% if cookiecutter.auth == "none" %}
+SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+{% else %}
+LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "rooms"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+{% endif %}
+CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
+if not DEBUG:
+    # HTTPS ends at the proxy, which must set this header and drop a client's own.
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+
+# Static files
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+if not DEBUG:
+    STORAGES = {
+        "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+        "staticfiles": {"BACKEND": "config.storage.StaticStorage"},
+    }
+
+# Time and language
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+# Logging
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+}

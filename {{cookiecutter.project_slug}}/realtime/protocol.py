@@ -1,0 +1,71 @@
+"""The JSON protocol that all sockets speak: events, errors and close codes."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+
+
+class Close:
+    """Why a socket was closed; from 4000 on they are ours (RFC 6455, section 7.4.2).
+
+    Plain numbers, since daphne takes no enumeration.
+    """
+
+    INTERNAL_ERROR = 1011
+    TOO_MANY_ERRORS = 4400
+    NOT_SIGNED_IN = 4401
+    NOT_FOUND = 4404
+    TOO_MANY_CONNECTIONS = 4409
+
+
+class EventError(Exception):
+    """An event of the client that is refused; the connection stays open.
+
+    `code` is for programs, `detail` for people, `ref` is what the client called the event.
+    """
+
+    def __init__(self, code: str, detail: str, ref: str | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.ref = ref
+
+    def event(self) -> dict[str, Any]:
+        return {"type": "error", "code": self.code, "detail": self.detail, "ref": self.ref}
+
+
+def encode(event: Mapping[str, Any]) -> str:
+    """The event as the text of one frame."""
+    return json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+
+
+def decode(text: str | None) -> dict[str, Any]:
+    """The event in a text frame: an object whose `type` is a string.
+
+    `text` is None for a binary frame. Raises EventError for anything else than an event.
+    """
+    if text is None:
+        raise EventError("binary", "Send text frames.")
+    limit = settings.REALTIME_MAX_FRAME_BYTES
+    if len(text.encode()) > limit:
+        raise EventError("too_long", f"A frame has at most {limit} bytes.")
+    try:
+        event = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise EventError("bad_json", "Send one JSON object per frame.") from error
+    if not isinstance(event, dict) or not isinstance(event.get("type"), str):
+        raise EventError("bad_message", "Send a JSON object with a `type`.", ref_of(event))
+    return event
+
+
+def ref_of(event: object) -> str | None:
+    """The client's name of an event, None where it has no valid one (1 to 64 characters)."""
+    ref = event.get("ref") if isinstance(event, dict) else None
+    return ref if isinstance(ref, str) and 1 <= len(ref) <= 64 and is_storable(ref) else None
+
+
+def is_storable(text: str) -> bool:
+    """Whether a database can hold the text: PostgreSQL refuses NUL, UTF-8 lone surrogates."""
+    return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)

@@ -1,0 +1,77 @@
+"""What the tests share: visitors of the chat in this process, and a server in one of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.db import connection
+from dotenv import dotenv_values
+from pytest_django import Settings
+
+from config.environment import BASE_DIR
+from tests.visitor import Visitor
+
+type Visit = Callable[..., Awaitable[Visitor]]
+
+
+@pytest.fixture(autouse=True)
+def channel_layer(settings: Settings) -> None:
+    """Tests in this process use the in-memory layer: other layers bind to one test's event loop."""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+
+@pytest.fixture
+async def visit(transactional_db: None) -> AsyncIterator[Visit]:
+    """A function that opens a socket of the ASGI application; all are closed at the end."""
+    visitors: list[Visitor] = []
+
+    async def visit(path: str, name: str | None = "ann", **options: Any) -> Visitor:
+        visitor = await Visitor.arrive(path, name, **options)
+        visitors.append(visitor)
+        return visitor
+
+    yield visit
+    for visitor in visitors:
+        await visitor.leave()
+
+
+@pytest.fixture
+def serve(transactional_db: None) -> Iterator[Callable[[str], str]]:
+    """A function that runs a module as a server on the test's database, and returns its address."""
+    servers: list[subprocess.Popen[bytes]] = []
+
+    def serve(module: str) -> str:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        database = url_of_test_database()
+        environment = {**os.environ, "PORT": str(port), "DATABASE_URL": database}
+        server = subprocess.Popen([sys.executable, "-m", module], env=environment)
+        servers.append(server)
+        deadline = time.monotonic() + 20
+        while True:
+            assert server.poll() is None, "the server ended before it listened"
+            assert time.monotonic() < deadline, "the server does not listen"
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                return f"127.0.0.1:{port}"
+            except ConnectionRefusedError:
+                time.sleep(0.05)
+
+    yield serve
+    for server in servers:
+        server.send_signal(signal.SIGTERM)
+        server.wait(10)
+
+
+def url_of_test_database() -> str:
+    """The URL of the database that the tests use."""
+    url = {**dotenv_values(BASE_DIR / ".env"), **os.environ}["DATABASE_URL"] or ""
+    name = connection.settings_dict["NAME"]
+    return urlsplit(url)._replace(path=f"/{name}").geturl()

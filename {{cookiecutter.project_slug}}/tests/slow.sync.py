@@ -1,0 +1,12 @@
+"""A consumer that works for a second."""
+
+import time
+from typing import Any
+
+from realtime.consumers import RealtimeConsumer
+
+
+class SlowConsumer(RealtimeConsumer):
+    def receive_event(self, event: dict[str, Any]) -> None:
+        time.sleep(1)
+        self.send_event({"type": "done"})

@@ -1,0 +1,62 @@
+"""Signing up, in and out, and who may connect."""
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
+from django.test import Client
+from pytest_django import Settings
+
+from tests.conftest import Visit
+from tests.people import handshake_headers
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PASSWORD = "correct horse battery"
+
+
+def sign_up(client: Client) -> int:
+    data = {"username": "ann", "password1": PASSWORD, "password2": PASSWORD}
+    return client.post("/accounts/signup/", data).status_code
+
+
+def test_a_visitor_signs_up_and_is_signed_in(settings: Settings) -> None:
+    """After sign-up the first page opens."""
+    settings.SIGNUP_OPEN = True
+    client = Client()
+    assert client.get("/accounts/signup/").status_code == 200
+    assert sign_up(client) == 302
+    assert client.get("/").status_code == 200
+
+
+def test_sign_up_may_be_closed(settings: Settings) -> None:
+    """It is then as if it were not there."""
+    settings.SIGNUP_OPEN = False
+    assert sign_up(Client()) == 404
+    assert User.objects.count() == 0
+
+
+def test_pages_need_a_login() -> None:
+    """A stranger is led to the login, and back after it."""
+    User.objects.create_user("ann", password=PASSWORD)
+    client = Client()
+    assert client.get("/chat/lobby/")["Location"] == "/accounts/login/?next=/chat/lobby/"
+    response = client.post(
+        "/accounts/login/?next=/chat/lobby/", {"username": "ann", "password": PASSWORD}
+    )
+    assert response["Location"] == "/chat/lobby/"
+    assert client.post("/accounts/logout/")["Location"] == "/"
+    assert client.get("/").status_code == 302
+
+
+async def test_a_stranger_is_told_to_sign_in(visit: Visit) -> None:
+    """The socket opens and closes with 4401, so that the client learns why."""
+    stranger = await visit("/ws/chat/lobby/", None)
+    assert (stranger.opened, await stranger.close_code()) == (True, 4401)
+
+
+async def test_a_deactivated_user_is_a_stranger(visit: Visit) -> None:
+    """A session that was good does not help."""
+    headers = await sync_to_async(handshake_headers)("ann")
+    await User.objects.aupdate(is_active=False)
+    ann = await visit("/ws/chat/lobby/", None, headers=headers)
+    assert await ann.close_code() == 4401

@@ -1,0 +1,165 @@
+"""Signing up, in and out, tokens and tickets, and who may connect."""
+
+from datetime import timedelta
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
+from django.test import Client
+from django.test.client import MULTIPART_CONTENT
+from django.utils import timezone
+from pytest_django import Settings
+
+from accounts.models import Ticket, Token, issue_ticket
+from tests.conftest import Visit
+from tests.people import client_of, handshake_headers, token_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PASSWORD = "correct horse battery"
+
+
+def sign_up(client: Client) -> int:
+    data = {"username": "ann", "password1": PASSWORD, "password2": PASSWORD}
+    return client.post("/accounts/signup/", data).status_code
+
+
+def test_a_visitor_signs_up_and_is_signed_in(settings: Settings) -> None:
+    """After sign-up the first page opens."""
+    settings.SIGNUP_OPEN = True
+    client = Client()
+    assert client.get("/accounts/signup/").status_code == 200
+    assert sign_up(client) == 302
+    assert client.get("/").status_code == 200
+
+
+def test_sign_up_may_be_closed(settings: Settings) -> None:
+    """It is then as if it were not there."""
+    settings.SIGNUP_OPEN = False
+    assert sign_up(Client()) == 404
+    assert User.objects.count() == 0
+
+
+def test_pages_need_a_login() -> None:
+    """A stranger is led to the login, and back after it."""
+    User.objects.create_user("ann", password=PASSWORD)
+    client = Client()
+    assert client.get("/chat/lobby/")["Location"] == "/accounts/login/?next=/chat/lobby/"
+    response = client.post(
+        "/accounts/login/?next=/chat/lobby/", {"username": "ann", "password": PASSWORD}
+    )
+    assert response["Location"] == "/chat/lobby/"
+    assert client.post("/accounts/logout/")["Location"] == "/"
+    assert client.get("/").status_code == 302
+
+
+async def test_a_stranger_is_told_to_sign_in(visit: Visit) -> None:
+    """The socket opens and closes with 4401, so that the client learns why."""
+    stranger = await visit("/ws/chat/lobby/", None)
+    assert (stranger.opened, await stranger.close_code()) == (True, 4401)
+
+
+async def test_a_deactivated_user_is_a_stranger(visit: Visit) -> None:
+    """A session that was good does not help."""
+    headers = await sync_to_async(handshake_headers)("ann")
+    await User.objects.aupdate(is_active=False)
+    ann = await visit("/ws/chat/lobby/", None, headers=headers)
+    assert await ann.close_code() == 4401
+
+
+@pytest.mark.parametrize("content_type", [MULTIPART_CONTENT, "application/json"])
+def test_a_name_and_a_password_give_a_token(content_type: str) -> None:
+    """Sent as a form or as JSON; the token opens pages, and is not stored."""
+    User.objects.create_user("ann", password=PASSWORD)
+    data = {"username": "ann", "password": PASSWORD}
+    response = Client().post("/api/token/", data, content_type)
+    token = response.json()["token"]
+    assert Client(headers={"Authorization": f"Bearer {token}"}).get("/").status_code == 200
+    assert Token.objects.get().digest != token
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b'{"username": "ann", "password": "wrong"}', b'{"username": 1}']
+)
+def test_wrong_credentials_give_no_token(body: bytes) -> None:
+    """Whatever is wrong with them, the answer is 401."""
+    User.objects.create_user("ann", password=PASSWORD)
+    response = Client().post("/api/token/", body, "application/json")
+    assert (response.status_code, Token.objects.count()) == (401, 0)
+
+
+def test_a_token_can_be_revoked() -> None:
+    """By its bearer; then it is as good as none."""
+    client = client_of("ann")
+    assert client.delete("/api/token/").status_code == 200
+    response = client.get("/")
+    assert (response.status_code, response["WWW-Authenticate"]) == (401, "Bearer")
+
+
+def test_a_deactivated_users_token_is_worth_nothing() -> None:
+    """Deactivating the user is enough."""
+    client = client_of("ann")
+    User.objects.update(is_active=False)
+    assert client.get("/").status_code == 401
+
+
+def test_the_admin_shows_tokens(admin_client: Client) -> None:
+    """They can be revoked there, but not made."""
+    token_of("ann")
+    assert "ann" in admin_client.get("/admin/accounts/token/").content.decode()
+    assert admin_client.get("/admin/accounts/token/add/").status_code == 403
+    assert str(Token.objects.get()).startswith("ann since ")
+
+
+async def test_a_token_may_come_as_a_subprotocol(visit: Visit) -> None:
+    """For clients that cannot send headers; `bearer` is what gets selected."""
+    token = await sync_to_async(token_of)("ann")
+    ann = await visit("/ws/chat/lobby/", None, subprotocols=["bearer", token])
+    assert (ann.subprotocol, (await ann.receive())["user"]) == ("bearer", "ann")
+
+
+@pytest.mark.parametrize("subprotocols", [["bearer", "wrong"], ["bearer"], ["chat"]])
+async def test_other_subprotocols_open_nothing(visit: Visit, subprotocols: list[str]) -> None:
+    """They are closed as strangers are."""
+    stranger = await visit("/ws/chat/lobby/", None, subprotocols=subprotocols)
+    assert await stranger.close_code() == 4401
+
+
+async def test_a_ticket_opens_one_socket(visit: Visit) -> None:
+    """A page gets it with its session and uses it at once; the second use is refused."""
+    client = await sync_to_async(session_client)()
+    response = await sync_to_async(client.post)("/api/ticket/")
+    query = f"?ticket={response.json()['ticket']}"
+    ann = await visit("/ws/chat/lobby/", None, query=query)
+    assert (await ann.receive())["user"] == "ann"
+    assert await (await visit("/ws/chat/lobby/", None, query=query)).close_code() == 4401
+
+
+def session_client() -> Client:
+    client = Client()
+    client.force_login(User.objects.create_user("ann"))
+    return client
+
+
+async def test_a_ticket_expires(visit: Visit) -> None:
+    """After 30 seconds it opens nothing, and is gone."""
+    user = await User.objects.acreate(username="ann")
+    ticket = await sync_to_async(issue_ticket)(user)
+    stored = await Ticket.objects.aget()
+    assert stored.expires_at - timezone.now() <= timedelta(seconds=30)
+    await Ticket.objects.aupdate(expires_at=timezone.now())
+    stranger = await visit("/ws/chat/lobby/", None, query=f"?ticket={ticket}")
+    assert await stranger.close_code() == 4401
+    await sync_to_async(issue_ticket)(user)
+    assert await Ticket.objects.acount() == 1
+
+
+def test_a_ticket_needs_a_login_and_a_page_of_ours() -> None:
+    """Strangers are led to the login, and another site's form is refused."""
+    assert Client().post("/api/ticket/").status_code == 302
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(User.objects.create_user("ann"))
+    assert browser.post("/api/ticket/").status_code == 403
+    program = Client(enforce_csrf_checks=True)
+    headers = {"Authorization": f"Bearer {token_of('ann')}"}
+    assert program.post("/api/ticket/", headers=headers).status_code == 200

@@ -1,0 +1,99 @@
+"""The pages, the history, and the probes."""
+
+import json
+
+import pytest
+from django.test import Client
+
+from chat.models import Message, store_message
+from tests.people import client_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_the_first_page_lists_the_rooms() -> None:
+    """Each room is a link, its name percent-encoded in the URL and escaped in the page."""
+    store_message("a%2Fb & <c>", "ann", "a1", "hi")
+    page = client_of("ann").get("/").content.decode()
+    assert 'href="/chat/a%252Fb%20&amp;%20%3Cc%3E/"' in page
+    assert "a%2Fb &amp; &lt;c&gt;" in page
+
+
+def test_the_form_leads_to_a_room() -> None:
+    """Any name is encoded on the way."""
+    response = client_of("ann").get("/", {"room": "日本語"})
+    assert (response.status_code, response["Location"]) == (
+        302,
+        "/chat/%E6%97%A5%E6%9C%AC%E8%AA%9E/",
+    )
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "x" * 65])
+def test_the_form_explains_what_a_room_is(name: str) -> None:
+    """A name that cannot be is no error page."""
+    response = client_of("ann").get("/", {"room": name})
+    assert response.status_code == 200
+    assert "1 to 64 characters" in response.content.decode()
+
+
+def test_a_rooms_page_knows_its_socket() -> None:
+    """The path is encoded as a URL."""
+    page = client_of("ann").get("/chat/caf%C3%A9/").content.decode()
+    assert "/ws/chat/caf%C3%A9/" in page
+
+
+@pytest.mark.parametrize("path", ["/chat/a%00b/", "/chat/../", f"/chat/{'x' * 65}/"])
+def test_what_cannot_be_a_room_has_no_page(path: str) -> None:
+    """It is 404, as on the socket."""
+    assert client_of("ann").get(path).status_code == 404
+
+
+def test_the_history_comes_in_portions() -> None:
+    """`after` and `limit` choose the portion, `more` says whether to go on."""
+    client = client_of("ann")
+    messages = [store_message("lobby", "ann", f"a{n}", str(n))[0].event() for n in range(3)]
+    history = "/chat/lobby/messages/"
+    assert client.get(history).json() == {"messages": messages, "more": False}
+    assert client.get(history, {"after": 1, "limit": 1}).json() == {
+        "messages": messages[1:2],
+        "more": True,
+    }
+    assert client.get(history, {"after": 3}).json() == {"messages": [], "more": False}
+    assert client.get(history, {"limit": 9**99}).json()["more"] is False
+
+
+@pytest.mark.parametrize("query", [{"after": "x"}, {"limit": "-1"}, {"after": ""}])
+def test_a_bad_portion_is_refused(query: dict[str, str]) -> None:
+    """The answer says what a number is."""
+    response = client_of("ann").get("/chat/lobby/messages/", query)
+    assert response.status_code == 400
+    assert "not a number of at least 0" in json.loads(response.content)["error"]
+
+
+def test_probes_are_answered() -> None:
+    """Without a login, and in plain text."""
+    assert Client().get("/healthz").content == b"ok\n"
+    assert Client().get("/readyz").content == b"ready\n"
+
+
+def test_what_is_away_makes_the_process_unready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probe names it; the process itself is still fine."""
+
+    async def fail() -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr("realtime.health.ask_channel_layer", fail)
+    response = Client().get("/readyz")
+    assert (response.status_code, response.content) == (503, b"away: channel layer\n")
+    assert Client().get("/healthz").status_code == 200
+
+
+def test_a_message_is_moderated_in_the_admin(admin_client: Client) -> None:
+    """Its text can be changed; adding or deleting would break the numbers."""
+    message, _ = store_message("lobby", "ann", "a1", "something rude")
+    change = f"/admin/chat/message/{message.pk}/change/"
+    assert admin_client.post(change, {"text": "removed"}).status_code == 302
+    assert str(Message.objects.get()) == "ann: removed"
+    assert admin_client.get("/admin/chat/message/add/").status_code == 403
+    assert admin_client.get(change.replace("change", "delete")).status_code == 403
+    assert "lobby" in admin_client.get("/admin/chat/room/").content.decode()
