@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from django.db import connection
+from asgiref.sync import sync_to_async
+from django.db import connection, connections
 from dotenv import dotenv_values
 from pytest_django import Settings
 
@@ -28,7 +29,14 @@ def channel_layer(settings: Settings) -> None:
 
 
 @pytest.fixture
-async def visit(transactional_db: None) -> AsyncIterator[Visit]:
+async def database(transactional_db: None) -> AsyncIterator[None]:
+    """The database for async tests, whose queries run in a thread with a connection of its own."""
+    yield
+    await sync_to_async(connections.close_all)()
+
+
+@pytest.fixture
+async def visit(database: None) -> AsyncIterator[Visit]:
     """A function that opens a socket of the ASGI application; all are closed at the end."""
     visitors: list[Visitor] = []
 
@@ -43,7 +51,7 @@ async def visit(transactional_db: None) -> AsyncIterator[Visit]:
 
 
 @pytest.fixture
-def serve(transactional_db: None) -> Iterator[Callable[[str], str]]:
+def serve(database: None) -> Iterator[Callable[[str], str]]:
     """A function that runs a module as a server on the test's database, and returns its address."""
     servers: list[subprocess.Popen[bytes]] = []
 

@@ -115,7 +115,7 @@ async def test_a_token_may_come_as_a_subprotocol(visit: Visit) -> None:
     """For clients that cannot send headers; `bearer` is what gets selected."""
     token = await sync_to_async(token_of)("ann")
     ann = await visit("/ws/chat/lobby/", None, subprotocols=["bearer", token])
-    assert (ann.subprotocol, (await ann.receive())["user"]) == ("bearer", "ann")
+    assert (ann.answer["subprotocol"], (await ann.receive())["user"]) == ("bearer", "ann")
 
 
 @pytest.mark.parametrize("subprotocols", [["bearer", "wrong"], ["bearer"], ["chat"]])
@@ -129,7 +129,7 @@ async def test_a_ticket_opens_one_socket(visit: Visit) -> None:
     """A page gets it with its session and uses it at once; the second use is refused."""
     client = await sync_to_async(session_client)()
     response = await sync_to_async(client.post)("/api/ticket/")
-    query = f"?ticket={response.json()['ticket']}"
+    query = f"ticket={response.json()['ticket']}"
     ann = await visit("/ws/chat/lobby/", None, query=query)
     assert (await ann.receive())["user"] == "ann"
     assert await (await visit("/ws/chat/lobby/", None, query=query)).close_code() == 4401
@@ -148,7 +148,7 @@ async def test_a_ticket_expires(visit: Visit) -> None:
     stored = await Ticket.objects.aget()
     assert stored.expires_at - timezone.now() <= timedelta(seconds=30)
     await Ticket.objects.aupdate(expires_at=timezone.now())
-    stranger = await visit("/ws/chat/lobby/", None, query=f"?ticket={ticket}")
+    stranger = await visit("/ws/chat/lobby/", None, query=f"ticket={ticket}")
     assert await stranger.close_code() == 4401
     await sync_to_async(issue_ticket)(user)
     assert await Ticket.objects.acount() == 1

@@ -93,7 +93,7 @@ async def test_the_last_messages_greet_who_says_nothing(visit: Visit) -> None:
 async def test_what_was_missed_is_replayed(visit: Visit, after: str, missed: list[str]) -> None:
     """With `after` exactly the later messages come."""
     await store(3)
-    ann = await visit("/ws/chat/lobby/", query=f"?after={after}")
+    ann = await visit("/ws/chat/lobby/", query=f"after={after}")
     events = [await ann.receive() for _ in range(1 + len(missed))]
     assert texts(events) == missed
     assert await ann.hears_nothing()
@@ -102,7 +102,7 @@ async def test_what_was_missed_is_replayed(visit: Visit, after: str, missed: lis
 async def test_a_large_after_is_as_good_as_the_latest(visit: Visit) -> None:
     """A number beyond what a database holds is still a number."""
     await store(1)
-    ann = await visit("/ws/chat/lobby/", query=f"?after={'9' * 5000}")
+    ann = await visit("/ws/chat/lobby/", query=f"after={'9' * 5000}")
     await ann.receive_until("welcome")
     assert await ann.hears_nothing()
 
@@ -111,7 +111,7 @@ async def test_a_large_after_is_as_good_as_the_latest(visit: Visit) -> None:
 async def test_an_after_that_is_no_number_is_refused(visit: Visit, after: str) -> None:
     """The client is told, and gets the latest messages."""
     await store(1)
-    ann = await visit("/ws/chat/lobby/", query=f"?after={after}")
+    ann = await visit("/ws/chat/lobby/", query=f"after={after}")
     events = [await ann.receive() for _ in range(3)]
     assert [event["type"] for event in events] == ["welcome", "error", "message"]
     assert (events[1]["code"], events[1]["ref"]) == ("bad_message", None)
@@ -125,7 +125,7 @@ async def test_a_long_absence_leaves_a_gap(visit: Visit) -> None:
         Message(room=room, seq=seq, user_name="bob", ref=str(seq), text=str(seq))
         for seq in range(1, 504)
     )
-    ann = await visit("/ws/chat/lobby/", query="?after=1")
+    ann = await visit("/ws/chat/lobby/", query="after=1")
     events = [await ann.receive() for _ in range(502)]
     assert events[1] == {"type": "gap", "after": 1, "before": 4}
     assert texts(events) == [str(seq) for seq in range(4, 504)]
@@ -211,12 +211,12 @@ async def test_the_longest_text_and_ref_are_stored(visit: Visit) -> None:
 
 @pytest.mark.parametrize("name", ["café", "日本語", "a b", "user:1", "a%2Fb", "👋", "x" * 64, "-"])
 async def test_a_room_may_have_any_name(visit: Visit, name: str) -> None:
-    """The percent-encoded name is decoded once."""
-    ann = await visit(f"/ws/chat/{name.replace('%', '%25')}/")
+    """It is 1 to 64 characters of any script."""
+    ann = await visit(f"/ws/chat/{name}/")
     assert (await ann.receive())["room"] == name
 
 
-@pytest.mark.parametrize("path", ["x" * 65, ".", "..", "a%00b", "a%0Ab", "a%7Fb", "", "a/b"])
+@pytest.mark.parametrize("path", ["x" * 65, ".", "..", "a\0b", "a\nb", "a\x7fb", "", "a/b"])
 async def test_what_cannot_be_a_room_is_not_found(visit: Visit, path: str) -> None:
     """It is closed as an unknown path is."""
     ann = await visit(f"/ws/chat/{path}/")

@@ -2,10 +2,9 @@
 
 import json
 from typing import Any, Self
-from urllib.parse import quote
 
 from asgiref.sync import sync_to_async
-from channels.testing import WebsocketCommunicator
+from asgiref.testing import ApplicationCommunicator
 
 from config.asgi import application
 from tests.people import handshake_headers
@@ -14,17 +13,14 @@ type Event = dict[str, Any]
 
 
 class Visitor:
-    """Speaks in events.
+    """Speaks in events; `answer` is what the handshake was answered with.
 
-    `opened` tells whether the handshake was accepted, `subprotocol` what the server chose then.
+    Channels' own communicator is not used, since it keeps database connections from being closed.
     """
 
-    def __init__(
-        self, communicator: WebsocketCommunicator, opened: bool, subprotocol: str | int | None
-    ) -> None:
+    def __init__(self, communicator: ApplicationCommunicator, answer: dict[str, Any]) -> None:
         self.communicator = communicator
-        self.opened = opened
-        self.subprotocol = subprotocol
+        self.answer = answer
 
     @classmethod
     async def arrive(
@@ -37,10 +33,20 @@ class Visitor:
     ) -> Self:
         """Connect as the user of that name, or as nobody, with what else a client may send."""
         credentials = await sync_to_async(handshake_headers)(name) if name else []
-        communicator = WebsocketCommunicator(
-            application, quote(path, safe="/%") + query, credentials + (headers or []), subprotocols
-        )
-        return cls(communicator, *await communicator.connect(timeout=5))
+        scope = {
+            "type": "websocket",
+            "path": path,
+            "query_string": query.encode(),
+            "headers": credentials + (headers or []),
+            "subprotocols": subprotocols or [],
+        }
+        communicator = ApplicationCommunicator(application, scope)
+        await communicator.send_input({"type": "websocket.connect"})
+        return cls(communicator, await communicator.receive_output(5))
+
+    @property
+    def opened(self) -> bool:
+        return bool(self.answer["type"] == "websocket.accept")
 
     async def send(self, **event: Any) -> None:
         await self.send_text(json.dumps(event))
@@ -52,7 +58,9 @@ class Visitor:
         await self.communicator.send_input({"type": "websocket.receive", "bytes": data})
 
     async def receive(self) -> Event:
-        event: Event = json.loads(await self.communicator.receive_from(timeout=5))
+        message = await self.communicator.receive_output(5)
+        assert message["type"] == "websocket.send", message
+        event: Event = json.loads(message["text"])
         return event
 
     async def receive_until(self, kind: str) -> list[Event]:
@@ -70,10 +78,11 @@ class Visitor:
     async def close_code(self) -> int:
         """The code of the close that follows, whatever comes before it."""
         while True:
-            message = await self.communicator.receive_output(timeout=5)
+            message = await self.communicator.receive_output(5)
             if message["type"] == "websocket.close":
                 code: int = message["code"]
                 return code
 
     async def leave(self) -> None:
-        await self.communicator.disconnect(timeout=5)
+        await self.communicator.send_input({"type": "websocket.disconnect", "code": 1000})
+        await self.communicator.wait(5)
