@@ -15,7 +15,9 @@ def parse_send(event: dict[str, Any]) -> tuple[str, str]:
     if ref is None:
         raise EventError("bad_message", "`ref` has 1 to 64 characters.")
     if not isinstance(text, str) or not text or not is_storable(text):
-        raise EventError("bad_message", "`text` is empty, or has characters that cannot be stored.", ref)
+        raise EventError(
+            "bad_message", "`text` is empty, or has characters that cannot be stored.", ref
+        )
     if len(text) > MAX_TEXT:
         raise EventError("too_long", f"`text` has at most {MAX_TEXT} characters.", ref)
     return ref, text

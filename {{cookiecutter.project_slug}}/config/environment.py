@@ -30,10 +30,11 @@ def database(value: str, *, scheme: str) -> dict[str, Any]:
 
 @env.parser_for("origins")
 def origins(value: str | list[str]) -> list[str]:
-    """The origins of a comma-separated list, each as a browser would send it."""
-    entries = value.split(",") if isinstance(value, str) else value
+    """The origins of a comma-separated list, each as a browser would send it; a list stays."""
+    if isinstance(value, list):
+        return value
     try:
-        return [parse_origin(entry.strip()) for entry in entries]
+        return [parse_origin(entry.strip()) for entry in value.split(",")]
     except ValueError as error:
         raise ValidationError(f"{error}.") from error
 

@@ -56,7 +56,7 @@ def main() -> None:
     try:
         listener = socket.create_server((settings.HOST, settings.PORT), backlog=1024)
     except OSError as error:
-        sys.exit(f"PORT: cannot listen on {settings.HOST}:{settings.PORT} ({error.strerror}).")
+        sys.exit(f"PORT: cannot listen on {settings.HOST}:{settings.PORT} ({os.strerror(error.errno or 0)}).")
     if settings.WEB_CONCURRENCY == 1:
         serve(listener)
     else:

@@ -29,7 +29,7 @@ def main() -> None:
     try:
         sys.exit(run(config))
     except OSError as error:
-        sys.exit(f"PORT: cannot listen on {settings.HOST}:{settings.PORT} ({error.strerror}).")
+        sys.exit(f"PORT: cannot listen on {settings.HOST}:{settings.PORT} ({os.strerror(error.errno or 0)}).")
 
 
 if __name__ == "__main__":

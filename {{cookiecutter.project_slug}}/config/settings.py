@@ -133,10 +133,10 @@ CHANNEL_LAYERS = {
             "hosts": [
                 {
                     "address": REDIS_URL,
-                    # An idle subscription is no fault; a dead peer is found by the health check.
-                    "socket_timeout": None,
-                    "health_check_interval": 15,
+                    # So that a restart of Redis is survived, and a Redis that hangs is noticed.
                     "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
+                    "health_check_interval": 15,
+                    "socket_timeout": 3,
                 }
             ],
         },
