@@ -14,11 +14,11 @@ from django.conf import settings
 def serve(listener: socket.socket) -> None:
     """Answer the connections of a listening socket until a signal says stop."""
     # Imported here since it installs Twisted's reactor, which processes must not share.
-    from daphne.server import Server
+    from daphne.server import Server, reactor
 
     from config.asgi import application
 
-    Server(
+    server = Server(
         application,
         endpoints=[f"fd:fileno={listener.fileno()}"],
         server_name="",
@@ -28,7 +28,18 @@ def serve(listener: socket.socket) -> None:
         websocket_max_message_size=settings.REALTIME_MAX_MESSAGE_BYTES,
         websocket_max_frame_size=settings.REALTIME_MAX_MESSAGE_BYTES,
         application_close_timeout=5,
-    ).run()
+        signal_handlers=False,
+    )
+
+    def stop(*_: object) -> None:
+        # Once: a second signal while sockets are being closed would make daphne wait for ever.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        reactor.callFromThread(server.stop)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    server.run()
 
 
 def supervise(listener: socket.socket, processes: int) -> None:
@@ -56,7 +67,8 @@ def main() -> None:
     try:
         listener = socket.create_server((settings.HOST, settings.PORT), backlog=1024)
     except OSError as error:
-        sys.exit(f"PORT: cannot listen on {settings.HOST}:{settings.PORT} ({os.strerror(error.errno or 0)}).")
+        reason = os.strerror(error.errno or 0)
+        sys.exit(f"PORT: cannot listen on {settings.HOST}:{settings.PORT} ({reason}).")
     if settings.WEB_CONCURRENCY == 1:
         serve(listener)
     else:

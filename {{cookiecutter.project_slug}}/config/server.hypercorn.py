@@ -19,17 +19,19 @@ def main() -> None:
     if sys.platform != "win32":
         # asyncio's own loop waits for open sockets at the end, for ever (hypercorn issue 308).
         config.worker_class = "uvloop"
-    config.workers = settings.WEB_CONCURRENCY
+    # Workers are processes beside this one; none means that this one serves.
+    config.workers = settings.WEB_CONCURRENCY if settings.WEB_CONCURRENCY > 1 else 0
     config.errorlog = logging.getLogger("hypercorn.error")
     config.accesslog = logging.getLogger("hypercorn.access") if settings.DEBUG else None
     config.include_server_header = False
     config.websocket_max_message_size = settings.REALTIME_MAX_MESSAGE_BYTES
     config.websocket_ping_interval = 20
-    config.graceful_timeout = 5
+    config.graceful_timeout = 3
     try:
         sys.exit(run(config))
     except OSError as error:
-        sys.exit(f"PORT: cannot listen on {settings.HOST}:{settings.PORT} ({os.strerror(error.errno or 0)}).")
+        reason = os.strerror(error.errno or 0)
+        sys.exit(f"PORT: cannot listen on {settings.HOST}:{settings.PORT} ({reason}).")
 
 
 if __name__ == "__main__":

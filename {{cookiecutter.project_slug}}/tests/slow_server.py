@@ -7,7 +7,6 @@ from config.routing import websocket_urlpatterns
 from config.server import main
 from tests.slow import SlowConsumer
 
-# At import, since hypercorn's workers import this module anew.
 websocket_urlpatterns.insert(0, path("ws/slow/", SlowConsumer.as_asgi()))  # type: ignore[arg-type]
 
 if __name__ == "__main__":
