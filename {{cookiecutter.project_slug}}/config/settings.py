@@ -103,8 +103,10 @@ DATABASES = {
     "default": {
         **DATABASE,
 {% if cookiecutter.database == "postgresql" %}
-        # Under ASGI a kept connection belongs to a thread, so the pool keeps them instead.
+        # Under ASGI a connection that Django kept would stay with a thread, so a pool keeps them,
+        # and looks whether they survived a restart of the database.
         "CONN_MAX_AGE": 0,
+        "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             **DATABASE.get("OPTIONS", {}),
             "pool": {"min_size": 1, "max_size": 16, "timeout": 10},

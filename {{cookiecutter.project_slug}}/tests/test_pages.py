@@ -1,9 +1,12 @@
 """The pages, the history, and the probes."""
 
 import json
+from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 from django.test import Client
+from pytest_django import Settings
 
 from chat.models import Message, store_message
 from tests.people import client_of
@@ -68,6 +71,17 @@ def test_a_bad_portion_is_refused(query: dict[str, str]) -> None:
     response = client_of("ann").get("/chat/lobby/messages/", query)
     assert response.status_code == 400
     assert "not a number of at least 0" in json.loads(response.content)["error"]
+
+
+def test_static_files_are_named_by_their_content(settings: Settings, tmp_path: Path) -> None:
+    """In production, also where one module imports another, so that caches never mix versions."""
+    settings.STATIC_ROOT = tmp_path
+    static = {"BACKEND": "config.storage.StaticStorage"}
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": static}
+    call_command("collectstatic", interactive=False, verbosity=0)
+    [page] = (tmp_path / "chat").glob("room.????????????.js")
+    [client] = (tmp_path / "realtime").glob("client.????????????.js")
+    assert f'from "../realtime/{client.name}";' in page.read_text()
 
 
 def test_probes_are_answered() -> None:
