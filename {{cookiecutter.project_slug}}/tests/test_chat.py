@@ -69,6 +69,19 @@ async def test_a_resent_message_is_stored_once(visit: Visit) -> None:
     assert await Message.objects.acount() == 1
 
 
+async def test_many_speak_at_once(visit: Visit) -> None:
+    """Each gets a number of its own, without a gap, in the order in which all hear it."""
+    names = [f"user-{number}" for number in range(8)]
+    visitors = [await visit("/ws/chat/lobby/", name) for name in names]
+    for visitor in visitors:
+        await visitor.receive_until("welcome")
+    for number in range(5):
+        for visitor in visitors:
+            await visitor.send(type="send", ref=str(number), text="hi")
+    for visitor in visitors:
+        assert [(await visitor.receive())["seq"] for _ in range(40)] == list(range(1, 41))
+
+
 async def test_two_people_may_use_the_same_ref(visit: Visit) -> None:
     """A `ref` is the sender's own."""
     ann, bob = await visit("/ws/chat/lobby/"), await visit("/ws/chat/lobby/", "bob")

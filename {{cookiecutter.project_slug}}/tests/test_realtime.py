@@ -65,10 +65,11 @@ async def test_who_never_gets_it_right_is_closed(visit: Visit) -> None:
     """Ten errors in a row are 4400; a good event starts the count again."""
     ann = await visit(LOBBY)
     await ann.receive_until("welcome")
-    for _ in range(9):
-        await ann.send_text("{")
-        await ann.receive_until("error")
-    assert await ann.hears_nothing()
+    for _ in range(2):
+        for _ in range(9):
+            await ann.send_text("{")
+            await ann.receive_until("error")
+        assert await ann.hears_nothing()
     for _ in range(10):
         await ann.send_text("{")
     assert await ann.close_code() == 4400
