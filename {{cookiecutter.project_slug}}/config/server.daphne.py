@@ -1,5 +1,6 @@
 """Serves the project with daphne: `python -m config.server`."""
 
+import logging
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -40,6 +41,10 @@ def serve(listener: socket.socket) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     server.run()
+    # Twisted stops its loop without ending what runs there, and a thread that waits for it would
+    # keep the process for ever.
+    logging.shutdown()
+    os._exit(0)
 
 
 def supervise(listener: socket.socket, processes: int) -> None:
