@@ -5,9 +5,11 @@ every quote within an answer, so none can end the literal or be read as code.
 """
 
 import json
+import os
 import re
 import sys
 import unicodedata
+from pathlib import Path
 
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 
@@ -15,6 +17,16 @@ LONGEST_TEXT = 200
 LONGEST_SLUG = 63  # of a DNS label, and of a PostgreSQL database's name
 SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 EMAIL = re.compile(r"[^@\s\"\\<>(),;:]+@[^@\s\"\\<>(),;:]+\.[^@\s\"\\<>(),;:.]+")
+# What emitted projects install: uv cannot install a package into a project of the same name.
+TAKEN = """
+    anyio asgiref ast-serialize attrs autobahn automat cbor2 cffi channels channels-redis click colorama constantly
+    coverage cryptography daphne dj-database-url django django-stubs django-stubs-ext environs h11 h2 hpack httptools
+    hypercorn hyperframe hyperlink idna incremental iniconfig librt marshmallow msgpack mypy mypy-extensions packaging
+    pathspec pluggy priority psycopg psycopg-binary psycopg-pool pycparser pygments pyopenssl pytest pytest-asyncio
+    pytest-cov pytest-django python-dotenv pyyaml redis ruff servestatic service-identity sqlparse twisted txaio
+    types-channels types-pyyaml typing-extensions tzdata ujson uvicorn uvloop watchfiles websockets wsproto
+    zope-interface
+"""
 UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates, line and paragraph separators
 
 
@@ -38,6 +50,8 @@ def problem(answers):
             f"project_slug {slug!a} is no valid distribution name: use lower case letters, digits, - and _, "
             "with a letter or digit at both ends, such as talking-site."
         )
+    if re.sub("[-_]+", "-", slug) in TAKEN.split():
+        return f"project_slug {slug!a} is the name of a package that the project needs: use another, such as my-{slug}."
     if len(slug) > LONGEST_SLUG:
         return f"project_slug has {len(slug)} characters: use at most {LONGEST_SLUG}."
 
@@ -47,7 +61,24 @@ def problem(answers):
     return None
 
 
+def remove_folders(target, output):
+    """Delete the empty folders between the target, which is still empty too, and where projects go.
+
+    Cookiecutter made them all, and would delete the last one only.
+    """
+    os.chdir(output)
+    while output in target.parents:
+        try:
+            target.rmdir()
+        except OSError:
+            return
+        target = target.parent
+
+
 if __name__ == "__main__":
     complaint = problem(ANSWERS)
     if complaint:
+        target, output = Path.cwd(), Path(ANSWERS["_output_dir"]).resolve()
+        if target.parent != output:
+            remove_folders(target, output)
         sys.exit(f"Error: {complaint}")

@@ -1,0 +1,47 @@
+.PHONY: demo test check bench matrix clean
+
+PORT ?= 8000
+BIN := build/venv/bin
+TOOLS := build/venv/tools
+DEVTOOLS := build/venv/devtools
+SOURCES := demo.py bench hooks tests
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+# The default project at http://127.0.0.1:8000; PORT=... changes it.
+demo:
+	@python3 demo.py check "$(PORT)"
+	@$(MAKE) --no-print-directory --silent $(TOOLS)
+	@exec $(BIN)/python demo.py serve "$(PORT)"
+
+# Everything, on all cores.
+test: $(DEVTOOLS)
+	$(BIN)/pytest -n logical --dist loadgroup
+
+# What takes two minutes.
+check: $(DEVTOOLS)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/pytest -n logical --dist loadgroup -m quick
+
+# How long generation takes, beside a template with one file.
+bench: $(DEVTOOLS)
+	$(BIN)/python bench/generation.py
+
+# The combinations whose servers and suites are run.
+matrix:
+	@python3 tests/matrix.py
+
+clean:
+	rm -rf build
+
+# An environment for generation, with uv in it; then what the tests need as well.
+$(TOOLS): pyproject.toml
+	@echo "Setting up build/venv ..."
+	python3 -m venv build/venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+	uv pip install --quiet --python $(BIN)/python -r pyproject.toml
+	touch $@
+
+$(DEVTOOLS): $(TOOLS)
+	uv pip install --quiet --python $(BIN)/python -r pyproject.toml --group dev
+	touch $@

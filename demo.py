@@ -1,0 +1,158 @@
+"""Serves the default project from build/demo: `make demo`.
+
+`demo.py check PORT` ends with one line if the port cannot be used; any Python can run it, before anything is set up.
+`demo.py serve PORT` generates the project anew when the template changed, and serves it until Ctrl-C.
+"""
+
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+TEMPLATE = Path(__file__).resolve().parent
+PARTS = ("cookiecutter.json", "hooks", "{{cookiecutter.project_slug}}")
+BUILD = TEMPLATE / "build"
+PROJECT = BUILD / "demo" / "talking-site"
+STAMP = BUILD / "demo" / "stamp"
+
+
+def parse_port(text: str) -> int:
+    """A port that is free on 127.0.0.1; exits with one line for anything else."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+        sys.exit(f"PORT={text} is no port: use a number from 1 to 65535, such as PORT=8001.")
+    with socket.socket() as listener:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", int(text)))
+        except OSError as error:
+            sys.exit(f"Port {text} cannot be used ({error.strerror}): choose another, such as make demo PORT=8001.")
+    return int(text)
+
+
+def fingerprint() -> str:
+    """A digest of all that the project is made of."""
+    digest = hashlib.sha256()
+    files = [path for part in PARTS for path in (TEMPLATE / part, *sorted((TEMPLATE / part).rglob("*")))]
+    for path in files:
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(path.relative_to(TEMPLATE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def set_up() -> None:
+    """Generate the project and set it up, unless that was done with this very template."""
+    wanted = fingerprint()
+    if STAMP.exists() and STAMP.read_text() == wanted:
+        return
+    print("Setting up the default project in build/demo ...", flush=True)
+    STAMP.unlink(missing_ok=True)
+    # The installed packages stay, since they take longest; the database goes, since its tables may have changed.
+    environment = PROJECT / ".venv"
+    kept = BUILD / "demo" / "venv"
+    if environment.exists():
+        shutil.rmtree(kept, ignore_errors=True)
+        environment.rename(kept)
+    shutil.rmtree(PROJECT, ignore_errors=True)
+    generate = [sys.executable, "-m", "cookiecutter", "--no-input", "--default-config"]
+    run([*generate, "--output-dir", str(PROJECT.parent), str(TEMPLATE)], TEMPLATE)
+    if kept.exists():
+        kept.rename(environment)
+    version = (PROJECT / ".python-version").read_text().strip()
+    run(["make", "setup"], PROJECT, UV_PYTHON=find_python(version))
+    STAMP.write_text(wanted)
+
+
+def find_python(version: str) -> str:
+    """What to give uv for a Python version: an interpreter that is there, or else the version, which uv downloads."""
+    candidates = [f"python{version}"]
+    for root in (os.environ.get("PYENV_ROOT"), Path.home() / ".pyenv"):
+        if root:
+            candidates += sorted(map(str, Path(root).glob(f"versions/{version}.*/bin/python")), reverse=True)
+    question = "import sys; print(sys.executable, '%d.%d' % sys.version_info[:2])"
+    for candidate in candidates:
+        try:
+            answer = subprocess.run([candidate, "-c", question], capture_output=True, text=True, timeout=30)
+        except OSError:
+            continue
+        if answer.returncode == 0 and answer.stdout.split()[-1] == version:
+            return answer.stdout.rsplit(maxsplit=1)[0]
+    return version
+
+
+def run(command: list[str], folder: Path, **variables: str) -> None:
+    """Run a command quietly; exits with its output if it fails."""
+    # make's own variables would reach the project's make.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(
+        command, cwd=folder, env=environ | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stdout.decode(errors='replace')}")
+
+
+def serve(port: int) -> None:
+    """Serve the project until a signal says stop."""
+    python = PROJECT / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    environ = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port)}
+    # A session of its own, so that Ctrl-C reaches this process only, which then asks the server to end.
+    command = [python, "-m", "config.server"]
+    server = subprocess.Popen(command, cwd=PROJECT, env=environ, start_new_session=True)
+    try:
+        wait_for_page(server, f"http://127.0.0.1:{port}")
+        server.wait()
+        sys.exit(f"The server ended with {server.returncode}.")
+    except KeyboardInterrupt:
+        print("\nStopped.")
+    finally:
+        end(server)
+
+
+def wait_for_page(server: subprocess.Popen, url: str) -> None:
+    """Return when the server answers."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while server.poll() is None:
+        try:
+            opener.open(f"{url}/healthz", timeout=5).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            print(f"\nReady: {url} (open it in two windows; Ctrl-C ends it)\n", flush=True)
+            return
+
+
+def end(server: subprocess.Popen) -> None:
+    server.terminate()
+    try:
+        server.wait(12)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    _, action, port = sys.argv
+    number = parse_port(port)
+    if action == "check":
+        return
+    for kind in (signal.SIGINT, signal.SIGTERM):  # a shell that starts us in the background has SIGINT ignored
+        signal.signal(kind, interrupt)
+    try:
+        set_up()
+        serve(number)
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

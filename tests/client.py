@@ -1,0 +1,114 @@
+"""People who use an emitted site, whichever way it wants to know who they are."""
+
+import contextlib
+import itertools
+import json
+import re
+import socket
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import httpx
+from websockets.sync.client import ClientConnection
+from websockets.sync.client import connect as connect_websocket
+
+PASSWORD = "correct horse battery staple"
+TIMEOUT = 10
+
+numbers = itertools.count(1)
+
+
+class Person:
+    """Somebody with an account, or a guest where the site has none."""
+
+    def __init__(self, site, auth: str) -> None:
+        self.site = site
+        self.auth = auth
+        self.http = httpx.Client(base_url=site.url, timeout=TIMEOUT, trust_env=False, headers={"Origin": site.url})
+        self.token = ""
+        if auth == "none":
+            assert self.http.get("/").status_code == 200
+            with self.connect("lobby") as connection:
+                self.name = receive(connection)["user"]
+        else:
+            self.name = f"person{next(numbers)}"
+            self.sign_up()
+        if auth == "token":
+            answer = self.http.post("/api/token/", json={"username": self.name, "password": PASSWORD})
+            assert answer.status_code == 200, answer.text
+            self.token = answer.json()["token"]
+
+    def sign_up(self) -> None:
+        page = self.http.get("/accounts/signup/")
+        fields = {"username": self.name, "password1": PASSWORD, "password2": PASSWORD}
+        answer = self.http.post("/accounts/signup/", data={**fields, "csrfmiddlewaretoken": csrf_token(page)})
+        assert (answer.status_code, answer.headers["location"]) == (302, "/")
+
+    def ticket(self) -> str:
+        """What a page in a browser fetches before it connects."""
+        headers = {"X-CSRFToken": self.http.cookies["csrftoken"]}
+        answer = self.http.post("/api/ticket/", headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["ticket"]
+
+    def headers(self) -> dict[str, str]:
+        """What proves to a socket who this is."""
+        if self.auth == "token":
+            return {"Authorization": f"Bearer {self.token}"}
+        return {"Cookie": "; ".join(f"{name}={value}" for name, value in self.http.cookies.items())}
+
+    def connect(self, room: str, query: str = "", **options) -> ClientConnection:
+        """A socket in a room, as a program (token) or as a page of the site (the others) opens it."""
+        options = {"additional_headers": self.headers(), **options}
+        return open_socket(self.site, f"/ws/chat/{quote(room, safe='')}/{query}", **options)
+
+    def history(self, room: str, query: str = "") -> dict:
+        headers = self.headers() if self.auth == "token" else {}
+        answer = self.http.get(f"/chat/{quote(room, safe='')}/messages/{query}", headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+def csrf_token(page: httpx.Response) -> str:
+    """The hidden field of the first form on a page."""
+    assert page.status_code == 200, page.text
+    return re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[1]
+
+
+def open_socket(site, path: str, **options) -> ClientConnection:
+    """A WebSocket connection from a page of the site itself, unless the options say otherwise."""
+    options = {"origin": site.url, "open_timeout": TIMEOUT, "close_timeout": TIMEOUT, **options}
+    return connect_websocket(f"ws://127.0.0.1:{site.port}{path}", proxy=None, **options)
+
+
+@contextlib.contextmanager
+def unresponsive_socket(site, path: str, headers: dict[str, str]) -> Iterator[None]:
+    """A WebSocket connection whose client does nothing more, and does not answer a close either."""
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: 127.0.0.1:{site.port}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    with socket.create_connection(("127.0.0.1", site.port), TIMEOUT) as connection:
+        connection.sendall("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
+        assert connection.recv(12) == b"HTTP/1.1 101"
+        yield
+
+
+def receive(connection: ClientConnection) -> dict:
+    """The next event."""
+    return json.loads(connection.recv(TIMEOUT))
+
+
+def send(connection: ClientConnection, **event) -> None:
+    connection.send(json.dumps(event))
+
+
+def say(connection: ClientConnection, ref: str, text: str) -> dict:
+    """Send a message, and return the event that acknowledges it."""
+    send(connection, type="send", ref=ref, text=text)
+    return receive(connection)

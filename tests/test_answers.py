@@ -1,0 +1,276 @@
+"""Odd answers make working projects; impossible ones are refused before anything is written."""
+
+import html
+import json
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from emitted import bake, clean_environ, environ_for, run
+from matrix import CHOICES, PYTHONS, TEMPLATE, covering, requirements
+
+NASTY = {
+    "quotes": """It's "the" 'site'""",
+    "three quotes": "'''x\"\"\"y",
+    "backslashes": "a\\b\\\\c\\n\\U0001F600\\",
+    "umlauts": "Größenwahn für Übermütige",
+    "other scripts": "日本語 العربية עברית",
+    "emoji": "👩‍👩‍👧‍👦 chat 🇩🇪",
+    "jinja": "{{ cookiecutter }} {% raw %} {# no #} }} %}",
+    "django": "{{ settings.SECRET_KEY }}{% include 'x' %}",
+    "markup": "<script>alert(1)</script> & <b>",
+    "shell": "$(touch x) `y` ; rm $HOME | & > < * ~ !",
+    "toml": 'x", y = 1 # z',
+    "symbols": "!§$%&/()=?*+~#'-_.:,;<>|^°",
+    "longest": "x" * 200,
+    "spaces": "  between   spaces  ",
+    "yaml": "yes: [a, *b, &c] # no",
+}
+
+
+def literal(text: str) -> str:
+    """What makes cookiecutter, which renders answers that it is not asked for as templates, take a text as it is."""
+    return f"{{{{ {json.dumps(text, ensure_ascii=False)} }}}}" if "{" in text else text
+
+
+def bake_nasty(cookies, text: str, **answers: str) -> Path:
+    """A project with a text in every place for free text."""
+    given = {key: literal(text) for key in ("project_name", "description", "author_name")}
+    result = cookies.bake(extra_context={**given, **answers})
+    assert result.exception is None, repr(result.exception)
+    assert {key: result.context[key] for key in given} == dict.fromkeys(given, text)
+    return result.project_path
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_nasty_text_works_everywhere(name, cookies, environment):
+    """It is the same in TOML, in the licence and on the page, and the project passes ruff and Django's checks."""
+    text = NASTY[name]
+    answers = {"auth": "none", "channel_layer": "redis", "database": "postgresql", "django_version": "6.1"}
+    project = bake_nasty(cookies, text, **answers)
+    metadata = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (metadata["description"], metadata["authors"]) == (text, [{"name": text}])
+    assert f"Copyright (c) {text}\n" in (project / "LICENSE").read_text(encoding="utf-8")
+    assert (project / "README.md").read_text(encoding="utf-8").startswith(f"# {text}\n")
+
+    shared = environment(PYTHONS[0], "6.1")
+    environ = environ_for(shared)
+    run(["uv", "run", "ruff", "check", "--no-cache"], project, environ)
+    run(["uv", "run", "ruff", "format", "--check", "--no-cache"], project, environ)
+    render = (
+        "import django; django.setup(); from django.core.management import call_command; call_command('check');"
+        "from django.template.loader import render_to_string; print(render_to_string('site_name.html'))"
+    )
+    command = ["uv", "run", "python", "-c", render]
+    variables = {"DJANGO_SETTINGS_MODULE": "config.settings", "PYTHONIOENCODING": "utf-8"}
+    output = run(command, project, environ | variables)
+    name_on_page = output.removeprefix("System check identified no issues (0 silenced).\n").removesuffix("\n\n")
+    assert html.unescape(name_on_page) == text
+    assert not re.search("[<>\"']", name_on_page)
+    assert run(["make", "--dry-run", "lint"], project, environ).startswith("uv run ruff check\n")
+
+
+def test_typed_braces_are_only_text(tmp_path):
+    """A name typed at the prompt is never rendered, so braces are kept as they are."""
+    answers = ["{{ cookiecutter._template }}", "my_site", "", "", "", *[""] * len(CHOICES)]
+    done = generate(tmp_path, typed="\n".join([*answers, ""]))
+    assert done.returncode == 0, done.stderr
+    readme = (tmp_path / "out" / "my_site" / "README.md").read_text(encoding="utf-8")
+    assert readme.startswith("# {{ cookiecutter._template }}\n")
+
+
+def generate(folder: Path, *arguments: str, typed: str | None = None, **options) -> subprocess.CompletedProcess:
+    """Run cookiecutter as a user does, with `out` below the folder as target and nothing of ours in the way."""
+    out = folder / "out"
+    if not out.exists():
+        out.mkdir()
+    config = folder / "config.yaml"
+    places = {"cookiecutters_dir": str(folder / "cookiecutters"), "replay_dir": str(folder / "replay")}
+    config.write_text(json.dumps(places), encoding="utf-8")
+    program = [sys.executable, "-m", "cookiecutter", "--config-file", str(config), "--output-dir", str(out)]
+    no_input = [] if typed is not None else ["--no-input"]
+    environ = clean_environ(PYTHONIOENCODING="utf-8", COLUMNS="1000")
+    return subprocess.run(
+        [*program, *no_input, str(TEMPLATE), *arguments],
+        env=environ,
+        input=typed,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        **options,
+    )
+
+
+REFUSED = {
+    "no name": ("project_name=", "project_name is empty"),
+    "a blank name": ("project_name=   ", "project_name is empty"),
+    "no author": ("author_name=", "author_name is empty"),
+    "a line break": ("project_name=a\nb", "project_name contains a line break or another control character"),
+    "a carriage return": ("description=a\rb", "description contains a line break or another control character"),
+    "a tab": ("author_name=a\tb", "author_name contains a line break or another control character"),
+    "an escape": ("project_name=\x1b[31mred", "project_name contains a line break or another control character"),
+    "a line separator": ("description=a\u2028b", "description contains a line break or another control character"),
+    "a paragraph separator": ("description=a\u2029b", "description contains a line break or another control character"),
+    "a line break in the address": ("author_email=a@b.example\n", "author_email contains a line break"),
+    "a lone surrogate": (
+        "project_name={{ '\\ud800' }}",
+        "project_name contains a line break or another control character",
+    ),
+    "a long name": (f"project_name={'x' * 201}", "project_name has 201 characters: use at most 200."),
+    "a long description": (f"description={'x' * 201}", "description has 201 characters: use at most 200."),
+    "no address": ("author_email=ann", "author_email is no e-mail address"),
+    "an address in brackets": ("author_email=Ann <ann@example.com>", "author_email is no e-mail address"),
+    "capitals": ("project_slug=Site", "project_slug 'Site' is no valid distribution name"),
+    "a space": ("project_slug=my site", "project_slug 'my site' is no valid distribution name"),
+    "a dash at the end": ("project_slug=site-", "project_slug 'site-' is no valid distribution name"),
+    "an underscore first": ("project_slug=_site", "project_slug '_site' is no valid distribution name"),
+    "an umlaut": ("project_slug=größe", "project_slug 'gr\\xf6\\xdfe' is no valid distribution name"),
+    "a trailing line break": ("project_slug=site\n", "project_slug 'site\\n' is no valid distribution name"),
+    "a path": ("project_slug=a/b", "project_slug 'a/b' is no valid distribution name"),
+    "a path upwards": ("project_slug=../site", "project_slug '../site' is no valid distribution name"),
+    "the name of a package": ("project_name=Django", "project_slug 'django' is the name of a package"),
+    "another spelling of one": (
+        "project_slug=channels_redis",
+        "project_slug 'channels_redis' is the name of a package",
+    ),
+    "a long slug": (f"project_slug={'x' * 64}", "project_slug has 64 characters: use at most 63."),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_impossible_answer_is_refused(case, tmp_path):
+    """One line says which answer is wrong and what to do, and nothing is written."""
+    answer, complaint = REFUSED[case]
+    done = generate(tmp_path, answer)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert (done.returncode, len(lines)) == (1, 1), done.stderr
+    assert lines[0].startswith(f"Error: {complaint}")
+    assert re.search(r": (use|give) ", lines[0])
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_names_of_requirements_are_refused(cookies):
+    """The hook knows every package that some project asks for."""
+    hook = (TEMPLATE / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
+    taken = set(re.search(r'TAKEN = """(.*?)"""', hook, re.DOTALL)[1].split())
+    projects = [bake(cookies, **answers) for answers in covering("server", "channel_layer", "auth", "database")]
+    names = {re.match("[a-z0-9-]+", line)[0] for line in set().union(*map(requirements, projects))}
+    assert names - taken == set()
+
+
+@pytest.mark.parametrize("question", CHOICES)
+def test_choice_that_is_not_offered_is_refused(question, tmp_path):
+    """Cookiecutter itself refuses it: the last line names the value and the choices, and nothing is written."""
+    done = generate(tmp_path, f"{question}=nonsense")
+    *_, last = done.stderr.splitlines()
+    assert (
+        last
+        == f"ValueError: nonsense provided for choice variable {question}, but the choices are {CHOICES[question]}."
+    )
+    assert (done.returncode, list((tmp_path / "out").iterdir())) == (1, [])
+
+
+@pytest.mark.parametrize("question", CHOICES)
+def test_choice_of_a_replay_file_is_refused(question, tmp_path):
+    """A choice that is no longer offered does not get past the hook when it comes from a replay file."""
+    assert generate(tmp_path).returncode == 0
+    (replay,) = (tmp_path / "replay").iterdir()
+    content = json.loads(replay.read_text())
+    content["cookiecutter"][question] = "nonsense"
+    content["cookiecutter"]["project_slug"] = "again"
+    replay.write_text(json.dumps(content))
+    program = [sys.executable, "-m", "cookiecutter", "--config-file", str(tmp_path / "config.yaml")]
+    done = subprocess.run(
+        [*program, "--output-dir", str(tmp_path / "out"), "--replay-file", str(replay), str(TEMPLATE)],
+        env=clean_environ(),
+        capture_output=True,
+        text=True,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    choices = ", ".join(CHOICES[question])
+    assert lines == [f"Error: {question} 'nonsense' is not on offer: choose one of {choices}."], done.stderr
+    assert not (tmp_path / "out" / "again").exists()
+
+
+def test_existing_target_is_refused(tmp_path):
+    """Cookiecutter says that the folder is there, and leaves it alone."""
+    target = tmp_path / "out" / "talking-site"
+    target.mkdir(parents=True)
+    (target / "mine").write_text("precious")
+    done = generate(tmp_path)
+    assert (done.returncode, done.stdout) == (1, f'Error: "{target}" directory already exists\n')
+    assert {path.name: path.read_text() for path in target.iterdir()} == {"mine": "precious"}
+
+
+def test_overwriting_keeps_the_secret(tmp_path):
+    """`-f` renews the files, but not the development settings with their secret."""
+    assert generate(tmp_path).returncode == 0
+    project = tmp_path / "out" / "talking-site"
+    env = (project / ".env").read_bytes()
+    (project / "manage.py").write_text("changed")
+    done = generate(tmp_path, "-f")
+    assert done.returncode == 0, done.stderr
+    assert (project / ".env").read_bytes() == env
+    assert (project / "manage.py").read_text().startswith("#!/usr/bin/env python\n")
+
+
+def test_file_in_the_way_is_refused(tmp_path):
+    """Where the target's parent is no folder, the last line says so, and nothing is written."""
+    (tmp_path / "out").write_text("a file")
+    done = generate(tmp_path)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1,
+        f"OSError: Unable to create directory at {tmp_path / 'out' / 'talking-site'}",
+    )
+
+
+def test_read_only_target_is_refused(tmp_path):
+    """Who may not write into the target is told so, and nothing is written."""
+    account = []
+    if os.geteuid() == 0:  # root may write everywhere, so nobody tries
+        nobody = pwd.getpwnam("nobody")
+        account = [str(nobody.pw_gid), str(nobody.pw_uid)]
+    done = generate_as(account, tmp_path)
+    assert "PermissionError: [Errno 13] Permission denied" in done.stderr, done.stderr
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1,
+        f"OSError: Unable to create directory at {tmp_path / 'out' / 'talking-site'}",
+    )
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def generate_as(account: list[str], folder: Path) -> subprocess.CompletedProcess:
+    """Generate into a folder that is read-only, with a copy of the template, as a user (group and user id) or as us."""
+    (folder / "out").mkdir()
+    (folder / "out").chmod(0o555)
+    script = (
+        "import os, sys\n"
+        "import cookiecutter.main as main\n"
+        "generate_files = main.generate_files\n"
+        "def generate_as_nobody(**options):\n"
+        "    os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[3]))\n"
+        "    return generate_files(**options)\n"
+        "if sys.argv[2:]:\n"
+        "    main.generate_files = generate_as_nobody\n"
+        "folder = sys.argv[1]\n"
+        "main.cookiecutter(f'{folder}/template', no_input=True, output_dir=f'{folder}/out',"
+        " config_file=f'{folder}/config.yaml')\n"
+    )
+    for path in [folder, *folder.parents]:
+        if path.stat().st_uid == os.geteuid() and path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o011)
+    copy = folder / "template"
+    copy.mkdir()
+    for name in ("cookiecutter.json", "hooks", "{{cookiecutter.project_slug}}"):
+        source = TEMPLATE / name
+        shutil.copytree(source, copy / name) if source.is_dir() else shutil.copy(source, copy / name)
+    places = {"cookiecutters_dir": str(folder / "cookiecutters"), "replay_dir": str(folder / "replay")}
+    (folder / "config.yaml").write_text(json.dumps(places))
+    command = [sys.executable, "-c", script, str(folder), *account]
+    return subprocess.run(command, env=clean_environ(), capture_output=True, text=True, timeout=60)

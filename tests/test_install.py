@@ -1,0 +1,77 @@
+"""A project of each server, installed from nothing by the commands of its own README."""
+
+import re
+from pathlib import Path
+
+import pytest
+from client import Person, receive, say
+from emitted import bake, clean_environ, run
+from matrix import CHOICES
+from servers import start_site, wait_until
+
+from demo import find_python
+
+# Every server, with each layer and database somewhere.
+INSTALLATIONS = [
+    {"server": "uvicorn", "channel_layer": "in-memory", "database": "sqlite", "auth": "session"},
+    {"server": "daphne", "channel_layer": "redis", "database": "postgresql", "auth": "token"},
+    {"server": "hypercorn", "channel_layer": "redis", "database": "sqlite", "auth": "none"},
+]
+
+
+def commands(project: Path) -> list[list[str]]:
+    """The make commands of the README, in its order."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", (project / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    lines = [line.partition("#")[0].split() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line[:1] == ["make"]]
+
+
+def test_every_server_is_installed():
+    """The list above leaves no server, layer or database out."""
+    for question in ("server", "channel_layer", "database"):
+        assert {answers[question] for answers in INSTALLATIONS} == set(CHOICES[question])
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("answers", INSTALLATIONS, ids=[answers["server"] for answers in INSTALLATIONS])
+def test_installation_by_the_readme_works(answers, cookies, services):
+    """Set-up, the tests and the development server work, and the latter reloads what is edited."""
+    project = bake(cookies, **answers)
+    # Where uv would neither find the interpreter nor be able to download it, it is told.
+    environ = clean_environ(UV_PYTHON=find_python("3.13"), **services(answers))
+    said = commands(project)
+    setup, dev, test = ["make", "setup"], ["make", "dev"], ["make", "test"]
+    assert [command for command in said if command in (setup, dev, test)] == [setup, dev, test]
+
+    run(setup, project, environ)
+    version = run(["uv", "run", "python", "-c", "import sys; print(sys.version_info[:2])"], project, environ)
+    assert version.splitlines()[-1] == "(3, 13)"
+    assert " passed" in run(test, project, environ, timeout=500)
+    with start_site(dev, project, environ) as site:
+        ann, ben = Person(site, answers["auth"]), Person(site, answers["auth"])
+        with ann.connect("dev") as one, ben.connect("dev") as other:
+            assert (receive(one)["type"], receive(other)["type"]) == ("welcome", "welcome")
+            message = say(one, "a", "hello")
+            assert receive(other) == message
+        check_reload(project, ann)
+
+
+def check_reload(project: Path, person: Person) -> None:
+    """What is written into a template, or into Python, is served without a restart by hand."""
+
+    def page():
+        try:
+            return person.http.get("/").text
+        except Exception:  # it is between two starts
+            return ""
+
+    assert "edited template" not in page()
+    base = project / "templates" / "base.html"
+    base.write_text(base.read_text().replace("</main>", "edited template</main>"))
+    wait_until(lambda: "edited template" in page(), "the edited template")
+
+    views = project / "chat" / "views.py"
+    source = views.read_text()
+    assert '"error": error' in source
+    views.write_text(source.replace('"error": error', '"error": "edited view"'))
+    wait_until(lambda: "edited view" in page(), "the edited view")

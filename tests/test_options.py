@@ -1,0 +1,151 @@
+"""Each option changes the files that it has to change and no others, and equal answers give equal bytes."""
+
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+from emitted import bake
+from matrix import CHOICES
+
+pytestmark = pytest.mark.quick
+
+# What differs from the default project when one answer changes: "+" came, "-" went, the others have other bytes.
+DIFFERENCES = {
+    ("project_name", "Other Site"): {
+        "LICENSE",
+        "README.md",
+        "pyproject.toml",
+        "templates/site_name.html",
+    },
+    ("project_slug", "other_site"): {"pyproject.toml"},
+    ("description", "Another description."): {"README.md", "pyproject.toml"},
+    ("author_name", "Ann Author"): {"LICENSE", "pyproject.toml"},
+    ("author_email", "ann@example.com"): {"pyproject.toml"},
+    ("server", "daphne"): {"README.md", "config/server.py", "config/settings.py", "pyproject.toml"},
+    ("server", "hypercorn"): {"README.md", "config/server.py", "pyproject.toml"},
+    ("channel_layer", "redis"): {
+        ".env.example",
+        "README.md",
+        "+compose.yaml",
+        "config/settings.py",
+        "pyproject.toml",
+        "tests/test_settings.py",
+    },
+    ("consumers", "sync"): {"chat/consumers.py", "realtime/consumers.py", "tests/slow.py"},
+    ("auth", "token"): {
+        "README.md",
+        "+accounts/admin.py",
+        "+accounts/middleware.py",
+        "+accounts/migrations/0001_initial.py",
+        "+accounts/migrations/__init__.py",
+        "+accounts/models.py",
+        "accounts/urls.py",
+        "accounts/views.py",
+        "config/settings.py",
+        "realtime/auth.py",
+        "realtime/static/realtime/client.js",
+        "tests/people.py",
+        "tests/test_auth.py",
+    },
+    ("auth", "none"): {
+        ".env.example",
+        "README.md",
+        "-accounts/__init__.py",
+        "-accounts/apps.py",
+        "-accounts/templates/accounts/login.html",
+        "-accounts/templates/accounts/signup.html",
+        "-accounts/templates/identity.html",
+        "-accounts/urls.py",
+        "-accounts/views.py",
+        "config/settings.py",
+        "config/urls.py",
+        "realtime/auth.py",
+        "realtime/health.py",
+        "+templates/identity.html",
+        "tests/people.py",
+        "tests/test_auth.py",
+        "tests/test_settings.py",
+    },
+    ("database", "postgresql"): {
+        ".env.example",
+        "README.md",
+        "+compose.yaml",
+        "config/settings.py",
+        "pyproject.toml",
+        "tests/test_settings.py",
+    },
+    ("django_version", "5.2"): {"README.md", "pyproject.toml"},
+    ("license", "BSD-3-Clause"): {"LICENSE", "pyproject.toml"},
+    ("license", "Apache-2.0"): {"LICENSE", "pyproject.toml"},
+    ("license", "Proprietary"): {"LICENSE", "pyproject.toml"},
+}
+
+
+def content(project: Path) -> dict[str, bytes]:
+    """The files of a project, but for .env, whose secret always differs."""
+    files = {path.relative_to(project).as_posix(): path for path in project.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if name != ".env"}
+
+
+def difference(one: dict[str, bytes], other: dict[str, bytes]) -> set[str]:
+    came = {f"+{name}" for name in other.keys() - one.keys()}
+    went = {f"-{name}" for name in one.keys() - other.keys()}
+    return came | went | {name for name in one.keys() & other.keys() if one[name] != other[name]}
+
+
+def test_table_has_every_option():
+    """No choice but the defaults is missing in the table."""
+    options = {(question, choice) for question, (_, *choices) in CHOICES.items() for choice in choices}
+    assert {option for option in DIFFERENCES if option[0] in CHOICES} == options
+
+
+@pytest.mark.parametrize(("question", "answer"), DIFFERENCES, ids=lambda value: value.replace(" ", "_"))
+def test_option_changes_its_files_only(question, answer, cookies):
+    """Bytes are compared, for every file of both projects."""
+    default, changed = content(bake(cookies)), content(bake(cookies, **{question: answer}))
+    assert difference(default, changed) == DIFFERENCES[question, answer]
+
+
+def secret_and_rest(project: Path) -> tuple[str, str]:
+    """The secret in .env, and what is left of the file."""
+    text = (project / ".env").read_bytes().decode()
+    (secret,) = re.findall("^SECRET_KEY=(.+)$", text, re.MULTILINE)
+    return secret, text.replace(secret, "")
+
+
+@pytest.mark.parametrize("auth", CHOICES["auth"])
+def test_equal_answers_give_equal_bytes(auth, cookies):
+    """Two generations differ in the secret of .env and in nothing else."""
+    one, other = (bake(cookies, auth=auth, channel_layer="redis", database="postgresql") for _ in range(2))
+    assert content(one) == content(other)
+    (secret, rest), (other_secret, other_rest) = secret_and_rest(one), secret_and_rest(other)
+    assert rest == other_rest
+    assert secret != other_secret
+    assert (len(secret), len(other_secret)) == (64, 64)
+
+
+def test_env_holds_development_values(cookies):
+    """It names what the chosen services need, and only its owner may read it."""
+    expected = {
+        ("in-memory", "sqlite"): ["DATABASE_URL=sqlite:///db.sqlite3"],
+        ("redis", "sqlite"): ["DATABASE_URL=sqlite:///db.sqlite3", "REDIS_URL=redis://127.0.0.1:6379/0"],
+        ("in-memory", "postgresql"): ["DATABASE_URL=postgresql://postgres:postgres@127.0.0.1:5432/my_site"],
+    }
+    for (layer, database), values in expected.items():
+        project = bake(cookies, project_slug="my-site", channel_layer=layer, database=database)
+        _, rest = secret_and_rest(project)
+        lines = [line for line in rest.splitlines() if not line.startswith("#")]
+        assert lines == ["DEBUG=true", "SECRET_KEY=", *values]
+        if os.name == "posix":
+            assert stat.S_IMODE((project / ".env").stat().st_mode) == 0o600
+
+
+def test_next_commands_are_said(cookies, capfd):
+    """The closing message has a line for services exactly where there is a compose.yaml."""
+    for layer, services in (("in-memory", []), ("redis", ["docker compose up -d"])):
+        capfd.readouterr()
+        project = bake(cookies, channel_layer=layer)
+        commands = [line.strip() for line in capfd.readouterr().out.splitlines() if line.startswith("    ")]
+        assert commands == [f'cd "{project}"', *services, "make setup", "make dev"]

@@ -1,0 +1,80 @@
+"""A real Redis behind each server: silence does no harm, and a Redis that comes back is met again."""
+
+import time
+
+import pytest
+from client import Person, receive, say, send
+from emitted import bake, environ_for, run
+from matrix import CHOICES, PYTHONS
+from servers import Redis, start_site, wait_until
+
+SITES = [
+    pytest.param(
+        {"server": server, "channel_layer": "redis", "consumers": consumers},
+        id=f"{server}-{consumers}",
+        marks=pytest.mark.xdist_group(f"redis-{server}"),
+    )
+    for server, consumers in zip(CHOICES["server"], ["async", "sync", "async"], strict=True)
+]
+
+
+@pytest.fixture(scope="module")
+def own_redis(tmp_path_factory):
+    """A Redis that the tests of this module may stop."""
+    redis = Redis(tmp_path_factory.mktemp("own-redis"))
+    redis.start()
+    yield redis
+    redis.stop()
+
+
+@pytest.fixture(scope="module", params=SITES)
+def site(request, cookies_session, environment, own_redis):
+    project = bake(cookies_session, **request.param)
+    environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), REDIS_URL=f"{own_redis.url}/0")
+    run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
+    with start_site(["make", "serve"], project, environ) as site:
+        site.auth = CHOICES["auth"][0]
+        yield site
+
+
+def test_idle_connection_lives(site):
+    """After 20 silent seconds, longer than any of redis-py's time-outs, both ends still work."""
+    ann, ben = Person(site, site.auth), Person(site, site.auth)
+    with ann.connect("idle") as one, ben.connect("idle") as other:
+        assert (receive(one)["type"], receive(other)["type"]) == ("welcome", "welcome")
+        time.sleep(20)
+        message = say(one, "late", "still here?")
+        assert (message["seq"], receive(other)) == (1, message)
+
+
+def hears(speaker, listener, ref):
+    """Whether the other end gets a message within a second; what was sent before is skipped."""
+    send(speaker, type="send", ref=ref, text=ref)
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        try:
+            event = listener.recv(0.2)
+        except TimeoutError:
+            continue
+        if f'"ref":"{ref}"' in event:
+            return True
+    return False
+
+
+def test_restarted_redis_is_met_again(site, own_redis):
+    """Connections from before, and connections made since, hear each other without a restart of the server."""
+    ann, ben, cem = (Person(site, site.auth) for _ in range(3))
+    with ann.connect("restart") as one, ben.connect("restart") as other:
+        assert (receive(one)["type"], receive(other)["type"]) == ("welcome", "welcome")
+        assert hears(one, other, "before")
+        own_redis.stop()
+        time.sleep(1)
+        own_redis.start()
+        tries = iter(range(1000))
+        wait_until(lambda: hears(one, other, f"old{next(tries)}"), "the other old connection hears", 15)
+        wait_until(lambda: hears(other, one, f"back{next(tries)}"), "the first old connection hears", 15)
+        with cem.connect("restart") as new:
+            wait_until(lambda: hears(one, new, f"new{next(tries)}"), "the new connection hears", 15)
+            wait_until(lambda: hears(new, one, f"from{next(tries)}"), "the new connection is heard", 15)
+    stored = ann.history("restart")["messages"]
+    assert [message["seq"] for message in stored] == list(range(1, len(stored) + 1))

@@ -1,0 +1,143 @@
+"""Every core combination on both databases and both Djangos is clean before it runs."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+from emitted import TEMPLATE, bake, environ_for, run
+from matrix import CHOICES, CORE, PYTHONS, combinations, is_quick, label
+
+COMBINATIONS = combinations(*CORE, "database", "django_version")
+MARKS = [f".{choice}" for key in ("server", "consumers", "auth", "license") for choice in CHOICES[key]]
+
+# One process for the two commands: starting Django takes longer than either.
+CHECKS = "import django; django.setup(); from django.core.management import call_command; "
+DEVELOPMENT = CHECKS + "call_command('check'); call_command('makemigrations', check=True, dry_run=True)"
+PRODUCTION = CHECKS + "call_command('check', deploy=True, fail_level='WARNING')"
+
+
+@pytest.fixture(scope="session")
+def check_types(tmp_path_factory):
+    """A function that runs mypy on a project, with what this worker's runs before learned about the libraries."""
+    caches = tmp_path_factory.mktemp("mypy")
+
+    def check(project, shared, environ):
+        cache = caches / shared.name
+        options = ["--no-sqlite-cache", "--cache-dir", str(cache)]
+        run(["uv", "run", "mypy", *options, "."], project, environ)
+        # What it learned about this project would be wrong for the next, which has modules of the same names.
+        own = [path.stem for path in project.iterdir()]
+        for version in cache.glob("3.*"):
+            for path in version.iterdir():
+                if path.name.split(".")[0] in own:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return check
+
+
+def leftovers(project):
+    """What generation should have removed, as lines that name file and place."""
+    found = []
+    for path in sorted(path for path in project.rglob("*") if path.is_file()):
+        name, content = path.relative_to(project).as_posix(), path.read_bytes()
+        if any(path.name.endswith(mark) or f"{mark}." in path.name for mark in MARKS):
+            found.append(f"{name}: the name of a choice")
+        if not content and path.name != "__init__.py":
+            found.append(f"{name}: empty")
+        if b"\r" in content:
+            found.append(f"{name}: CR")
+        if (content and not content.endswith(b"\n")) or content.endswith(b"\n\n"):
+            found.append(f"{name}: does not end with one line break")
+        text = content.decode("utf-8")
+        braces = (
+            r"cookiecutter" if path.suffix in {".html", ".js", ".css", ".svg"} else r"\{\{|\{%|\{#|%\}|#\}|cookiecutter"
+        )
+        for number, line in enumerate(text.splitlines(), 1):
+            # A pair of braces is also how f-strings and dicts in dicts end, so only the opening ones tell.
+            if re.search(braces, line) and not re.search(r'f".*\{\{', line):
+                found.append(f"{name}:{number}: {line}")
+        gap = r"\n\n\n\n" if path.suffix == ".py" else r"\n\n\n"
+        if re.search(gap, text) or (text.startswith("\n") and not name.startswith("LICENSE")):
+            found.append(f"{name}: more blank lines than belong there")
+    found += [f"{path}: an empty folder" for path in project.rglob("*") if path.is_dir() and not any(path.iterdir())]
+    return found
+
+
+def production_values(project):
+    """The environment that .env.example describes, which must not be mixed with .env."""
+    lines = (project / ".env.example").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param(answers, id=label(answers), marks=[pytest.mark.quick] if is_quick(answers) else [])
+        for answers in COMBINATIONS
+    ],
+)
+def test_combination_is_clean(answers, cookies, environment, services, check_types):
+    """It has no leftovers, and passes ruff, mypy, Django's checks and the check for missing migrations."""
+    number = COMBINATIONS.index(answers)
+    shared = environment(PYTHONS[(number // 2 + number // 8) % 2], answers["django_version"])
+    project = bake(cookies, **answers)
+    environ = environ_for(shared, **services(answers))
+    # What the Makefile calls `lint`, with a cache that the projects of a worker share.
+    lint = run(["make", "--dry-run", "lint"], project, environ).splitlines()
+    assert lint == ["uv run ruff check", "uv run ruff format --check", "uv run mypy ."]
+
+    assert leftovers(project) == []
+    run(["uv", "run", "ruff", "check", "--no-cache"], project, environ)
+    run(["uv", "run", "ruff", "format", "--check", "--no-cache"], project, environ)
+    check_types(project, shared, environ)
+    python = ["uv", "run", "python", "-c"]
+    settings = {"DJANGO_SETTINGS_MODULE": "config.settings"}
+    output = run([*python, DEVELOPMENT], project, environ | settings)
+    assert output == "System check identified no issues (0 silenced).\nNo changes detected\n"
+    check_for_production(answers, project, python, environ | settings)
+
+
+def check_for_production(answers, project, python, environ):
+    """`check --deploy` is silent under .env.example's values, but for the layer that production cannot use."""
+    done = subprocess.run(
+        [*python, PRODUCTION], cwd=project, env=environ | production_values(project), capture_output=True, text=True
+    )
+    issues = re.findall(r"^\S+: \((\S+)\)", done.stderr, re.MULTILINE)
+    if answers["channel_layer"] == "in-memory":
+        assert (issues, done.returncode) == (["realtime.E001"], 1), done.stderr
+    else:
+        assert (issues, done.returncode) == ([], 0), done.stderr
+        assert done.stdout == "System check identified no issues (0 silenced).\n"
+
+
+def test_pages_and_scripts_are_copied_as_they_are(cookies):
+    """HTML, CSS and JavaScript are no Jinja templates, but for the two files that are meant to be."""
+    rendered = {"templates/site_name.html", "realtime/static/realtime/client.js"}
+    source = TEMPLATE / "{{cookiecutter.project_slug}}"
+    copied = {}
+    for answers in combinations("auth"):
+        project = bake(cookies, **answers)
+        for path in project.rglob("*"):
+            if path.suffix in {".html", ".css", ".js", ".svg"}:
+                copied.setdefault(path.relative_to(project).as_posix(), set()).add(path.read_bytes())
+    originals = {
+        path.relative_to(source).as_posix(): path.read_bytes()
+        for path in source.rglob("*")
+        if path.suffix in {".html", ".css", ".js", ".svg"}
+    }
+    for mark in MARKS:
+        originals = {name.replace(f"{mark}.", "."): content for name, content in originals.items()}
+    assert copied.keys() == originals.keys()
+    assert {name for name in copied if copied[name] != {originals[name]}} <= rendered
+
+
+def test_replay_file_holds_no_secret(cookies, _cookiecutter_config_file):
+    """What cookiecutter remembers of the answers does not contain the key of the project."""
+    project = bake(cookies)
+    (secret,) = re.findall("^SECRET_KEY=(.+)$", (project / ".env").read_text(), re.MULTILINE)
+    replay = (_cookiecutter_config_file.dirpath() / "cookiecutter_replay").join(f"{TEMPLATE.name}.json")
+    content = replay.read_text("utf-8")
+    assert json.loads(content)["cookiecutter"]["project_slug"] == "talking-site"
+    assert secret not in content

@@ -1,0 +1,25 @@
+"""Every core combination passes the tests that it brings along."""
+
+import pytest
+from emitted import bake, environ_for, run
+from matrix import is_quick, label, rotated
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("answers", "python"),
+    [
+        pytest.param(
+            answers, python, id=f"{label(answers)}-{python}", marks=[pytest.mark.quick] if is_quick(answers) else []
+        )
+        for answers, python in rotated()
+    ],
+)
+def test_emitted_suite_passes(answers, python, cookies, environment, services):
+    """`make test` of the project succeeds, at least 95 % coverage included, and leaves no test out."""
+    project = bake(cookies, **answers)
+    environ = environ_for(environment(python, answers["django_version"]), **services(answers))
+    output = run(["make", "test"], project, environ, timeout=500)
+    assert " passed" in output
+    summary = output.strip().splitlines()[-1]
+    assert not any(word in summary for word in ("skipped", "xfailed", "xpassed", "warning")), output
