@@ -18,15 +18,23 @@ DEVELOPMENT = CHECKS + "call_command('check'); call_command('makemigrations', ch
 PRODUCTION = CHECKS + "call_command('check', deploy=True, fail_level='WARNING')"
 
 
+# mypy learns about Django and the other libraries anew whenever the settings look different to it, which takes longer
+# than all the rest. So combinations with alike settings make a group, which one worker checks, on one Python.
+GROUPS = combinations("django_version", "channel_layer", "auth")
+
+
+def group_of(answers):
+    return GROUPS.index({question: answers[question] for question in GROUPS[0]})
+
+
 @pytest.fixture(scope="session")
 def check_types(tmp_path_factory):
-    """A function that runs mypy on a project, with what this worker's runs before learned about the libraries."""
+    """A function that runs mypy on a project, with what it learned about the libraries for the others of the group."""
     caches = tmp_path_factory.mktemp("mypy")
 
-    def check(project, shared, environ):
-        cache = caches / shared.name
-        options = ["--no-sqlite-cache", "--cache-dir", str(cache)]
-        run(["uv", "run", "mypy", *options, "."], project, environ)
+    def check(project, group, environ):
+        cache = caches / str(group)
+        run(["uv", "run", "mypy", "--no-sqlite-cache", "--cache-dir", str(cache), "."], project, environ)
         # What it learned about this project would be wrong for the next, which has modules of the same names.
         own = [path.stem for path in project.iterdir()]
         for version in cache.glob("3.*"):
@@ -71,18 +79,20 @@ def production_values(project):
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
-@pytest.mark.parametrize(
-    "answers",
-    [
-        pytest.param(answers, id=label(answers), marks=[pytest.mark.quick] if is_quick(answers) else [])
-        for answers in COMBINATIONS
-    ],
-)
+def parameters():
+    for answers in COMBINATIONS:
+        marks = [pytest.mark.xdist_group(f"static{group_of(answers)}")]
+        if is_quick(answers):
+            marks.append(pytest.mark.quick)
+        yield pytest.param(answers, id=label(answers), marks=marks)
+
+
+@pytest.mark.parametrize("answers", list(parameters()))
 def test_combination_is_clean(answers, cookies, environment, services, check_types):
     """It has no leftovers, and passes ruff, mypy, Django's checks and the check for missing migrations."""
-    number = COMBINATIONS.index(answers)
-    shared = environment(PYTHONS[(number // 2 + number // 8) % 2], answers["django_version"])
+    group = group_of(answers)
     project = bake(cookies, **answers)
+    shared = environment(PYTHONS[group % 2], answers["django_version"])
     environ = environ_for(shared, **services(answers))
     # What the Makefile calls `lint`, with a cache that the projects of a worker share.
     lint = run(["make", "--dry-run", "lint"], project, environ).splitlines()
@@ -91,7 +101,7 @@ def test_combination_is_clean(answers, cookies, environment, services, check_typ
     assert leftovers(project) == []
     run(["uv", "run", "ruff", "check", "--no-cache"], project, environ)
     run(["uv", "run", "ruff", "format", "--check", "--no-cache"], project, environ)
-    check_types(project, shared, environ)
+    check_types(project, group, environ)
     python = ["uv", "run", "python", "-c"]
     settings = {"DJANGO_SETTINGS_MODULE": "config.settings"}
     output = run([*python, DEVELOPMENT], project, environ | settings)

@@ -81,5 +81,5 @@ def serve(database: None) -> Iterator[Callable[[str], str]]:
 def url_of_test_database() -> str:
     """The URL of the database that the tests use."""
     url = {**dotenv_values(BASE_DIR / ".env"), **os.environ}["DATABASE_URL"] or ""
-    name = connection.settings_dict["NAME"]
-    return urlsplit(url)._replace(path=f"/{name}").geturl()
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/{connection.settings_dict['NAME']}?{parts.query}"
