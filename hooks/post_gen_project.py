@@ -14,7 +14,7 @@ from pathlib import Path
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 
 # A file `name.<choice>.ext` becomes `name.ext` where <choice> is the answer to one of these questions, else it goes.
-QUESTIONS_WITH_FILES = ("server", "consumers", "auth", "license")
+QUESTIONS_WITH_FILES = ("server", "channel_layer", "consumers", "auth", "license")
 
 # What goes as a whole, and when.
 UNNEEDED = {

@@ -10,7 +10,7 @@ from emitted import TEMPLATE, bake, environ_for, run
 from matrix import CHOICES, CORE, PYTHONS, combinations, is_quick, label
 
 COMBINATIONS = combinations(*CORE, "database", "django_version")
-MARKS = [f".{choice}" for key in ("server", "consumers", "auth", "license") for choice in CHOICES[key]]
+MARKS = [f".{choice}" for key in ("server", "channel_layer", "consumers", "auth", "license") for choice in CHOICES[key]]
 
 # One process for the two commands: starting Django takes longer than either.
 CHECKS = "import django; django.setup(); from django.core.management import call_command; "

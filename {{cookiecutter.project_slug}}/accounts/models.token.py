@@ -28,6 +28,7 @@ class Ticket(models.Model):
 
     digest = models.CharField(max_length=64, unique=True)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="tickets")
+    credential = models.CharField(max_length=64)  # the digest of the token or session it is for
     expires_at = models.DateTimeField(db_index=True)
 
     def __str__(self) -> str:
@@ -52,22 +53,31 @@ def revoke_token(token: str) -> None:
     Token.objects.filter(digest=digest_of(token)).delete()
 
 
-def issue_ticket(user: User) -> str:
-    """A new ticket; those that expired unused go."""
+def issue_ticket(user: User, credential: str) -> str:
+    """A new ticket for the owner of a token or session; those that expired unused go."""
     now = timezone.now()
     Ticket.objects.filter(expires_at__lt=now).delete()
     ticket = secrets.token_urlsafe(24)
-    Ticket.objects.create(digest=digest_of(ticket), user=user, expires_at=now + TICKET_LIFETIME)
+    Ticket.objects.create(
+        digest=digest_of(ticket),
+        user=user,
+        credential=digest_of(credential),
+        expires_at=now + TICKET_LIFETIME,
+    )
     return ticket
 
 
-def redeem_ticket(ticket: str) -> User | None:
-    """The active user whose ticket it is, the first time and before it expires; None otherwise."""
+def redeem_ticket(ticket: str) -> tuple[User | None, str]:
+    """The active user whose ticket it is, the first time and before it expires; None otherwise.
+
+    With the user comes the digest of the token or session that the ticket was issued to.
+    """
     found = Ticket.objects.select_related("user").filter(digest=digest_of(ticket)).first()
     # Of two sockets with one ticket the database lets a single one delete it.
     if found is None or not Ticket.objects.filter(pk=found.pk).delete()[0]:
-        return None
-    return found.user if found.user.is_active and found.expires_at > timezone.now() else None
+        return None, ""
+    valid = found.user.is_active and found.expires_at > timezone.now()
+    return found.user if valid else None, found.credential
 
 
 def digest_of(secret: str) -> str:

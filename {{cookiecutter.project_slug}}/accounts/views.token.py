@@ -56,4 +56,6 @@ def credentials(request: HttpRequest) -> dict[str, Any]:
 def ticket(request: HttpRequest) -> JsonResponse:
     """A ticket for the user of the session or of the `Authorization: Bearer` header."""
     assert isinstance(request.user, User)
-    return JsonResponse({"ticket": issue_ticket(request.user)})
+    _, _, token = request.headers.get("Authorization", "").partition(" ")
+    credential = token or str(request.session.session_key)
+    return JsonResponse({"ticket": issue_ticket(request.user, credential)})

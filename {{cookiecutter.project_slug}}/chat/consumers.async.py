@@ -5,45 +5,37 @@ from typing import Any
 from channels.db import database_sync_to_async
 
 from chat.events import parse_after, parse_send
-from chat.models import latest_seq, messages_between, room_group, store_message
+from chat.history import RoomHistory
+from chat.models import room_group, store_message
+from realtime import logs
 from realtime.broadcast import apublish
 from realtime.consumers import RealtimeConsumer
 from realtime.protocol import EventError
 
-REPLAY = 500  # messages at most; the rest is fetched over HTTP
 GREETING = 50  # the latest messages, for a client that does not say what it has
 
 
 class ChatConsumer(RealtimeConsumer):
     """The socket of one user in one room."""
 
+    own_channel = False  # everything comes through the room's group
+
     async def joined(self) -> None:
         self.room = self.scope["url_route"]["kwargs"]["room"]
         self.group = room_group(self.room)
-        # The group before the history: what is said in between comes by both, and goes out once.
-        await self.join(self.group)
-        self.seq = await database_sync_to_async(latest_seq)(self.room)
-        welcome = {"type": "welcome", "room": self.room, "user": self.user_name, "seq": self.seq}
+        logs.add(room=self.room)
+        history = RoomHistory(self.room)
+        seq = await self.join(self.group, history, presence=True)
+        welcome = {"type": "welcome", "room": self.room, "user": self.user_name, "seq": seq}
         await self.send_event(welcome)
-        await self.replay(await self.first_wanted(), self.seq)
-
-    async def first_wanted(self) -> int:
-        """The number after which the client wants the messages."""
-        after = None
         try:
             after = parse_after(self.scope["query_string"])
         except EventError as error:
-            await self.refuse(error)
-        return max(0, self.seq - GREETING) if after is None else after
-
-    async def replay(self, after: int, until: int) -> None:
-        """Send what is stored with `after < seq <= until`, or the newest and where the gap is."""
-        first = max(after, until - REPLAY)
-        if first > after:
-            await self.send_event({"type": "gap", "after": after, "before": first + 1})
-        if first < until:
-            for message in await database_sync_to_async(messages_between)(self.room, first, until):
-                await self.send_event(message.event())
+            await self.send_event(error.event())
+            after = None
+        if after is None:
+            after = max(0, seq - GREETING)
+        await self.replay(self.group, history, after, seq)
 
     async def receive_event(self, event: dict[str, Any]) -> None:
         match event["type"]:
@@ -51,7 +43,7 @@ class ChatConsumer(RealtimeConsumer):
                 await self.say(*parse_send(event))
             case "typing":
                 typing = {"type": "typing", "user": self.user_name}
-                await apublish(self.group, typing, sender=self.channel_name)
+                await apublish(self.group, typing, sender=self.id)
             case _:
                 await super().receive_event(event)
 
@@ -63,13 +55,3 @@ class ChatConsumer(RealtimeConsumer):
             await apublish(self.group, message.event())
         else:
             await self.send_event(message.event())
-
-    async def realtime_event(self, message: dict[str, Any]) -> None:
-        """Pass on the next message; what the channel layer lost comes from the database first."""
-        seq = message["seq"]
-        if seq is None:
-            await super().realtime_event(message)
-        elif seq > self.seq:
-            await self.replay(self.seq, seq - 1)
-            self.seq = seq
-            await super().realtime_event(message)

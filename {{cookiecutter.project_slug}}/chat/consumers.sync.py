@@ -3,45 +3,37 @@
 from typing import Any
 
 from chat.events import parse_after, parse_send
-from chat.models import latest_seq, messages_between, room_group, store_message
+from chat.history import RoomHistory
+from chat.models import room_group, store_message
+from realtime import logs
 from realtime.broadcast import publish
 from realtime.consumers import RealtimeConsumer
 from realtime.protocol import EventError
 
-REPLAY = 500  # messages at most; the rest is fetched over HTTP
 GREETING = 50  # the latest messages, for a client that does not say what it has
 
 
 class ChatConsumer(RealtimeConsumer):
     """The socket of one user in one room."""
 
+    own_channel = False  # everything comes through the room's group
+
     def joined(self) -> None:
         self.room = self.scope["url_route"]["kwargs"]["room"]
         self.group = room_group(self.room)
-        # The group before the history: what is said in between comes by both, and goes out once.
-        self.join(self.group)
-        self.seq = latest_seq(self.room)
-        welcome = {"type": "welcome", "room": self.room, "user": self.user_name, "seq": self.seq}
+        logs.add(room=self.room)
+        history = RoomHistory(self.room)
+        seq = self.join(self.group, history, presence=True)
+        welcome = {"type": "welcome", "room": self.room, "user": self.user_name, "seq": seq}
         self.send_event(welcome)
-        self.replay(self.first_wanted(), self.seq)
-
-    def first_wanted(self) -> int:
-        """The number after which the client wants the messages."""
-        after = None
         try:
             after = parse_after(self.scope["query_string"])
         except EventError as error:
-            self.refuse(error)
-        return max(0, self.seq - GREETING) if after is None else after
-
-    def replay(self, after: int, until: int) -> None:
-        """Send what is stored with `after < seq <= until`, or the newest and where the gap is."""
-        first = max(after, until - REPLAY)
-        if first > after:
-            self.send_event({"type": "gap", "after": after, "before": first + 1})
-        if first < until:
-            for message in messages_between(self.room, first, until):
-                self.send_event(message.event())
+            self.send_event(error.event())
+            after = None
+        if after is None:
+            after = max(0, seq - GREETING)
+        self.replay(self.group, history, after, seq)
 
     def receive_event(self, event: dict[str, Any]) -> None:
         match event["type"]:
@@ -49,7 +41,7 @@ class ChatConsumer(RealtimeConsumer):
                 self.say(*parse_send(event))
             case "typing":
                 typing = {"type": "typing", "user": self.user_name}
-                publish(self.group, typing, sender=self.channel_name)
+                publish(self.group, typing, sender=self.id)
             case _:
                 super().receive_event(event)
 
@@ -60,13 +52,3 @@ class ChatConsumer(RealtimeConsumer):
             publish(self.group, message.event())
         else:
             self.send_event(message.event())
-
-    def realtime_event(self, message: dict[str, Any]) -> None:
-        """Pass on the next message; what the channel layer lost comes from the database first."""
-        seq = message["seq"]
-        if seq is None:
-            super().realtime_event(message)
-        elif seq > self.seq:
-            self.replay(self.seq, seq - 1)
-            self.seq = seq
-            super().realtime_event(message)

@@ -1,5 +1,6 @@
 """Rooms and the messages in them, numbered without a gap."""
 
+from collections.abc import Collection
 from datetime import UTC
 from typing import Any
 
@@ -79,9 +80,9 @@ def store_message(room: str, user_name: str, ref: str, text: str) -> tuple[Messa
         return locked.messages.create(seq=locked.seq, user_name=user_name, ref=ref, text=text), True
 
 
-def latest_seq(room: str) -> int:
-    """The number of the room's latest message, 0 before the first."""
-    return Room.objects.filter(name=room).values_list("seq", flat=True).first() or 0
+def latest_seqs(rooms: Collection[str]) -> dict[str, int]:
+    """The number of the latest message of each room that has one."""
+    return dict(Room.objects.filter(name__in=rooms).order_by().values_list("name", "seq"))
 
 
 def messages_after(room: str, after: int, limit: int) -> tuple[list[Message], bool]:

@@ -1,20 +1,30 @@
 """Serves the project with uvicorn: `python -m config.server`."""
 
-import os
+import contextlib
+import socket
 
-import django
 import uvicorn
 from django.conf import settings
 
+from config import workers
 
-def main() -> None:
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    django.setup()
-    uvicorn.run(
+
+class Server(uvicorn.Server):
+    """Lets the clients go before it closes their connections."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        from realtime.hub import get_hub
+
+        for server in self.servers:
+            server.close()
+        await get_hub().drain()
+        await super().shutdown(sockets)
+
+
+def serve(listener: socket.socket) -> None:
+    """Answer the connections of a listening socket until a signal says stop."""
+    config = uvicorn.Config(
         "config.asgi:application",
-        host=settings.HOST,
-        port=settings.PORT,
-        workers=settings.WEB_CONCURRENCY,
         log_config=None,  # Django's logging is set up already
         access_log=settings.DEBUG,
         server_header=False,
@@ -23,10 +33,16 @@ def main() -> None:
         ws_ping_interval=20,
         ws_ping_timeout=20,
         # Without a limit one open socket keeps the process alive for ever.
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=3,
         # X-Forwarded-* is believed from 127.0.0.1, or from FORWARDED_ALLOW_IPS where that is set.
         proxy_headers=True,
     )
+    with contextlib.suppress(KeyboardInterrupt):
+        Server(config).run(sockets=[listener])
+
+
+def main() -> None:
+    workers.run(serve)
 
 
 if __name__ == "__main__":

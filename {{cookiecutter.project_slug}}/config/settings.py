@@ -36,6 +36,7 @@ WEB_CONCURRENCY = env.int(
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", DEBUG)
 {% endif %}
 LOG_LEVEL = env.log_level("LOG_LEVEL", logging.INFO)
+LOG_FORMAT = env.str("LOG_FORMAT", "line", validate=validate.OneOf(["line", "json"]))
 seal()
 
 # Application
@@ -127,24 +128,24 @@ DATABASES = {
 
 # Channel layer
 
+{% if cookiecutter.channel_layer == "redis" %}
+REDIS_HOST = {
+    "address": REDIS_URL,
+    # So that a restart of Redis is survived, and a Redis that hangs is noticed.
+    "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
+    "health_check_interval": 15,
+    "socket_timeout": 3,
+}
+{% endif %}
 CHANNEL_LAYERS = {
     "default": {
 {% if cookiecutter.channel_layer == "redis" %}
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {
-            "hosts": [
-                {
-                    "address": REDIS_URL,
-                    # So that a restart of Redis is survived, and a Redis that hangs is noticed.
-                    "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
-                    "health_check_interval": 15,
-                    "socket_timeout": 3,
-                }
-            ],
-        },
+        "CONFIG": {"hosts": [REDIS_HOST]},
 {% else %}
-        "BACKEND": "channels.layers.InMemoryChannelLayer",
-        "CONFIG": {"capacity": 1000},
+        "BACKEND": "realtime.layers.QuickInMemoryChannelLayer",
+        # One channel carries all groups, for as long as the process lives.
+        "CONFIG": {"capacity": 10_000, "group_expiry": 10 * 365 * 24 * 3600},
 {% endif %}
     }
 }
@@ -155,6 +156,10 @@ REALTIME_MAX_MESSAGE_BYTES = 1024 * 1024  # the server cuts the connection above
 REALTIME_MAX_FRAME_BYTES = 64 * 1024  # refused with `too_long`
 REALTIME_MAX_ERRORS = 10  # in a row, then the socket is closed with 4400
 REALTIME_MAX_CONNECTIONS = 10  # per user, beyond it 4409
+REALTIME_RATE = 20  # frames per second and connection, beyond it `rate_limited`
+REALTIME_BURST = 40  # frames at once
+REALTIME_MAX_REFUSED = 200  # frames beyond the rate, then 4429
+REALTIME_MAX_OUTBOX = 256  # events that wait for a slow client, then 4408
 REALTIME_THREADS = 16  # for sync handlers and queries, each with a database connection
 
 # Sign-in and security
@@ -178,7 +183,7 @@ if not DEBUG:
     # HTTPS ends at the proxy, which must set this header and drop a client's own.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
-    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
     SECURE_HSTS_SECONDS = 365 * 24 * 3600
     SECURE_HSTS_INCLUDE_SUBDOMAINS = True
     SECURE_HSTS_PRELOAD = True
@@ -207,7 +212,24 @@ USE_TZ = True
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"connection": {"()": "realtime.logs.ConnectionFilter"}},
+    "formatters": {
+        "line": {
+            "format": "%(asctime)s %(levelname)s %(name)s: %(message)s "
+            "[connection=%(connection)s user=%(user)s room=%(room)s]",
+        },
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s "
+            "%(connection)s %(user)s %(room)s",
+        },
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "filters": ["connection"],
+            "formatter": LOG_FORMAT,
+        }
+    },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
 }

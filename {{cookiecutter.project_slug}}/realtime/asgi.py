@@ -1,6 +1,7 @@
 """ASGI in plain types, and the two smallest applications of it."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 type Scope = dict[str, Any]
@@ -8,6 +9,11 @@ type Message = dict[str, Any]
 type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Awaitable[None]]
 type Application = Callable[..., Awaitable[None]]
+
+
+def start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """A task that runs here and now up to where it has to wait; often it is done then."""
+    return asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
 
 
 def headers(scope: Scope, name: bytes) -> list[str]:

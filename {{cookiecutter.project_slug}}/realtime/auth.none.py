@@ -49,4 +49,4 @@ class AuthMiddleware:
         cookies = parse_cookie("; ".join(headers(scope, b"cookie")))
         session = SessionStore(cookies.get(settings.SESSION_COOKIE_NAME))
         guest = Guest(session.get("guest") or new_name())
-        await self.inner({**scope, "user": guest}, receive, send)
+        await self.inner({**scope, "user": guest, "credential": None}, receive, send)

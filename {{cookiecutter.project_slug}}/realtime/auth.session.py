@@ -1,5 +1,6 @@
 """Who is at the other end of a socket: the user of Django's session."""
 
+import hashlib
 from importlib import import_module
 
 from channels.db import database_sync_to_async
@@ -15,17 +16,27 @@ SessionStore = import_module(settings.SESSION_ENGINE).SessionStore
 
 
 class AuthMiddleware:
-    """Puts the signed-in user into `scope["user"]`; closes with 4401 where there is none."""
+    """Puts the signed-in user into `scope["user"]`; closes with 4401 where there is none.
+
+    `scope["credential"]` names the session, so that the socket ends with it.
+    """
 
     def __init__(self, inner: Application) -> None:
         self.inner = inner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         cookies = parse_cookie("; ".join(headers(scope, b"cookie")))
-        user = await user_of_session(cookies.get(settings.SESSION_COOKIE_NAME))
+        session_key = cookies.get(settings.SESSION_COOKIE_NAME)
+        user = await user_of_session(session_key)
         if user is None:
             return await refuse(Close.NOT_SIGNED_IN)(scope, receive, send)
-        await self.inner({**scope, "user": user}, receive, send)
+        credential = credential_of_session(session_key)
+        await self.inner({**scope, "user": user, "credential": credential}, receive, send)
+
+
+def credential_of_session(session_key: str | None) -> str:
+    """What a session's sockets are known by: who reads it cannot open the session."""
+    return hashlib.sha256(str(session_key).encode()).hexdigest()
 
 
 @database_sync_to_async

@@ -5,7 +5,7 @@ from urllib.parse import parse_qs
 from channels.db import database_sync_to_async
 from django.contrib.auth.base_user import AbstractBaseUser
 
-from accounts.models import redeem_ticket, user_of_token
+from accounts.models import digest_of, redeem_ticket, user_of_token
 from realtime.asgi import Application, Message, Receive, Scope, Send, headers, refuse
 from realtime.protocol import Close
 
@@ -15,7 +15,8 @@ class AuthMiddleware:
 
     A token comes as `Authorization: Bearer <token>` or as the subprotocols `bearer, <token>`. A
     page in a browser sends a ticket in the query instead, since URLs end in logs: it is worth
-    nothing once it was used.
+    nothing once it was used. `scope["credential"]` names the token, or the token or session that
+    the ticket was given to, so that the socket ends with it.
     """
 
     def __init__(self, inner: Application) -> None:
@@ -24,25 +25,25 @@ class AuthMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if "bearer" in scope["subprotocols"]:
             send = select_bearer(send)
-        user = await user_of(scope)
+        user, credential = await user_of(scope)
         if user is None:
             return await refuse(Close.NOT_SIGNED_IN)(scope, receive, send)
-        await self.inner({**scope, "user": user}, receive, send)
+        await self.inner({**scope, "user": user, "credential": credential}, receive, send)
 
 
 @database_sync_to_async
-def user_of(scope: Scope) -> AbstractBaseUser | None:
+def user_of(scope: Scope) -> tuple[AbstractBaseUser | None, str]:
     for value in headers(scope, b"authorization"):
         scheme, _, token = value.partition(" ")
         if scheme.lower() == "bearer":
-            return user_of_token(token)
+            return user_of_token(token), digest_of(token)
     match scope["subprotocols"]:
         case ["bearer", token]:
-            return user_of_token(token)
+            return user_of_token(token), digest_of(token)
     match parse_qs(scope["query_string"].decode("latin-1")):
         case {"ticket": [ticket]}:
             return redeem_ticket(ticket)
-    return None
+    return None, ""
 
 
 def select_bearer(send: Send) -> Send:

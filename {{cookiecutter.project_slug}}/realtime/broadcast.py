@@ -1,5 +1,6 @@
 """Sends events to everybody in a group, from any Django code."""
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.db import transaction
 
+from realtime.hub import PROCESSES, hubs
 from realtime.protocol import encode
 
 logger = logging.getLogger(__name__)
@@ -22,26 +24,45 @@ def group_name(kind: str, name: str) -> str:
 def publish(group: str, event: Mapping[str, Any], *, sender: str = "") -> None:
     """Send an event to the group once the open transaction, if any, is committed.
 
-    The member whose channel name is `sender` does not get it. What cannot be sent because the
+    The member whose `id` is `sender` does not get it. What cannot be sent because the
     channel layer is away is logged: it is stored, and replayed to those who come back.
     """
-    message = envelope(event, sender)
-    transaction.on_commit(lambda: async_to_sync(send)(group, message))
+    message = envelope(group, event, sender)
+    transaction.on_commit(lambda: send_from_sync(group, message))
 
 
 async def apublish(group: str, event: Mapping[str, Any], *, sender: str = "") -> None:
     """The same from async code, where no transaction is open, and so at once."""
-    await send(group, envelope(event, sender))
+    await send(group, envelope(group, event, sender))
 
 
-def envelope(event: Mapping[str, Any], sender: str) -> dict[str, Any]:
+def sign_out(user_name: str, credential: str | None = None) -> None:
+    """Close the sockets of a user with 4403, on every process, once the transaction is committed.
+
+    With a credential only those that came in by it.
+    """
+    message = {"type": "realtime.sign_out", "user": user_name, "credential": credential}
+    transaction.on_commit(lambda: send_from_sync(PROCESSES, message))
+
+
+def envelope(group: str, event: Mapping[str, Any], sender: str) -> dict[str, Any]:
     # Encoded once for all members, and as text: layers fail on dates and on keys that are numbers.
     return {
         "type": "realtime.event",
+        "group": group,
         "text": encode(event),
         "seq": event.get("seq"),
         "sender": sender,
     }
+
+
+def send_from_sync(group: str, message: dict[str, Any]) -> None:
+    """Send in the event loop of this process's sockets, if it has any, and wait for it."""
+    loop = next((loop for loop in hubs if loop.is_running()), None)
+    if loop is None:
+        async_to_sync(send)(group, message)
+    else:
+        asyncio.run_coroutine_threadsafe(send(group, message), loop).result()
 
 
 async def send(group: str, message: dict[str, Any]) -> None:

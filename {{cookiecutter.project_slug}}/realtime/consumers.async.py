@@ -1,13 +1,15 @@
 """The base of all consumers: JSON events in, JSON events out."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from channels.consumer import get_handler_name
+from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.conf import settings
 
+from realtime.history import History
 from realtime.lifecycle import Lifecycle
-from realtime.protocol import Close, EventError, decode, encode
+from realtime.protocol import EventError, encode
 
 
 class RealtimeConsumer(Lifecycle, AsyncWebsocketConsumer):
@@ -15,8 +17,6 @@ class RealtimeConsumer(Lifecycle, AsyncWebsocketConsumer):
 
     Subclasses implement `joined()`, called once when the socket is open, and `receive_event()`.
     """
-
-    errors_in_a_row = 0
 
     async def joined(self) -> None:
         """Greet the client and join groups."""
@@ -26,38 +26,37 @@ class RealtimeConsumer(Lifecycle, AsyncWebsocketConsumer):
         raise EventError("unknown_type", "There is no event of this type.")
 
     async def connect(self) -> None:
-        self.user_name = self.scope["user"].get_username()
         await self.accept()
         await self.joined()
 
-    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        try:
-            event = decode(text_data)
-            if event["type"] == "ping":
-                await self.send_event({"type": "pong"})
-            else:
-                await self.receive_event(event)
-        except EventError as error:
-            await self.refuse(error)
-        else:
-            self.errors_in_a_row = 0
+    async def join(
+        self, group: str, history: History | None = None, *, presence: bool = False
+    ) -> int:
+        """Receive what is published to the group, and who is there if `presence` is wanted.
 
-    async def refuse(self, error: EventError) -> None:
-        """Tell the client what was wrong, and close when it never gets it right."""
-        await self.send_event(error.event())
-        self.errors_in_a_row += 1
-        if self.errors_in_a_row >= settings.REALTIME_MAX_ERRORS:
-            await self.close(Close.TOO_MANY_ERRORS)
+        With a history, events are kept back until `replay()`, and the number of the latest one is
+        returned.
+        """
+        await self.enter(group, history, presence)
+        if history is None:
+            return 0
+        latest = await database_sync_to_async(history.latest)([history.key])
+        return latest.get(history.key, 0)
 
-    async def join(self, group: str) -> None:
-        """Receive what is published to the group."""
-        self.groups.append(group)
-        await self.channel_layer.group_add(group, self.channel_name)
-
-    async def realtime_event(self, message: dict[str, Any]) -> None:
-        """Pass on what was published to a group."""
-        if message["sender"] != self.channel_name:
-            await self.send(message["text"])
+    async def replay(self, group: str, history: History, after: int, until: int) -> None:
+        """Send the events with `after < seq <= until`, and from then on what is new."""
+        await self.catch_up(group, history, after, until)
 
     async def send_event(self, event: Mapping[str, Any]) -> None:
         await self.send(encode(event))
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        # Without Channels' visit to a thread for each message: `realtime.threads` closes old
+        # database connections.
+        handler = getattr(self, get_handler_name(message), None)
+        if handler is None:
+            raise ValueError(f"No handler for message type {message['type']}")
+        await handler(message)
+
+    async def call(self, handler: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        await handler(*arguments)

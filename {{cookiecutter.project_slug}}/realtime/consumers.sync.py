@@ -1,14 +1,15 @@
 """The base of all consumers: JSON events in, JSON events out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from asgiref.sync import async_to_sync
+from channels.db import database_sync_to_async
 from channels.generic.websocket import WebsocketConsumer
-from django.conf import settings
 
+from realtime.history import History
 from realtime.lifecycle import Lifecycle
-from realtime.protocol import Close, EventError, decode, encode
+from realtime.protocol import EventError, encode
 
 
 class RealtimeConsumer(Lifecycle, WebsocketConsumer):
@@ -16,8 +17,6 @@ class RealtimeConsumer(Lifecycle, WebsocketConsumer):
 
     Subclasses implement `joined()`, called once when the socket is open, and `receive_event()`.
     """
-
-    errors_in_a_row = 0
 
     def joined(self) -> None:
         """Greet the client and join groups."""
@@ -27,38 +26,27 @@ class RealtimeConsumer(Lifecycle, WebsocketConsumer):
         raise EventError("unknown_type", "There is no event of this type.")
 
     def connect(self) -> None:
-        self.user_name = self.scope["user"].get_username()
         self.accept()
         self.joined()
 
-    def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        try:
-            event = decode(text_data)
-            if event["type"] == "ping":
-                self.send_event({"type": "pong"})
-            else:
-                self.receive_event(event)
-        except EventError as error:
-            self.refuse(error)
-        else:
-            self.errors_in_a_row = 0
+    def join(self, group: str, history: History | None = None, *, presence: bool = False) -> int:
+        """Receive what is published to the group, and who is there if `presence` is wanted.
 
-    def refuse(self, error: EventError) -> None:
-        """Tell the client what was wrong, and close when it never gets it right."""
-        self.send_event(error.event())
-        self.errors_in_a_row += 1
-        if self.errors_in_a_row >= settings.REALTIME_MAX_ERRORS:
-            self.close(Close.TOO_MANY_ERRORS)
+        With a history, events are kept back until `replay()`, and the number of the latest one is
+        returned.
+        """
+        async_to_sync(self.enter)(group, history, presence)
+        if history is None:
+            return 0
+        return history.latest([history.key]).get(history.key, 0)
 
-    def join(self, group: str) -> None:
-        """Receive what is published to the group."""
-        self.groups.append(group)
-        async_to_sync(self.channel_layer.group_add)(group, self.channel_name)
-
-    def realtime_event(self, message: dict[str, Any]) -> None:
-        """Pass on what was published to a group."""
-        if message["sender"] != self.channel_name:
-            self.send(message["text"])
+    def replay(self, group: str, history: History, after: int, until: int) -> None:
+        """Send the events with `after < seq <= until`, and from then on what is new."""
+        async_to_sync(self.catch_up)(group, history, after, until)
 
     def send_event(self, event: Mapping[str, Any]) -> None:
         self.send(encode(event))
+
+    @database_sync_to_async
+    def call(self, handler: Callable[..., None], *arguments: Any) -> None:
+        handler(*arguments)

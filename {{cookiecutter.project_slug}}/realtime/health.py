@@ -11,6 +11,8 @@ from django.contrib.auth.decorators import login_not_required
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
 
+from realtime.hub import get_hub
+
 PATIENCE = 2  # seconds
 
 
@@ -26,7 +28,12 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @login_not_required
 {% endif %}
 async def readyz(request: HttpRequest) -> HttpResponse:
-    """The database and the channel layer answer; else 503 and the names of those that do not."""
+    """The database and the channel layer answer; else 503 and the names of those that do not.
+
+    A process that is about to end is not ready either, so that it gets no new clients.
+    """
+    if get_hub().draining:
+        return HttpResponse("going away\n", content_type="text/plain", status=503)
     parts = {"database": ask_database(), "channel layer": ask_channel_layer()}
     answers = await asyncio.gather(*(answers_in_time(question) for question in parts.values()))
     away = [name for name, answered in zip(parts, answers, strict=True) if not answered]

@@ -1,60 +1,232 @@
-"""What holds for every consumer, sync or async, however its connection ends."""
+"""What holds for every consumer, sync or async: how its connection begins, lasts and ends."""
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from channels.consumer import AsyncConsumer
+from channels.db import database_sync_to_async
+from channels.exceptions import StopConsumer
+from channels.layers import get_channel_layer
+from channels.utils import await_many_dispatch
+from django.conf import settings
 
-from realtime.asgi import Send
-from realtime.protocol import Close
+from realtime import logs, metrics
+from realtime.asgi import Message, Receive, start
+from realtime.history import History
+from realtime.hub import get_hub
+from realtime.limits import FrameLimit
+from realtime.outbox import Outbox
+from realtime.protocol import Close, EventError, decode, encode, ref_of
+from realtime.topic import REPLAY
 
 logger = logging.getLogger(__name__)
 
-
-class Connection:
-    """A `send` that may be called at any time: what comes after the end is dropped.
-
-    Servers raise there, each another exception; uvicorn also raises ClientDisconnected (an
-    OSError) when the client went away unannounced.
-    """
-
-    def __init__(self, send: Send) -> None:
-        self.send_to_server = send
-        self.closed = False
-
-    async def send(self, message: Any) -> None:
-        if self.closed:
-            return
-        self.closed = message["type"] == "websocket.close"
-        try:
-            await self.send_to_server(message)
-        except OSError:
-            self.closed = True
+PONG = {"type": "websocket.send", "text": encode({"type": "pong"})}
+PATIENCE = 4  # seconds for what is under way when the end comes
 
 
 class Lifecycle(AsyncConsumer):
-    """Leaves all groups and closes with a code of ours, also after an exception.
+    """Takes what the client sends, one frame after another, and cleans up however it ends.
 
-    Channels calls `disconnect()` only when the connection ended in good order.
+    Channels calls `disconnect()` only when a connection ended in good order; here it is always
+    called. An uncaught exception closes with 1011.
     """
 
-    groups: list[str]
+    # With a channel of its own a consumer may use `self.channel_name`, and has a method for each
+    # type of message, as in every Channels project. One that only joins groups is lighter without.
+    own_channel = True
+
+    _sync: bool
     scope: Any
+    base_send: Any
+    task: Any
+    call: Callable[..., Awaitable[Any]]
+    disconnect: Callable[[int], Any]
+    receive_event: Callable[[dict[str, Any]], Any]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        connection = Connection(send)
+        self.scope = scope
+        self.id: str = scope["connection"]
+        self.user_name: str = scope["user"].get_username()
+        self.channel_layer: Any = get_channel_layer(self.channel_layer_alias)
+        self.hub = get_hub()
+        self.outbox = Outbox(send, self.stop)
+        self.base_send = async_to_sync(self.outbox.send) if self._sync else self.outbox.send
+        self.frame_limit = FrameLimit()
+        self.errors_in_a_row = 0
+        self.joined_groups: list[str] = []
+        self.task = asyncio.current_task()
+        self.work: asyncio.Task[None] | None = None
+        self.stopping = self.ended = False
+        self.close_code = 1006
+        self.hub.connections.add(self)
+        metrics.CONNECTIONS.inc()
+        logs.begin(connection=self.id, user=self.user_name)
         try:
-            await super().__call__(scope, receive, connection.send)
+            if self.hub.draining:
+                await self.turn_away(receive)
+            else:
+                await self.serve(receive)
+        except asyncio.CancelledError:
+            if not self.stopping:
+                self.outbox.put({"type": "websocket.close", "code": Close.GOING_AWAY})
+                raise
+            self.task.uncancel()
         except Exception:
             logger.exception("%s failed", type(self).__name__)
-            await connection.send({"type": "websocket.close", "code": Close.INTERNAL_ERROR})
+            self.outbox.put({"type": "websocket.close", "code": Close.INTERNAL_ERROR})
         finally:
-            await asyncio.shield(self.leave_groups())
+            self.ended = True
+            metrics.CONNECTIONS.dec()
+            await asyncio.shield(self.clean_up())
 
-    async def leave_groups(self) -> None:
-        while self.groups:
+    async def turn_away(self, receive: Receive) -> None:
+        await receive()
+        self.outbox.put({"type": "websocket.accept"})
+        self.outbox.put({"type": "websocket.close", "code": Close.GOING_AWAY})
+
+    # What comes in
+
+    async def serve(self, receive: Receive) -> None:
+        """Take messages until the client is gone."""
+        await self.hub.start()
+        if self.own_channel:
+            self.channel_name = await self.channel_layer.new_channel()
+            own: Any = partial(self.channel_layer.receive, self.channel_name)
             try:
-                await self.channel_layer.group_discard(self.groups.pop(), self.channel_name)
+                await await_many_dispatch([receive, own], self.take)  # type: ignore[list-item]
+            except StopConsumer:
+                return
+        message = await receive()
+        while message["type"] != "websocket.disconnect":
+            self.work = start(self.handle(message))
+            message = await self.next(receive)
+        self.close_code = message["code"]
+
+    async def take(self, message: Message) -> None:
+        """Do the work for one message of the client or of the consumer's own channel."""
+        if message["type"] == "websocket.disconnect":
+            self.close_code = message["code"]
+            raise StopConsumer
+        self.work = start(self.handle(message))
+        if not self.work.done():
+            await asyncio.wait({self.work})
+        self.work.result()
+
+    async def next(self, receive: Receive) -> Message:
+        """The client's next message, when the work for the last one is done; its end at once."""
+        assert self.work is not None
+        if self.work.done():
+            self.work.result()
+            return await receive()
+        listening = asyncio.ensure_future(receive())
+        try:
+            await asyncio.wait({self.work, listening}, return_when=asyncio.FIRST_COMPLETED)
+            if listening.done() and listening.result()["type"] == "websocket.disconnect":
+                return listening.result()
+            await asyncio.wait({self.work})
+            self.work.result()
+            return await listening
+        finally:
+            listening.cancel()
+
+    async def handle(self, message: Message) -> None:
+        if message["type"] == "websocket.receive":
+            await self.take_frame(message.get("text"))
+        else:
+            await self.dispatch(message)
+
+    async def take_frame(self, text: str | None) -> None:
+        """Answer a ping, hand another event to `receive_event`, refuse what is neither."""
+        if self.outbox.closed:
+            return
+        metrics.RECEIVED.inc()
+        allowed = self.frame_limit.allows()
+        try:
+            event = decode(text)
+            if not allowed:
+                raise EventError("rate_limited", "Send fewer frames per second.", ref_of(event))
+            if event["type"] == "ping":
+                self.outbox.put(PONG)
+            else:
+                await self.call(self.receive_event, event)
+        except EventError as error:
+            self.refuse(error)
+        else:
+            self.errors_in_a_row = 0
+
+    def refuse(self, error: EventError) -> None:
+        """Tell the client what was wrong, and close when it never gets it right."""
+        metrics.ERRORS.labels(error.code).inc()
+        self.outbox.put({"type": "websocket.send", "text": encode(error.event())})
+        if self.frame_limit.refused >= settings.REALTIME_MAX_REFUSED:
+            self.end(Close.FLOODING)
+        if error.code != "rate_limited":
+            self.errors_in_a_row += 1
+        if self.errors_in_a_row >= settings.REALTIME_MAX_ERRORS:
+            self.end(Close.TOO_MANY_ERRORS)
+
+    # Groups
+
+    async def enter(self, group: str, history: History | None, presence: bool) -> None:
+        """Become a member of a group, unless the connection is at its end."""
+        if not self.ended:
+            self.joined_groups.append(group)
+            await self.hub.join(group, self, history, presence)
+
+    async def catch_up(self, group: str, history: History, after: int, until: int) -> None:
+        """Send what is stored with `after < seq <= until`, and from then on what is new.
+
+        Where that is more than the replay carries, send the newest and where the gap is.
+        """
+        first = max(after, until - REPLAY)
+        if first > after:
+            await self.send_now({"type": "gap", "after": after, "before": first + 1})
+        if first < until:
+            for event in await database_sync_to_async(history.between)(first, until):
+                await self.send_now(event)
+        self.hub.go_live(group, self, until)
+
+    async def send_now(self, event: Any) -> None:
+        await self.outbox.send({"type": "websocket.send", "text": encode(event)})
+
+    # The end
+
+    def end(self, code: int) -> None:
+        """Close with a code, and clean up without waiting for the client's answer."""
+        self.outbox.put({"type": "websocket.close", "code": code})
+        self.stop()
+
+    def stop(self) -> None:
+        if not self.stopping and not self.ended:
+            self.stopping = True
+            self.task.cancel()
+
+    async def go_away(self) -> None:
+        """Close with 4012 when the work for the last frame is done."""
+        if self.work is not None:
+            await asyncio.wait({self.work}, timeout=PATIENCE)
+        self.end(Close.GOING_AWAY)
+
+    async def clean_up(self) -> None:
+        self.outbox.closed = True
+        for group in self.joined_groups:
+            try:
+                await self.hub.leave(group, self)
             except Exception:
                 logger.exception("A group could not be left")
+        if self.outbox.writer is not None:
+            await asyncio.wait({self.outbox.writer}, timeout=PATIENCE)
+        if self.outbox.writer is not None:
+            self.outbox.writer.cancel()
+        if self.work is not None:
+            await asyncio.wait({self.work})
+        try:
+            await self.call(self.disconnect, self.close_code)
+        except Exception:
+            logger.exception("%s.disconnect failed", type(self).__name__)
+        self.hub.connections.discard(self)

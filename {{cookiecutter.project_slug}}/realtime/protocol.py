@@ -14,10 +14,14 @@ class Close:
     """
 
     INTERNAL_ERROR = 1011
+    GOING_AWAY = 4012
     TOO_MANY_ERRORS = 4400
     NOT_SIGNED_IN = 4401
+    SIGNED_OUT = 4403
     NOT_FOUND = 4404
+    TOO_SLOW = 4408
     TOO_MANY_CONNECTIONS = 4409
+    FLOODING = 4429
 
 
 class EventError(Exception):

@@ -1,12 +1,31 @@
 """Lets the sync code of different connections run side by side."""
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import cycle
+from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext
 from django.conf import settings
+from django.db import close_old_connections
 
 from realtime.asgi import Application, Receive, Scope, Send
+
+
+class DatabaseThread(ThreadPoolExecutor):
+    """One thread, which after each call closes the database connections that are to be closed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(max_workers=1, thread_name_prefix=name)
+
+    def submit[T](self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        def call() -> T:
+            try:
+                return function(*args, **kwargs)
+            finally:
+                close_old_connections()
+
+        return super().submit(call)
 
 
 class ThreadPool:
@@ -17,13 +36,10 @@ class ThreadPool:
 
     def __init__(self, inner: Application) -> None:
         self.inner = inner
-        self.executors = cycle(
-            [
-                ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"realtime-{number}")
-                for number in range(settings.REALTIME_THREADS)
-            ]
+        self.threads = cycle(
+            [DatabaseThread(f"realtime-{number}") for number in range(settings.REALTIME_THREADS)]
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with ThreadSensitiveContext(executor=next(self.executors)):
+        async with ThreadSensitiveContext(executor=next(self.threads)):
             await self.inner(scope, receive, send)

@@ -17,9 +17,11 @@ from dotenv import dotenv_values
 from pytest_django import Settings
 
 from config.environment import BASE_DIR
+from realtime.hub import get_hub, hubs
 from tests.visitor import Visitor
 
 type Visit = Callable[..., Awaitable[Visitor]]
+type Serve = Callable[[str], tuple[str, subprocess.Popen[bytes]]]
 
 
 @pytest.fixture(autouse=True)
@@ -46,16 +48,20 @@ async def visit(database: None) -> AsyncIterator[Visit]:
         return visitor
 
     yield visit
-    for visitor in visitors:
-        await visitor.leave()
+    try:
+        for visitor in visitors:
+            await visitor.leave()
+    finally:
+        await get_hub().drain()
+        hubs.clear()
 
 
 @pytest.fixture
-def serve(database: None) -> Iterator[Callable[[str], str]]:
-    """A function that runs a module as a server on the test's database, and returns its address."""
+def serve(database: None) -> Iterator[Serve]:
+    """A function that runs a module as a server on the test's database: its address, and it."""
     servers: list[subprocess.Popen[bytes]] = []
 
-    def serve(module: str) -> str:
+    def serve(module: str) -> tuple[str, subprocess.Popen[bytes]]:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         database = url_of_test_database()
@@ -68,7 +74,7 @@ def serve(database: None) -> Iterator[Callable[[str], str]]:
             assert time.monotonic() < deadline, "the server does not listen"
             try:
                 socket.create_connection(("127.0.0.1", port)).close()
-                return f"127.0.0.1:{port}"
+                return f"127.0.0.1:{port}", server
             except ConnectionRefusedError:
                 time.sleep(0.05)
 

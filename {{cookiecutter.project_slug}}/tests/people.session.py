@@ -15,5 +15,10 @@ def client_of(name: str) -> Client:
 
 def handshake_headers(name: str) -> list[tuple[bytes, bytes]]:
     """What that browser sends when it opens a socket."""
-    cookie = client_of(name).cookies[settings.SESSION_COOKIE_NAME]
+    return headers_of(client_of(name))
+
+
+def headers_of(client: Client) -> list[tuple[bytes, bytes]]:
+    """What a browser sends to say who is there."""
+    cookie = client.cookies[settings.SESSION_COOKIE_NAME]
     return [(b"cookie", f"{cookie.key}={cookie.value}".encode())]

@@ -1,5 +1,7 @@
 """Signing up, in and out, and who may connect."""
 
+from collections.abc import Callable
+
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
@@ -7,11 +9,12 @@ from django.test import Client
 from pytest_django import Settings
 
 from tests.conftest import Visit
-from tests.people import handshake_headers
+from tests.people import client_of, handshake_headers, headers_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PASSWORD = "correct horse battery"
+LOBBY = "/ws/chat/lobby/"
 
 
 def sign_up(client: Client) -> int:
@@ -50,7 +53,7 @@ def test_pages_need_a_login() -> None:
 
 async def test_a_stranger_is_told_to_sign_in(visit: Visit) -> None:
     """The socket opens and closes with 4401, so that the client learns why."""
-    stranger = await visit("/ws/chat/lobby/", None)
+    stranger = await visit(LOBBY, None)
     assert (stranger.opened, await stranger.close_code()) == (True, 4401)
 
 
@@ -58,5 +61,49 @@ async def test_a_deactivated_user_is_a_stranger(visit: Visit) -> None:
     """A session that was good does not help."""
     headers = await sync_to_async(handshake_headers)("ann")
     await User.objects.aupdate(is_active=False)
-    ann = await visit("/ws/chat/lobby/", None, headers=headers)
+    ann = await visit(LOBBY, None, headers=headers)
     assert await ann.close_code() == 4401
+
+
+async def test_logging_out_closes_the_sockets_of_that_session(visit: Visit) -> None:
+    """With 4403; those of the user's other sessions stay, and so do other people's."""
+    browser, phone = [await sync_to_async(client_of)("ann") for _ in range(2)]
+    tab, app = [await visit(LOBBY, None, headers=headers_of(client)) for client in (browser, phone)]
+    bob = await visit(LOBBY, "bob")
+    assert await bob.sees("ann", "bob")
+    await app.receive_until("welcome")
+    await sync_to_async(browser.post)("/accounts/logout/")
+    assert await tab.close_code() == 4403
+    assert await app.hears_nothing()
+    assert await bob.hears_nothing()
+
+
+def deactivate(user: User) -> None:
+    user.is_active = False
+    user.save()
+
+
+def change_password(user: User) -> None:
+    user.set_password("another horse battery")
+    user.save()
+
+
+@pytest.mark.parametrize("change", [deactivate, change_password, User.delete])
+async def test_sockets_follow_their_user(visit: Visit, change: Callable[[User], object]) -> None:
+    """Who is deactivated, deleted or changes the password is signed out everywhere."""
+    ann, bob = await visit(LOBBY, "ann"), await visit(LOBBY, "bob")
+    await bob.receive_until("welcome")
+    await sync_to_async(change)(await User.objects.aget(username="ann"))
+    assert await ann.close_code() == 4403
+    assert await bob.sees("bob")
+
+
+async def test_other_changes_of_a_user_close_nothing(visit: Visit) -> None:
+    """Neither a new e-mail address nor a login elsewhere."""
+    ann = await visit(LOBBY, "ann")
+    await ann.receive_until("welcome")
+    user = await User.objects.aget(username="ann")
+    user.email = "ann@example.com"
+    await user.asave()
+    await sync_to_async(client_of)("ann")
+    assert await ann.hears_nothing()

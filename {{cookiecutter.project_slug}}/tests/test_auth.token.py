@@ -1,5 +1,6 @@
 """Signing up, in and out, tokens and tickets, and who may connect."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -13,10 +14,12 @@ from pytest_django import Settings
 from accounts.models import Ticket, Token, issue_ticket
 from tests.conftest import Visit
 from tests.people import client_of, handshake_headers, token_of
+from tests.visitor import Visitor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PASSWORD = "correct horse battery"
+LOBBY = "/ws/chat/lobby/"
 
 
 def sign_up(client: Client) -> int:
@@ -55,7 +58,7 @@ def test_pages_need_a_login() -> None:
 
 async def test_a_stranger_is_told_to_sign_in(visit: Visit) -> None:
     """The socket opens and closes with 4401, so that the client learns why."""
-    stranger = await visit("/ws/chat/lobby/", None)
+    stranger = await visit(LOBBY, None)
     assert (stranger.opened, await stranger.close_code()) == (True, 4401)
 
 
@@ -63,7 +66,7 @@ async def test_a_deactivated_user_is_a_stranger(visit: Visit) -> None:
     """A session that was good does not help."""
     headers = await sync_to_async(handshake_headers)("ann")
     await User.objects.aupdate(is_active=False)
-    ann = await visit("/ws/chat/lobby/", None, headers=headers)
+    ann = await visit(LOBBY, None, headers=headers)
     assert await ann.close_code() == 4401
 
 
@@ -114,14 +117,14 @@ def test_the_admin_shows_tokens(admin_client: Client) -> None:
 async def test_a_token_may_come_as_a_subprotocol(visit: Visit) -> None:
     """For clients that cannot send headers; `bearer` is what gets selected."""
     token = await sync_to_async(token_of)("ann")
-    ann = await visit("/ws/chat/lobby/", None, subprotocols=["bearer", token])
+    ann = await visit(LOBBY, None, subprotocols=["bearer", token])
     assert (ann.answer["subprotocol"], (await ann.receive())["user"]) == ("bearer", "ann")
 
 
 @pytest.mark.parametrize("subprotocols", [["bearer", "wrong"], ["bearer"], ["chat"]])
 async def test_other_subprotocols_open_nothing(visit: Visit, subprotocols: list[str]) -> None:
     """They are closed as strangers are."""
-    stranger = await visit("/ws/chat/lobby/", None, subprotocols=subprotocols)
+    stranger = await visit(LOBBY, None, subprotocols=subprotocols)
     assert await stranger.close_code() == 4401
 
 
@@ -130,9 +133,9 @@ async def test_a_ticket_opens_one_socket(visit: Visit) -> None:
     client = await sync_to_async(session_client)()
     response = await sync_to_async(client.post)("/api/ticket/")
     query = f"ticket={response.json()['ticket']}"
-    ann = await visit("/ws/chat/lobby/", None, query=query)
+    ann = await visit(LOBBY, None, query=query)
     assert (await ann.receive())["user"] == "ann"
-    assert await (await visit("/ws/chat/lobby/", None, query=query)).close_code() == 4401
+    assert await (await visit(LOBBY, None, query=query)).close_code() == 4401
 
 
 def session_client() -> Client:
@@ -144,13 +147,13 @@ def session_client() -> Client:
 async def test_a_ticket_expires(visit: Visit) -> None:
     """After 30 seconds it opens nothing, and is gone."""
     user = await User.objects.acreate(username="ann")
-    ticket = await sync_to_async(issue_ticket)(user)
+    ticket = await sync_to_async(issue_ticket)(user, "session")
     stored = await Ticket.objects.aget()
     assert stored.expires_at - timezone.now() <= timedelta(seconds=30)
     await Ticket.objects.aupdate(expires_at=timezone.now())
-    stranger = await visit("/ws/chat/lobby/", None, query=f"ticket={ticket}")
+    stranger = await visit(LOBBY, None, query=f"ticket={ticket}")
     assert await stranger.close_code() == 4401
-    await sync_to_async(issue_ticket)(user)
+    await sync_to_async(issue_ticket)(user, "session")
     assert await Ticket.objects.acount() == 1
 
 
@@ -163,3 +166,68 @@ def test_a_ticket_needs_a_login_and_a_page_of_ours() -> None:
     program = Client(enforce_csrf_checks=True)
     headers = {"Authorization": f"Bearer {token_of('ann')}"}
     assert program.post("/api/ticket/", headers=headers).status_code == 200
+
+
+async def ticket_socket(visit: Visit, client: Client) -> Visitor:
+    """A socket opened as a page does, by a ticket for its session."""
+    response = await sync_to_async(client.post)("/api/ticket/")
+    return await visit(LOBBY, None, query=f"ticket={response.json()['ticket']}")
+
+
+async def test_logging_out_closes_the_sockets_of_that_session(visit: Visit) -> None:
+    """With 4403, and its tickets; the user's programs stay, and so do other people's."""
+    browser = await sync_to_async(session_client)()
+    tab = await ticket_socket(visit, browser)
+    program, bob = await visit(LOBBY, "ann"), await visit(LOBBY, "bob")
+    assert await bob.sees("ann", "bob")
+    await program.receive_until("welcome")
+    unused = (await sync_to_async(browser.post)("/api/ticket/")).json()["ticket"]
+    await sync_to_async(browser.post)("/accounts/logout/")
+    assert await tab.close_code() == 4403
+    assert await (await visit(LOBBY, None, query=f"ticket={unused}")).close_code() == 4401
+    assert await program.hears_nothing()
+    assert await bob.hears_nothing()
+
+
+async def test_revoking_a_token_closes_its_sockets(visit: Visit) -> None:
+    """Those that it opened itself, and those of the tickets it was given."""
+    token = await sync_to_async(token_of)("ann")
+    client = Client(headers={"Authorization": f"Bearer {token}"})
+    program = await visit(LOBBY, None, subprotocols=["bearer", token])
+    page, other = await ticket_socket(visit, client), await visit(LOBBY, "ann")
+    await other.receive_until("welcome")
+    await sync_to_async(client.delete)("/api/token/")
+    assert await program.close_code() == 4403
+    assert await page.close_code() == 4403
+    assert await other.hears_nothing()
+
+
+def deactivate(user: User) -> None:
+    user.is_active = False
+    user.save()
+
+
+def change_password(user: User) -> None:
+    user.set_password("another horse battery")
+    user.save()
+
+
+@pytest.mark.parametrize("change", [deactivate, change_password, User.delete])
+async def test_sockets_follow_their_user(visit: Visit, change: Callable[[User], object]) -> None:
+    """Who is deactivated, deleted or changes the password is signed out everywhere."""
+    ann, bob = await visit(LOBBY, "ann"), await visit(LOBBY, "bob")
+    await bob.receive_until("welcome")
+    await sync_to_async(change)(await User.objects.aget(username="ann"))
+    assert await ann.close_code() == 4403
+    assert await bob.sees("bob")
+
+
+async def test_other_changes_of_a_user_close_nothing(visit: Visit) -> None:
+    """Neither a new e-mail address nor a login elsewhere."""
+    ann = await visit(LOBBY, "ann")
+    await ann.receive_until("welcome")
+    user = await User.objects.aget(username="ann")
+    user.email = "ann@example.com"
+    await user.asave()
+    await sync_to_async(client_of)("ann")
+    assert await ann.hears_nothing()

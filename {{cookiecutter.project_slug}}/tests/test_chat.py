@@ -4,7 +4,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 
-from chat.models import Message, Room, room_group, store_message
+from chat.models import Message, Room, store_message
 from tests.conftest import Visit
 from tests.visitor import Event
 
@@ -142,20 +142,6 @@ async def test_a_long_absence_leaves_a_gap(visit: Visit) -> None:
     events = [await ann.receive() for _ in range(502)]
     assert events[1] == {"type": "gap", "after": 1, "before": 4}
     assert texts(events) == [str(seq) for seq in range(4, 504)]
-
-
-async def test_what_the_channel_layer_lost_comes_from_the_database(visit: Visit) -> None:
-    """A message whose broadcast got lost arrives with the next, in order, once."""
-    ann = await visit("/ws/chat/lobby/")
-    await ann.receive_until("welcome")
-    await store(2)
-    await ann.send(type="send", ref="a1", text="3")
-    assert texts([await ann.receive() for _ in range(3)]) == ["1", "2", "3"]
-    layer = get_channel_layer()
-    assert layer is not None
-    late = {"type": "realtime.event", "text": "{}", "seq": 2, "sender": ""}
-    await layer.group_send(room_group("lobby"), late)
-    assert await ann.hears_nothing()
 
 
 async def test_a_message_is_stored_while_the_channel_layer_is_away(

@@ -12,9 +12,10 @@ from asgiref.sync import sync_to_async
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from chat.models import Message
+from tests.conftest import Serve
 from tests.people import handshake_headers
 
-type Serve = Callable[[str], str]
 type OpenSocket = Callable[..., Awaitable[ClientConnection]]
 
 
@@ -37,15 +38,27 @@ async def open_socket() -> AsyncIterator[OpenSocket]:
 
 
 async def receive(socket: ClientConnection) -> dict[str, Any]:
-    event: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), 5))
+    """The next event, but for those that tell who is there."""
+    event: dict[str, Any] = {"type": "presence"}
+    while event["type"] == "presence":
+        event = json.loads(await asyncio.wait_for(socket.recv(), 5))
     return event
+
+
+async def close_code(socket: ClientConnection) -> int:
+    """The code of the close that follows, whatever comes before it."""
+    with pytest.raises(ConnectionClosed) as closed:
+        while True:
+            await receive(socket)
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code
 
 
 async def test_two_clients_talk_and_the_server_keeps_the_rules(
     open_socket: OpenSocket, serve: Serve
 ) -> None:
     """One conversation: a message for both, refusals, and what each close code is for."""
-    address = await sync_to_async(serve)("config.server")
+    address, _ = await sync_to_async(serve)("config.server")
     lobby = f"ws://{address}/ws/chat/lobby/"
     ann, bob = await open_socket(lobby, "ann"), await open_socket(lobby, "bob")
     assert await receive(ann) == {"type": "welcome", "room": "lobby", "user": "ann", "seq": 0}
@@ -69,25 +82,34 @@ async def test_two_clients_talk_and_the_server_keeps_the_rules(
     assert refused.value.response.status_code == 403
 
     unknown = await open_socket(f"ws://{address}/ws/nothing/", "ann")
-    with pytest.raises(ConnectionClosed) as closed:
-        await receive(unknown)
-    assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 4404
+    assert await close_code(unknown) == 4404
 
     for _ in range(10):
         await bob.send("{")
         await receive(bob)
-    with pytest.raises(ConnectionClosed) as closed:
-        await receive(bob)
-    assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 4400
+    assert await close_code(bob) == 4400
+
+
+async def test_the_server_lets_its_clients_go(open_socket: OpenSocket, serve: Serve) -> None:
+    """At SIGTERM each is told 4012, and what was acknowledged is stored."""
+    address, server = await sync_to_async(serve)("config.server")
+    lobby = f"ws://{address}/ws/chat/lobby/"
+    sockets = [await open_socket(lobby, name) for name in ("ann", "bob", "cem")]
+    for socket in sockets:
+        await receive(socket)
+    await sockets[0].send('{"type":"send","ref":"a1","text":"hi"}')
+    assert (await receive(sockets[0]))["ref"] == "a1"
+    server.terminate()
+    assert [await close_code(socket) for socket in sockets] == [4012] * 3
+    await asyncio.to_thread(server.wait, 10)
+    assert await Message.objects.acount() == 1
 
 
 async def test_connections_do_not_wait_for_each_other(
     open_socket: OpenSocket, serve: Serve
 ) -> None:
     """Eight clients with a second of work each are served in less than two."""
-    address = await sync_to_async(serve)("tests.slow_server")
+    address, _ = await sync_to_async(serve)("tests.slow_server")
     sockets = [await open_socket(f"ws://{address}/ws/slow/", "ann") for _ in range(8)]
     start = time.monotonic()
     for socket in sockets:

@@ -58,10 +58,23 @@ class Visitor:
         await self.communicator.send_input({"type": "websocket.receive", "bytes": data})
 
     async def receive(self) -> Event:
+        """The next event, but for those that tell who is there."""
+        while (event := await self.receive_any())["type"] == "presence":
+            pass
+        return event
+
+    async def receive_any(self) -> Event:
         message = await self.communicator.receive_output(5)
         assert message["type"] == "websocket.send", message
         event: Event = json.loads(message["text"])
         return event
+
+    async def sees(self, *users: str) -> bool:
+        """Wait until exactly these users are there."""
+        event: Event = {}
+        while event.get("users") != sorted(users):
+            event = await self.receive_any()
+        return bool(event == {"type": "presence", "users": sorted(users), "count": len(users)})
 
     async def receive_until(self, kind: str) -> list[Event]:
         """The events up to the first of that type, and it."""

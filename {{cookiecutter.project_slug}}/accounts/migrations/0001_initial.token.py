@@ -21,6 +21,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("digest", models.CharField(max_length=64, unique=True)),
+                ("credential", models.CharField(max_length=64)),
                 ("expires_at", models.DateTimeField(db_index=True)),
                 (
                     "user",

@@ -1,0 +1,16 @@
+"""The messages of a room, as the engine replays them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from chat.models import latest_seqs, messages_between
+from realtime.history import History
+
+
+class RoomHistory(History):
+    """The key is the room's name."""
+
+    latest = staticmethod(latest_seqs)
+
+    def between(self, after: int, until: int) -> list[Mapping[str, Any]]:
+        return [message.event() for message in messages_between(self.key, after, until)]

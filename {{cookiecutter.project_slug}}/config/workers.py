@@ -1,0 +1,55 @@
+"""Runs a server in one process or in several, which share a listening socket."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+
+import django
+from django.conf import settings
+
+type Serve = Callable[[socket.socket], None]
+
+
+def run(serve: Serve) -> None:
+    """Listen on HOST and PORT, and call `serve` in `WEB_CONCURRENCY` processes."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    try:
+        family = socket.AF_INET6 if ":" in settings.HOST else socket.AF_INET
+        listener = socket.create_server((settings.HOST, settings.PORT), family=family, backlog=2048)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        sys.exit(f"PORT: cannot listen on {settings.HOST}:{settings.PORT} ({reason}).")
+    if settings.WEB_CONCURRENCY == 1:
+        django.setup()
+        serve(listener)
+    else:
+        supervise(serve, listener)
+
+
+def supervise(serve: Serve, listener: socket.socket) -> None:
+    """Start the processes; when one ends, end all, so that whoever watches starts them anew."""
+    with tempfile.TemporaryDirectory() as metrics:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics  # where they add up what they count
+        django.setup()
+        context = multiprocessing.get_context("fork")
+        workers = [
+            context.Process(target=serve, args=[listener]) for _ in range(settings.WEB_CONCURRENCY)
+        ]
+        for worker in workers:
+            worker.start()
+
+        def stop(*_: object) -> None:
+            for worker in workers:
+                worker.terminate()
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        multiprocessing.connection.wait([worker.sentinel for worker in workers])
+        stop()
+        for worker in workers:
+            worker.join()

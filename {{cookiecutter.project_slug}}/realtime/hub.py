@@ -1,0 +1,245 @@
+"""What connects this process to the channel layer, and feeds the members of all groups."""
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Coroutine
+from itertools import batched
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from channels.db import database_sync_to_async
+from channels.layers import get_channel_layer
+
+from realtime.history import History
+from realtime.places import Places
+from realtime.presence import Presence
+from realtime.protocol import Close
+from realtime.topic import Membership, Topic
+
+if TYPE_CHECKING:
+    from realtime.lifecycle import Lifecycle
+
+logger = logging.getLogger(__name__)
+
+PROCESSES = "realtime.processes"  # the group that all processes are in
+HEARTBEAT_SECONDS = 5
+SILENCE_SECONDS = 17  # then a process is held for dead
+REFRESH_SECONDS = 60  # how often presence is announced without a change
+
+hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, "Hub"] = WeakKeyDictionary()
+
+
+def get_hub() -> "Hub":
+    """The hub of the running event loop, which is one per process but in tests."""
+    loop = asyncio.get_running_loop()
+    if loop not in hubs:
+        hubs[loop] = Hub()
+    return hubs[loop]
+
+
+class Hub:
+    """Subscribes to groups while they have members here, and passes on what arrives.
+
+    One channel for the whole process, instead of one for each connection: an event comes through
+    the channel layer once, however many members the group has.
+    """
+
+    def __init__(self) -> None:
+        layer = get_channel_layer()
+        assert layer is not None
+        self.layer: Any = layer
+        self.channel = ""
+        self.starting = asyncio.Lock()
+        self.tasks: list[asyncio.Task[None]] = []
+        self.saying: set[asyncio.Task[None]] = set()
+        self.connections: set[Lifecycle] = set()
+        self.topics: dict[str, Topic] = {}
+        self.processes: dict[str, float] = {}
+        self.announced: dict[str, float] = {}
+        self.places = Places()
+        self.draining = False
+
+    async def start(self) -> None:
+        """Subscribe to what the processes tell each other, the first time."""
+        if self.tasks:
+            return
+        async with self.starting:
+            if self.tasks:
+                return
+            self.channel = await self.layer.new_channel()
+            await self.layer.group_add(PROCESSES, self.channel)
+            for work in (self.read(), self.beat()):
+                # A context of its own: not that of the connection which happened to come first.
+                self.tasks.append(asyncio.create_task(work, context=contextvars.Context()))
+
+    # Members
+
+    async def join(
+        self, group: str, member: "Lifecycle", history: History | None, presence: bool
+    ) -> None:
+        """Make a connection a member; events wait for its `go_live` where there is a history."""
+        topic = self.topics.get(group)
+        if topic is None:
+            topic = self.topics[group] = self.new_topic(group, history, presence)
+        topic.members[member] = Membership(member, live=history is None)
+        if topic.presence is not None:
+            topic.presence.enter(member.user_name)
+        if not topic.subscribed:
+            async with topic.subscription:
+                if not topic.subscribed:
+                    await self.layer.group_add(group, self.channel)
+                    topic.subscribed = True
+
+    async def leave(self, group: str, member: "Lifecycle") -> None:
+        """End a membership; the last one to leave drops the subscription."""
+        topic = self.topics.get(group)
+        if topic is None or topic.members.pop(member, None) is None:
+            return
+        if topic.presence is not None:
+            topic.presence.leave(member.user_name)
+        if topic.members:
+            return
+        async with topic.subscription:
+            if topic.members:
+                return
+            topic.subscribed = False
+            topic.seq = None
+            try:
+                await self.layer.group_discard(group, self.channel)
+            finally:
+                if not topic.members and self.topics.get(group) is topic:
+                    del self.topics[group]
+                    self.announced.pop(group, None)
+
+    def go_live(self, group: str, member: "Lifecycle", after: int) -> None:
+        """Pass on to a member what was kept back beyond `after`, and what comes."""
+        topic = self.topics.get(group)
+        if topic is not None and member in topic.members:
+            topic.go_live(member, after)
+
+    def new_topic(self, group: str, history: History | None, presence: bool) -> Topic:
+        topic = Topic(group, history, None)
+        if presence:
+            topic.presence = Presence(topic.tell, lambda: self.announce(topic))
+        return topic
+
+    # What arrives from the channel layer
+
+    async def read(self) -> None:
+        while True:
+            try:
+                self.take(await self.layer.receive(self.channel))
+            except Exception:
+                logger.exception("The channel layer failed")
+                await asyncio.sleep(1)
+
+    def take(self, message: dict[str, Any]) -> None:
+        match message["type"]:
+            case "realtime.event":
+                if topic := self.topics.get(message["group"]):
+                    topic.take(message)
+            case "realtime.users":
+                self.hear_users(message["group"], message["process"], message["users"])
+            case "realtime.heartbeat":
+                self.hear_heartbeat(message["process"])
+            case "realtime.who":
+                self.announce_all(older_than=0)
+            case "realtime.goodbye":
+                self.forget(message["process"])
+            case "realtime.sign_out":
+                self.sign_out(message["user"], message["credential"])
+
+    def hear_users(self, group: str, process: str, users: list[str]) -> None:
+        topic = self.topics.get(group)
+        if topic and topic.presence and process != self.channel:
+            self.processes[process] = time.monotonic()
+            topic.presence.hear(process, users)
+
+    def hear_heartbeat(self, process: str) -> None:
+        if process not in self.processes and process != self.channel:
+            self.say(self.layer.send(process, {"type": "realtime.who"}))
+        self.processes[process] = time.monotonic()
+
+    def forget(self, process: str) -> None:
+        self.processes.pop(process, None)
+        for topic in self.topics.values():
+            if topic.presence:
+                topic.presence.forget(process)
+
+    def sign_out(self, user: str, credential: str | None) -> None:
+        for connection in list(self.connections):
+            own = connection.scope["credential"]
+            if connection.user_name == user and credential in (None, own):
+                connection.end(Close.SIGNED_OUT)
+
+    # What is said to the other processes
+
+    def announce(self, topic: Topic) -> None:
+        """Tell the other processes who is in a group here."""
+        assert topic.presence is not None
+        self.announced[topic.group] = time.monotonic()
+        users = {"group": topic.group, "process": self.channel, "users": list(topic.presence.here)}
+        self.say(self.layer.group_send(topic.group, {"type": "realtime.users", **users}))
+
+    def announce_all(self, *, older_than: float) -> None:
+        """Announce again what was announced before so many seconds."""
+        due = time.monotonic() - older_than
+        for topic in self.topics.values():
+            if topic.presence and self.announced.get(topic.group, 0) <= due:
+                self.announce(topic)
+
+    def say(self, message: Coroutine[Any, Any, None]) -> None:
+        """Send something without waiting for it."""
+        task = asyncio.create_task(message)
+        self.saying.add(task)
+        task.add_done_callback(self.said)
+
+    def said(self, task: asyncio.Task[None]) -> None:
+        self.saying.discard(task)
+        if not task.cancelled() and task.exception():
+            logger.warning("The other processes were not reached: %s", task.exception())
+
+    async def beat(self) -> None:
+        """Say regularly that this process lives, and look whether anything was lost."""
+        while True:
+            heartbeat = {"type": "realtime.heartbeat", "process": self.channel}
+            self.say(self.layer.group_send(PROCESSES, heartbeat))
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            for process, heard in list(self.processes.items()):
+                if time.monotonic() - heard > SILENCE_SECONDS:
+                    self.forget(process)
+            self.announce_all(older_than=REFRESH_SECONDS)
+            self.say(self.places.renew())
+            await self.look_for_lost_events()
+
+    async def look_for_lost_events(self) -> None:
+        """Compare the numbers that went out with those that are stored."""
+        kinds: defaultdict[type[History], dict[str, Topic]] = defaultdict(dict)
+        for topic in self.topics.values():
+            if topic.history is not None:
+                kinds[type(topic.history)][topic.history.key] = topic
+        for kind, topics in kinds.items():
+            latest = database_sync_to_async(kind.latest, thread_sensitive=False)
+            for keys in batched(topics, 1000):
+                try:
+                    numbers = await latest(keys)
+                except Exception:
+                    logger.exception("The database could not be asked for lost events")
+                    return
+                for key, seq in numbers.items():
+                    topics[key].expect(seq)
+
+    async def drain(self) -> None:
+        """Let every client go, with 4012, once what it sent last is done; take no new ones."""
+        self.draining = True
+        await asyncio.gather(*[connection.go_away() for connection in self.connections])
+        if self.tasks:
+            goodbye = {"type": "realtime.goodbye", "process": self.channel}
+            self.say(self.layer.group_send(PROCESSES, goodbye))
+            await asyncio.wait(self.saying, timeout=1)
+        for task in self.tasks:
+            task.cancel()
+        await self.places.close()

@@ -1,0 +1,41 @@
+"""What the processes of this machine do, counted for Prometheus."""
+
+import os
+
+{% if cookiecutter.auth != "none" %}
+from django.contrib.auth.decorators import login_not_required
+{% endif %}
+from django.http import HttpRequest, HttpResponse
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+CONNECTIONS = Gauge("realtime_connections", "Open sockets", multiprocess_mode="livesum")
+RECEIVED = Counter("realtime_messages_received", "Frames from clients")
+SENT = Counter("realtime_messages_sent", "Frames to clients")
+ERRORS = Counter("realtime_errors", "Events that were refused", ["code"])
+FANOUT = Histogram(
+    "realtime_fanout_seconds",
+    "How long one event took to reach the members of a group in this process",
+    buckets=(0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
+)
+OUTBOX_DROPS = Counter("realtime_outbox_drops", "Clients closed because they were too slow")
+
+
+{% if cookiecutter.auth != "none" %}
+@login_not_required
+{% endif %}
+def metrics(request: HttpRequest) -> HttpResponse:
+    """The figures as text; of all processes together where there are several."""
+    registry = REGISTRY
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

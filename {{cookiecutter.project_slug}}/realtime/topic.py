@@ -1,0 +1,147 @@
+"""A group as one process knows it: its members here, and the order of its events."""
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from channels.db import database_sync_to_async
+from django.conf import settings
+
+from realtime import metrics
+from realtime.asgi import Message
+from realtime.history import History
+from realtime.presence import Presence
+from realtime.protocol import encode
+
+if TYPE_CHECKING:
+    from realtime.lifecycle import Lifecycle
+
+logger = logging.getLogger(__name__)
+
+REPLAY = 500  # events at most; the rest is fetched over HTTP
+REORDER_SECONDS = 0.05  # how long an event may take to be overtaken no more
+
+
+class Membership:
+    """One connection in one group. Until it went live, events are kept back for it."""
+
+    __slots__ = ("after", "held", "member")
+
+    def __init__(self, member: "Lifecycle", *, live: bool) -> None:
+        self.member = member
+        self.after = 0
+        self.held: list[tuple[int, Message]] | None = None if live else []
+
+    def take(self, seq: int, frame: Message) -> None:
+        """Send an event, unless the replay had it already; `seq` is 0 for one without a number."""
+        if self.held is None:
+            if not 0 < seq <= self.after:
+                self.member.outbox.put(frame)
+        elif len(self.held) < settings.REALTIME_MAX_OUTBOX:
+            self.held.append((seq, frame))
+        else:
+            self.member.outbox.drop()
+
+    def go_live(self, after: int) -> None:
+        """Send what was kept back and is newer, and from now on everything at once."""
+        self.after = after
+        held, self.held = self.held, None
+        for seq, frame in held or ():
+            self.take(seq, frame)
+
+
+class Topic:
+    """Passes each event of a group to all its members in this process, numbered ones in order."""
+
+    def __init__(self, group: str, history: History | None, presence: Presence | None) -> None:
+        self.group = group
+        self.history = history
+        self.presence = presence
+        self.members: dict[Lifecycle, Membership] = {}
+        self.subscription = asyncio.Lock()
+        self.subscribed = False
+        # The number of the last event that went out; None until a first member went live.
+        self.seq: int | None = None
+        self.ahead: dict[int, str] = {}
+        self.until = 0
+        self.catching_up: asyncio.Task[None] | None = None
+
+    def take(self, message: dict[str, Any]) -> None:
+        """Pass on what somebody published to the group."""
+        seq = message["seq"]
+        if seq is None or self.history is None:
+            self.send(0, message["text"], message["sender"])
+        elif self.seq is None or seq > self.seq:
+            self.ahead[seq] = message["text"]
+            self.send_ahead()
+
+    def send(self, seq: int, text: str, sender: str = "") -> None:
+        start = time.perf_counter()
+        frame = {"type": "websocket.send", "text": text}
+        for membership in list(self.members.values()):
+            if membership.member.id != sender:
+                membership.take(seq, frame)
+        metrics.SENT.inc(len(self.members))
+        metrics.FANOUT.observe(time.perf_counter() - start)
+
+    def send_ahead(self) -> None:
+        """Send what is next; what is not waits for those before it."""
+        if self.seq is None:
+            return
+        while (text := self.ahead.pop(self.seq + 1, None)) is not None:
+            self.seq += 1
+            self.send(self.seq, text)
+        if self.ahead:
+            self.expect(max(self.ahead))
+
+    def expect(self, seq: int) -> None:
+        """See to it that the events up to this number go out, from the history if need be."""
+        self.until = max(self.until, seq)
+        if self.seq is not None and self.until > self.seq and self.catching_up is None:
+            self.catching_up = asyncio.create_task(self.catch_up())
+
+    async def catch_up(self) -> None:
+        assert self.history is not None
+        try:
+            # Two that were published at the same time may overtake each other.
+            await asyncio.sleep(REORDER_SECONDS)
+            while self.seq is not None and self.seq < self.until and self.members:
+                until = self.until
+                after = max(self.seq, until - REPLAY)
+                read = database_sync_to_async(self.history.between, thread_sensitive=False)
+                events = await read(after, until)
+                if self.seq is None:
+                    break
+                if after > self.seq:
+                    gap = {"type": "gap", "after": self.seq, "before": after + 1}
+                    self.send(0, encode(gap))
+                    self.seq = after
+                for event in events:
+                    if event["seq"] > self.seq:
+                        self.seq = event["seq"]
+                        self.send(self.seq, encode(event))
+                self.seq = max(self.seq, until)  # what the history does not have was deleted
+                self.ahead = {seq: text for seq, text in self.ahead.items() if seq > self.seq}
+        except Exception:
+            # The database is away; the hub asks again soon.
+            logger.exception("Group %s could not catch up", self.group)
+        finally:
+            self.catching_up = None
+
+    def tell(self, text: str) -> None:
+        """Send what members need only once they are live, and which is not stored."""
+        frame = {"type": "websocket.send", "text": text}
+        for member, membership in list(self.members.items()):
+            if membership.held is None:
+                member.outbox.put(frame)
+
+    def go_live(self, member: "Lifecycle", after: int) -> None:
+        """Send a member the events beyond `after` from now on, and who is here."""
+        self.members[member].go_live(after)
+        if self.history is not None and self.seq is None:
+            self.seq = after
+            self.ahead = {seq: text for seq, text in self.ahead.items() if seq > after}
+            self.send_ahead()
+        if self.presence is not None:
+            member.outbox.put({"type": "websocket.send", "text": self.presence.everybody()})

@@ -1,0 +1,123 @@
+"""What operators see and do: figures, log lines, and an end that loses nothing."""
+
+import asyncio
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.test import AsyncClient, Client
+
+from chat.models import Message, store_message
+from config.environment import BASE_DIR
+from realtime.hub import get_hub
+from realtime.logs import ConnectionFilter
+from tests.conftest import Visit
+
+LOBBY = "/ws/chat/lobby/"
+
+
+def figure(name: str) -> float:
+    """The value of a metric, as a collector reads it."""
+    lines = Client().get("/metrics").content.decode().splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+
+async def test_what_happens_is_counted(visit: Visit) -> None:
+    """Connections, frames in and out, refusals."""
+    names = ["connections", "messages_received_total", "messages_sent_total", "errors_total"]
+    read = sync_to_async(lambda: [figure(f"realtime_{name}") for name in names])
+    before = await read()
+    ann, bob = await visit(LOBBY), await visit(LOBBY, "bob")
+    await ann.receive_until("welcome")
+    await bob.receive_until("welcome")
+    await ann.send(type="send", ref="a1", text="hi")
+    await ann.receive_until("message")
+    await bob.receive_until("message")
+    await ann.send_text("{")
+    await ann.receive_until("error")
+    after = await read()
+    assert [new - old for old, new in zip(before, after, strict=True)] == [2, 2, 2, 1]
+    await ann.leave()
+    assert (await read())[0] == before[0] + 1
+
+
+def test_several_processes_are_added_up() -> None:
+    """Each writes what it counts into a folder that all of them read."""
+    code = (
+        "import os, django; django.setup(); from realtime import metrics; "
+        "os.fork() and os.wait(); metrics.RECEIVED.inc(); "
+        "print(metrics.metrics(None).content.decode())"
+    )
+    output = run_python(code, PROMETHEUS_MULTIPROC_DIR=str(BASE_DIR))
+    assert "realtime_messages_received_total 2.0" in output
+
+
+async def test_log_lines_say_whose_connection_it_is(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also those that are written in a thread."""
+
+    def store(*_: str) -> None:
+        logging.getLogger("chat").warning("storing")
+
+    monkeypatch.setattr("chat.consumers.store_message", store)
+    caplog.handler.addFilter(ConnectionFilter())
+    ann = await visit("/ws/chat/attic/")
+    await ann.receive_until("welcome")
+    await ann.send(type="send", ref="a1", text="hi")
+    assert await ann.close_code() == 1011
+    (record,) = [record for record in caplog.records if record.message == "storing"]
+    assert (record.user, record.room) == ("ann", "attic")  # type: ignore[attr-defined]
+    assert len(record.connection) == 16  # type: ignore[attr-defined]
+
+
+def test_log_lines_may_be_json() -> None:
+    """One object for each, for programs that collect them."""
+    code = "import django, logging; django.setup(); logging.getLogger('chat').info('hi')"
+    line = json.loads(run_python(code, LOG_FORMAT="json"))
+    assert line.items() >= {"levelname": "INFO", "name": "chat", "message": "hi"}.items()
+    assert line.keys() >= {"asctime", "connection", "user", "room"}
+
+
+def run_python(code: str, **variables: str) -> str:
+    """What a process with the project's settings prints."""
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings", **variables}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(
+        command, env=environment, cwd=BASE_DIR, check=True, text=True, stdout=-1, stderr=-2
+    ).stdout
+
+
+async def test_clients_are_let_go(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 4012, after what was sent last is stored and acknowledged; new ones at once."""
+    released = threading.Event()
+
+    def store_slowly(*arguments: str) -> tuple[Message, bool]:
+        released.wait(5)
+        return store_message(*arguments)
+
+    monkeypatch.setattr("chat.consumers.store_message", store_slowly)
+    ann, bob = await visit(LOBBY), await visit(LOBBY, "bob")
+    assert await ann.sees("ann", "bob")
+    await ann.send(type="send", ref="a1", text="hi")
+    await asyncio.sleep(0)
+    draining = asyncio.create_task(get_hub().drain())
+    assert await bob.close_code() == 4012
+    late = await visit(LOBBY)
+    assert (late.opened, await late.close_code()) == (True, 4012)
+    released.set()
+    await ann.receive_until("message")
+    assert await ann.close_code() == 4012
+    await draining
+
+
+async def test_a_process_that_is_about_to_end_is_not_ready(visit: Visit) -> None:
+    """So that a load balancer sends it nobody any more."""
+    await get_hub().drain()
+    response = await AsyncClient().get("/readyz")
+    assert (response.status_code, response.content) == (503, b"going away\n")
