@@ -23,9 +23,10 @@ check: $(DEVTOOLS)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/pytest -n logical --dist loadgroup -m quick
 
-# How long generation takes, beside a template with one file.
+# How long generation takes, and how fast the engine is beside others; ARGS="--only fanout --rounds 1" runs a part.
 bench: $(DEVTOOLS)
 	$(BIN)/python bench/generation.py
+	PYTHONPATH=.:tests $(BIN)/python -m bench.engine $(ARGS)
 
 # The combinations whose servers and suites are run.
 matrix:

@@ -1,0 +1,224 @@
+"""Who is measured: how each is started, and how one speaks to it."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from emitted import clean_environ, run
+from servers import Postgres, Redis
+
+from bench import workshop
+from bench.measure import Server, start_server
+
+PEOPLE = 1000  # signed in, each with a session
+SIZE = 81  # bytes of an event
+
+
+def event(before: str, after: str = '"}') -> str:
+    """An event of SIZE bytes, with a text between both parts; its "%s" is where the load puts the time."""
+    filling = SIZE - len(before) - len("stamp:") - 19 - len(after)
+    return f"{before}stamp:%s{'.' * filling}{after}"
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How one joins a room and says something, as options of the load; `echo` is for what comes back to oneself."""
+
+    join: tuple[str, ...]
+    say: tuple[str, ...]
+    echo: tuple[str, ...] = ()
+
+
+OURS = Dialect(
+    ("--path", "/ws/bench/room%d/", "--ready", '"joined"'),
+    ("--say", event('{"type":"say","text":"')),
+    ("--say", '{"type":"ping"}', "--expect", '"pong"'),
+)
+CHAT = Dialect(
+    ("--path", "/ws/chat/room%d/", "--ready", '"welcome"'),
+    ("--say", event('{"type":"send","ref":"', '","text":"what people write to each other"}')),
+)
+PLAIN = Dialect(("--path", "/ws/chat/room%d/"), ("--say", event('{"message":"')))
+SOCKETIO = Dialect(
+    (
+        *("--path", "/socket.io/?EIO=4&transport=websocket", "--socketio"),
+        *("--hello", '42["join","room%d"]', "--ready", '"joined"'),
+    ),
+    ("--say", event('42["say",{"message":"', '"}]')),
+)
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A server that can be started as often as one likes."""
+
+    name: str
+    command: tuple[str, ...]
+    dialect: Dialect = PLAIN
+    folder: Path = workshop.PEERS
+    environ: dict[str, str] = field(default_factory=dict)
+    cookies: Path | None = None
+    redis: bool = False
+    postgres: bool = False
+
+    @contextlib.contextmanager
+    def serve(self) -> Iterator[Server]:
+        """Run the server and what is behind it until the block ends."""
+        with contextlib.ExitStack() as stack:
+            environ, services = dict(self.environ), []
+            if self.redis:
+                redis = Redis(workshop.BENCH)
+                redis.start()
+                stack.callback(redis.stop)
+                environ["REDIS_URL"] = f"{redis.url}/0"
+                services.append(redis.process.pid)
+            if self.postgres:
+                postgres = Postgres()
+                postgres.start()
+                stack.callback(postgres.stop)
+                environ["DATABASE_URL"] = postgres.new_database()
+                services.append(postgres.process.pid)
+                run([python(), "manage.py", "migrate"], self.folder, clean_environ(**environ))
+            yield stack.enter_context(start_server([*self.command], self.folder, environ, services))
+
+    @property
+    def join(self) -> list[str]:
+        """The options of the load with which connections are opened."""
+        return [*self.dialect.join, *(["--cookies", str(self.cookies)] if self.cookies else [])]
+
+
+def python() -> str:
+    return str(workshop.environment())
+
+
+def sign_in(label: str, count: int, path: Path, environ: dict[str, str]) -> Path:
+    """Make a project's tables, and a file with the cookies of people who are signed in there."""
+    cookies = workshop.BENCH / f"{label}.cookies"
+    environ = clean_environ(**environ, PYTHONPATH=str(path))
+    cookies.write_text(run([python(), str(workshop.HERE / "people.py"), str(count)], path, environ))
+    return cookies
+
+
+@functools.cache
+def ours(
+    server: str = "uvicorn",
+    layer: str = "in-memory",
+    consumers: str = "async",
+    auth: str = "none",
+    database: str = "sqlite",
+    chat: bool = False,
+    limits: bool = False,
+) -> Contestant:
+    """An emitted project with a consumer like the tutorial's beside its own, or with its own `chat`."""
+    label = "-".join(("ours", server, layer, consumers, auth, database))
+    project = bake(label, server, layer, consumers, auth, database)
+    environ = {
+        "DJANGO_SETTINGS_MODULE": "bench_settings",
+        "SECRET_KEY": "of a benchmark, which nobody else reaches, and which is long enough",
+        "ALLOWED_HOSTS": "127.0.0.1",
+        "ALLOWED_ORIGINS": "http://127.0.0.1",
+        "DATABASE_URL": "sqlite:///db.sqlite3",
+        "LOG_LEVEL": "WARNING",
+        **({"BENCH_LIMITS": "1"} if limits else {}),
+    }
+    cookies = None
+    if database == "sqlite":
+        people = 0 if auth == "none" else PEOPLE
+        cookies = sign_in(label, people, project, {**environ, "REDIS_URL": "redis://127.0.0.1"})
+    return Contestant(
+        name("ours", server, layer, consumers, auth),
+        (python(), "bench_server.py"),
+        CHAT if chat else OURS,
+        project,
+        environ,
+        cookies if auth != "none" else None,
+        redis=layer == "redis",
+        postgres=database == "postgresql",
+    )
+
+
+@functools.cache
+def bake(label: str, server: str, layer: str, consumers: str, auth: str, database: str) -> Path:
+    """An emitted project, with the consumer that is measured copied into it."""
+    project = workshop.bake(
+        label, server=server, channel_layer=layer, consumers=consumers, auth=auth, database=database
+    )
+    for source in ("bench_settings.py", "bench_server.py", f"bench_consumers.{consumers}.py"):
+        content = (workshop.HERE / "project" / source).read_text(encoding="utf-8")
+        (project / source.replace(f".{consumers}", "")).write_text(content, encoding="utf-8")
+    return project
+
+
+SERVE = {
+    "uvicorn": ("uvicorn", "--log-level", "warning", "--host", "127.0.0.1", "--port", "PORT"),
+    "daphne": ("daphne", "-v", "0", "-b", "127.0.0.1", "-p", "PORT"),
+    "hypercorn": ("hypercorn", "--worker-class", "uvloop", "--log-level", "warning", "--bind", "127.0.0.1:PORT"),
+}
+
+
+@functools.cache
+def tutorial(
+    server: str = "uvicorn", layer: str = "in-memory", consumers: str = "async", auth: str = "none"
+) -> Contestant:
+    """The tutorial's consumer; `auth` is "session" for AuthMiddlewareStack around it."""
+    environ = {
+        "DJANGO_SETTINGS_MODULE": "tutorial.settings",
+        "TUTORIAL_LAYER": layer,
+        "TUTORIAL_CONSUMERS": consumers,
+        "TUTORIAL_AUTH": "yes" if auth == "session" else "",
+        "TUTORIAL_FOLDER": str(workshop.BENCH),
+    }
+    return Contestant(
+        name("tutorial", server, layer, consumers, auth),
+        (python(), "-m", *SERVE[server], "tutorial.asgi:application"),
+        environ=environ,
+        cookies=sign_in_to_tutorial() if auth == "session" else None,
+        redis=layer != "in-memory",
+    )
+
+
+@functools.cache
+def sign_in_to_tutorial() -> Path:
+    workshop.BENCH.joinpath("db.sqlite3").unlink(missing_ok=True)
+    environ = {"DJANGO_SETTINGS_MODULE": "tutorial.settings", "TUTORIAL_FOLDER": str(workshop.BENCH)}
+    return sign_in("tutorial", PEOPLE, workshop.PEERS, environ)
+
+
+def name(who: str, *answers: str) -> str:
+    """A name that tells in what a contestant differs from the usual one."""
+    usual = ("uvicorn", "in-memory", "async", "none")
+    return ", ".join((who, *(answer for answer, other in zip(answers, usual, strict=True) if answer != other)))
+
+
+def fastapi() -> Contestant:
+    return Contestant("FastAPI", (python(), "-m", *SERVE["uvicorn"], "fastapi_app:app"))
+
+
+def websockets() -> Contestant:
+    return Contestant("websockets", (python(), "websockets_app.py", "PORT"))
+
+
+def python_socketio(redis: bool = False) -> Contestant:
+    label = "python-socketio, redis" if redis else "python-socketio"
+    return Contestant(label, (python(), "-m", *SERVE["uvicorn"], "socketio_app:app"), SOCKETIO, redis=redis)
+
+
+def floor() -> Contestant:
+    return Contestant("floor", (python(), "floor.py", "PORT"))
+
+
+def node_peer(label: str, script: str, dialect: Dialect, redis: bool = False) -> list[Contestant]:
+    """A peer that needs Node; none where there is no Node."""
+    program = workshop.node()
+    environ = {"NODE_PATH": str(workshop.NODE / "node_modules"), "NODE_ENV": "production"}
+    return [Contestant(label, (program, script, "PORT"), dialect, environ=environ, redis=redis)] if program else []
+
+
+def node_ws() -> list[Contestant]:
+    return node_peer("Node ws", "ws.js", PLAIN)
+
+
+def node_socketio(redis: bool = False) -> list[Contestant]:
+    return node_peer("Socket.IO, redis" if redis else "Socket.IO", "socketio.js", SOCKETIO, redis)

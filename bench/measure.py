@@ -1,0 +1,160 @@
+"""Runs a server on one core and the load on another, and says what was measured."""
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from emitted import clean_environ
+from servers import end_group, free_port, listens, wait_until
+
+from bench.workshop import BENCH, load_client
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+SERVER_CORE, LOAD_CORE = (sorted(os.sched_getaffinity(0)) * 2)[:2]
+
+
+class Failed(Exception):
+    """A measurement that came to nothing, and why."""
+
+
+@dataclass
+class Result:
+    """One measurement; what the load says is in `load`."""
+
+    load: dict[str, float]
+    server_cpu: float  # seconds
+    services_cpu: float  # of Redis and PostgreSQL, which share the load's core
+    memory: float = 0  # KiB for each connection
+
+    def per_second(self, what: str) -> float:
+        return self.load[what] / self.load["seconds"]
+
+    def server_micros(self, what: str) -> float:
+        """Microseconds of the server's CPU for each."""
+        return 1e6 * self.server_cpu / max(1, self.load[what])
+
+    @property
+    def server_share(self) -> float:
+        """How much of its core the server used; less than all where it waited, or where others took some."""
+        return self.server_cpu / self.load["seconds"]
+
+    @property
+    def load_share(self) -> float:
+        """How much of its core the load had used up, with the services beside it."""
+        return (self.load["cpu"] + self.services_cpu) / self.load["seconds"]
+
+
+@dataclass
+class Server:
+    """A running server and the services behind it."""
+
+    process: subprocess.Popen
+    port: int
+    log: Path
+    services: list[int]  # process ids
+
+
+def family(pid: int) -> Iterator[list[str]]:
+    """The fields of /proc/<pid>/stat behind the name, for a process, its children and its group."""
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = entry.read_text().rpartition(")")[2].split()
+            if str(pid) in (entry.parent.name, fields[1], fields[2]):
+                yield fields
+
+
+def cpu_seconds(pid: int) -> float:
+    """The CPU time that a process and its family have used."""
+    return sum(int(fields[11]) + int(fields[12]) for fields in family(pid)) / TICKS
+
+
+def resident(pid: int) -> float:
+    """The memory of a process and its family, in KiB."""
+    return sum(int(fields[21]) for fields in family(pid)) * PAGE / 1024
+
+
+def pin(core: int) -> None:
+    """Keep this process, and what it starts from now on, on one core."""
+    os.sched_setaffinity(0, {core})
+
+
+@contextlib.contextmanager
+def start_server(command: list[str], folder: Path, environ: dict[str, str], services: list[int]) -> Iterator[Server]:
+    """Run a server on a free port, which is put in place of PORT, and on a core of its own, until the block ends."""
+    port = free_port()
+    log = BENCH / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(port) if part == "PORT" else part for part in command],
+            cwd=folder,
+            env=clean_environ(**environ, HOST="127.0.0.1", PORT=str(port)),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: pin(SERVER_CORE),
+        )
+    try:
+        wait_until(lambda: process.poll() is not None or listens(port), f"{command} listens; its log is {log}")
+        if process.poll() is not None:
+            raise Failed(f"the server ended; its log is {log}")
+        time.sleep(0.2)
+        yield Server(process, port, log, services)
+    finally:
+        end_group(process)
+
+
+@contextlib.contextmanager
+def start_load(server: Server, options: list[str]) -> Iterator[subprocess.Popen]:
+    """Run the load client until the block ends."""
+    process = subprocess.Popen(
+        [str(load_client()), "--port", str(server.port), *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(load: subprocess.Popen, word: str) -> None:
+    """Return when the load has printed a line that begins so."""
+    for line in load.stdout:
+        if line.startswith(word):
+            return
+    raise Failed(load.stderr.read().strip() or "the load ended")
+
+
+def measure(server: Server, options: list[str]) -> Result:
+    """What the load says, and the CPU time that the server and its services used meanwhile."""
+    with start_load(server, options) as load:
+        wait_for(load, "begin")
+        before = cpu_seconds(server.process.pid), sum(map(cpu_seconds, server.services))
+        wait_for(load, "end")
+        after = cpu_seconds(server.process.pid), sum(map(cpu_seconds, server.services))
+        return Result(json.loads(load.stdout.readline()), after[0] - before[0], after[1] - before[1])
+
+
+def measure_memory(server: Server, options: list[str], connections: int) -> Result:
+    """How much the server's memory grows with connections that do nothing.
+
+    What the first of all connections brings in (modules, pools, threads) is there before.
+    """
+    for count in (100, connections):
+        before = resident(server.process.pid)
+        with start_load(server, [*options, "--connections", str(count), "--hold"]) as load:
+            wait_for(load, "open")
+            time.sleep(1.5)
+            grown = resident(server.process.pid) - before
+        time.sleep(1)
+    return Result({"seconds": 1, "cpu": 0}, 0, 0, grown / connections)

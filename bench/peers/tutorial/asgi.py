@@ -1,0 +1,16 @@
+"""The tutorial's application; TUTORIAL_AUTH puts it behind AuthMiddlewareStack, as the tutorial does."""
+
+import importlib
+import os
+
+import django
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.urls import re_path
+
+django.setup()
+
+consumers = importlib.import_module(f"tutorial.consumers_{os.environ['TUTORIAL_CONSUMERS']}")
+websocket_urlpatterns = [re_path(r"ws/chat/(?P<room_name>\w+)/$", consumers.ChatConsumer.as_asgi())]
+router = URLRouter(websocket_urlpatterns)
+application = ProtocolTypeRouter({"websocket": AuthMiddlewareStack(router) if os.environ["TUTORIAL_AUTH"] else router})

@@ -1,0 +1,16 @@
+"""A room whose members hear what one of them says; nothing is stored."""
+
+from realtime.broadcast import group_name, publish
+from realtime.consumers import RealtimeConsumer
+
+
+class BenchConsumer(RealtimeConsumer):
+    own_channel = False
+
+    def joined(self):
+        self.group = group_name("bench", self.scope["url_route"]["kwargs"]["room"])
+        self.join(self.group)
+        self.send_event({"type": "joined"})
+
+    def receive_event(self, event):
+        publish(self.group, {"type": "said", "text": event["text"]})

@@ -1,0 +1,12 @@
+"""The project's own server, with one more consumer."""
+
+import config.asgi  # noqa: F401  # isort: split
+from bench_consumers import BenchConsumer
+from config.routing import websocket_urlpatterns
+from config.server import main
+from django.urls import path
+
+websocket_urlpatterns.insert(0, path("ws/bench/<room>/", BenchConsumer.as_asgi()))
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What was measured, as ratios first and then as medians with their ranges."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+from bench.measure import Result
+
+FULL = 0.9  # a load that uses more of its core may be what is measured
+
+Key = tuple[str, str]  # a case, and a contestant
+
+
+@dataclass
+class Unit:
+    """What the numbers of a table are."""
+
+    title: str
+    value: Callable[[Result], float]
+    counted: str = ""  # what the server's CPU time is divided by
+    decimals: int = 0
+
+    def show(self, value: float) -> str:
+        return f"{value:,.{self.decimals}f}"
+
+
+@dataclass
+class Ratio:
+    """Ours against the best of others, and what it shall be: at least so much, or at most if less is better."""
+
+    label: str
+    ours: Key
+    others: list[Key]
+    limit: float | None = None
+    at_most: bool = False
+
+
+class Table:
+    """The results of all rounds."""
+
+    def __init__(self, unit: Unit) -> None:
+        self.unit = unit
+        self.results: dict[Key, list[Result]] = defaultdict(list)
+        self.failures: dict[Key, str] = {}
+
+    def values(self, key: Key, unit: Unit | None = None) -> list[float]:
+        """One number for each round; none if a round failed."""
+        return (
+            [] if key in self.failures else [(unit or self.unit).value(result) for result in self.results.get(key, [])]
+        )
+
+    def print_ratio(self, ratio: Ratio, unit: Unit | None = None) -> None:
+        """The median and the range of what each round shows, since rounds drift less in themselves than apart."""
+        pick = min if ratio.at_most else max
+        ours = self.values(ratio.ours, unit)
+        others = [values for key in ratio.others if (values := self.values(key, unit))]
+        if not ours or not others:
+            print(f"      -                             {ratio.label}")
+            return
+        rounds = [mine / theirs for mine, theirs in zip(ours, pick(others, key=median), strict=True)]
+        wanted = ""
+        if ratio.limit:
+            reached = median(rounds) <= ratio.limit if ratio.at_most else median(rounds) >= ratio.limit
+            wanted = f"{'reached' if reached else 'MISSED'}: {'at most' if ratio.at_most else 'at least'} {ratio.limit}"
+        spread = f"({min(rounds):.2f} to {max(rounds):.2f})"
+        print(f"  {median(rounds):6.2f}x {spread:18} {ratio.label:60} {wanted}".rstrip())
+
+    def print_rows(self, units: list[Unit] | None = None) -> None:
+        """The medians, case by case."""
+        units = units or [self.unit]
+        seen = [*self.results, *(key for key in self.failures if key not in self.results)]
+        for case in dict.fromkeys(case for case, _ in seen):
+            heads = "".join(f"{unit.title:>34}" for unit in units)
+            print(f"\n  {case:30}{heads}{'µs of server':>16}{'server core':>14}{'load core':>12}")
+            for key in (key for key in seen if key[0] == case):
+                print(f"  {key[1]:30}{self.row(key, units)}")
+
+    def row(self, key: Key, units: list[Unit]) -> str:
+        if key in self.failures:
+            return f"  failed: {self.failures[key]}"
+        cells = "".join(f"{spread(self.values(key, unit), unit):>34}" for unit in units)
+        results = self.results[key]
+        counted = self.unit.counted
+        if not counted:
+            return cells
+        micros = median(result.server_micros(counted) for result in results)
+        server = median(result.server_share for result in results)
+        load = median(result.load_share for result in results)
+        return f"{cells}{micros:16.1f}{server:14.0%}{load:12.0%}{' !' if load > FULL else ''}"
+
+
+def spread(values: list[float], unit: Unit) -> str:
+    return f"{unit.show(median(values))} ({unit.show(min(values))} to {unit.show(max(values))})"

@@ -1,0 +1,265 @@
+"""What is measured: each function plays its rounds, prints the ratios, and then the figures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+from bench import contestants as who
+from bench.contestants import Contestant
+from bench.measure import Failed, Result, Server, measure, measure_memory
+from bench.report import Ratio, Table, Unit
+
+SERVERS = ("uvicorn", "daphne", "hypercorn")
+WINDOW = 4  # events under way in a room, so that a server is never idle
+PAIRS = 50  # connections, each in a room of its own
+IDLE = 1000
+
+DELIVERIES = Unit("deliveries/s", lambda result: result.per_second("received"), "received")
+ROUND_TRIPS = Unit("round trips/s", lambda result: result.per_second("received"), "received")
+STORED = Unit("stored messages/s", lambda result: result.per_second("acknowledged"), "acknowledged")
+HANDSHAKES = Unit("handshakes/s", lambda result: result.per_second("opened"), "opened")
+SERVER_TIME = Unit("server, µs for each delivery", lambda result: result.server_micros("received"), "received", 1)
+MEMORY = Unit("KiB for each connection", lambda result: result.memory, decimals=1)
+P50 = Unit("p50 in ms", lambda result: result.load["p50"], "received", 2)
+P99 = Unit("p99 in ms", lambda result: result.load["p99"], "received", 2)
+LOST = Unit("lost", lambda result: result.load["lost"], "received")
+
+Options = Callable[[Contestant], list[str]]
+
+
+@dataclass
+class Plan:
+    """How long and how often."""
+
+    rounds: int
+    seconds: float
+    warmup: float
+
+    def play(self, table: Table, players: list[Contestant], cases: dict[str, Options], how=None) -> None:
+        """Measure every case with every contestant, one after the other, then all again."""
+        for _ in range(self.rounds):
+            for player in players:
+                self.play_one(table, player, cases, how or self.measure)
+
+    def play_one(self, table: Table, player: Contestant, cases: dict[str, Options], how) -> None:
+        """Start a server, and measure; a failure is noted, and does not end the benchmark."""
+        case = ""
+        try:
+            with player.serve() as server:
+                for case, options in cases.items():
+                    table.results[case, player.name].append(how(server, [*player.join, *options(player)]))
+        except (Failed, AssertionError) as error:
+            for other in [case] if case else cases:
+                table.failures[other, player.name] = str(error).splitlines()[0]
+
+    def measure(self, server: Server, options: list[str]) -> Result:
+        return measure(server, ["--seconds", str(self.seconds), "--warmup", str(self.warmup), *options])
+
+
+def room(members: int) -> Options:
+    """One room in which one member speaks."""
+    return lambda player: [*player.dialect.say, "--connections", str(members), "--window", str(WINDOW)]
+
+
+def rooms_of_one(player: Contestant) -> list[str]:
+    """Everybody speaks in a room of their own."""
+    return [*player.dialect.say, "--connections", str(PAIRS), "--rooms", str(PAIRS), "--window", "1"]
+
+
+def echo(player: Contestant) -> list[str]:
+    """Everybody gets an answer; through a room of their own where a contestant knows no shorter way."""
+    return [*rooms_of_one(player), *player.dialect.echo]
+
+
+def fanout(plan: Plan) -> None:
+    """Deliveries per second in a room in which one member speaks."""
+    small, large = "room of 100", "room of 500"
+    table = Table(DELIVERIES)
+    redis = [who.ours(layer="redis"), who.tutorial(layer="core"), who.tutorial(layer="pubsub")]
+    sync = [who.ours(consumers="sync"), who.tutorial(consumers="sync")]
+    peers = [
+        who.python_socketio(),
+        who.python_socketio(redis=True),
+        who.fastapi(),
+        who.websockets(),
+        *who.node_ws(),
+        *who.node_socketio(),
+        *who.node_socketio(redis=True),
+        who.floor(),
+    ]
+    others = [maker(server=server) for server in SERVERS[1:] for maker in (who.ours, who.tutorial)]
+    for _ in range(plan.rounds):
+        once = Plan(1, plan.seconds, plan.warmup)
+        once.play(table, [who.ours(), who.tutorial(), *redis, *peers], {small: room(100), large: room(500)})
+        once.play(table, [*others, *sync], {large: room(500)})
+
+    def against(label: str, ours: str, others: list[str], case: str, limit: float | None = None) -> None:
+        table.print_ratio(Ratio(f"{case}: {label}", (case, ours), [(case, other) for other in others], limit))
+
+    for case, in_memory, on_redis in ((small, 11, 7), (large, 20, 12)):
+        against("ours / tutorial", "ours", ["tutorial"], case, in_memory)
+        layers = ["tutorial, core", "tutorial, pubsub"]
+        against("ours / tutorial on its faster layer, Redis", "ours, redis", layers, case, on_redis)
+        against("ours / python-socketio", "ours", ["python-socketio"], case, 2.5)
+        against("ours / python-socketio, Redis", "ours, redis", ["python-socketio, redis"], case, 2.5)
+        against("ours / FastAPI", "ours", ["FastAPI"], case, 0.9)
+        against("ours / websockets", "ours", ["websockets"], case)
+        against("ours / Node ws", "ours", ["Node ws"], case)
+        against("ours / Socket.IO", "ours", ["Socket.IO"], case)
+        against("ours / Socket.IO, Redis", "ours, redis", ["Socket.IO, redis"], case)
+        against("ours / floor", "ours", ["floor"], case)
+    for server, limit in (("daphne", 5), ("hypercorn", 11)):
+        against("ours / tutorial", f"ours, {server}", [f"tutorial, {server}"], large, limit)
+    against("ours / tutorial, sync", "ours, sync", ["tutorial, sync"], large, 25)
+    against("ours, sync / ours, async", "ours, sync", ["ours"], large)
+    table.print_rows()
+
+
+def growth(plan: Plan) -> None:
+    """What a delivery costs the server as the room grows."""
+    table = Table(SERVER_TIME)
+    players = [who.ours(), who.ours(layer="redis"), *who.node_ws()]
+    plan.play(table, players, {f"room of {size}": room(size) for size in (10, 100, 500, 1000)})
+    for player in players:
+        label = f"{player.name}: room of 1000 / room of 100"
+        limit = 1.3 if player.name.startswith("ours") else None
+        key = ("room of 1000", player.name)
+        table.print_ratio(Ratio(label, key, [("room of 100", player.name)], limit, at_most=True))
+    table.print_rows([SERVER_TIME, DELIVERIES])
+
+
+def echoes(plan: Plan) -> None:
+    """Round trips between a client and the server: ping and pong, or the way through a room of one's own."""
+    case = f"{PAIRS} connections"
+    table = Table(ROUND_TRIPS)
+    players = [who.ours(), who.tutorial(), who.fastapi(), who.websockets(), who.python_socketio()]
+    players += [*who.node_ws(), *who.node_socketio()]
+    plan.play(table, players, {case: echo})
+    for player in players[1:]:
+        limit = 4 if player.name == "tutorial" else None
+        table.print_ratio(Ratio(f"ours / {player.name}", (case, "ours"), [(case, player.name)], limit))
+    table.print_rows()
+
+
+def room_of_one(plan: Plan) -> None:
+    """Round trips of a broadcast that is not stored, each connection in a room of its own."""
+    case = f"{PAIRS} rooms of one"
+    table = Table(ROUND_TRIPS)
+    memory = [who.ours(), who.tutorial(), who.python_socketio(), *who.node_socketio()]
+    redis = [who.ours(layer="redis"), who.tutorial(layer="core"), who.tutorial(layer="pubsub")]
+    redis += [who.python_socketio(redis=True), *who.node_socketio(redis=True)]
+    plan.play(table, [*memory, *redis], {case: rooms_of_one})
+    for ours, others, limit in (
+        ("ours", ["tutorial"], 2.5),
+        ("ours", ["python-socketio"], None),
+        ("ours", ["Socket.IO"], None),
+        ("ours, redis", ["tutorial, core", "tutorial, pubsub"], 2.5),
+        ("ours, redis", ["python-socketio, redis"], None),
+        ("ours, redis", ["Socket.IO, redis"], None),
+    ):
+        label = f"{ours} / {' or '.join(others)}"
+        table.print_ratio(Ratio(label, (case, ours), [(case, other) for other in others], limit))
+    table.print_rows()
+
+
+def memory(plan: Plan) -> None:
+    """Memory of an idle connection, signed in and joined."""
+    case = f"{IDLE} connections in 10 rooms"
+    table = Table(MEMORY)
+    players = [
+        player
+        for server in SERVERS
+        for player in (
+            who.ours(server, auth="session"),
+            who.tutorial(server, auth="session"),
+            who.tutorial(server),
+        )
+    ]
+    plan.play(table, players, {case: lambda _: ["--rooms", "10"]}, lambda *_: measure_memory(*_, IDLE))
+    for ours, tutorial, plain in zip(players[::3], players[1::3], players[2::3], strict=True):
+        for other in (tutorial, plain):
+            limit = 1.1 if other is tutorial else None
+            ratio = Ratio(f"{ours.name} / {other.name}", (case, ours.name), [(case, other.name)], limit, at_most=True)
+            table.print_ratio(ratio)
+    table.print_rows()
+
+
+def handshakes(plan: Plan) -> None:
+    """Connections that are opened, joined and closed again, with the cookie of a session."""
+    case = "16 at a time"
+    table = Table(HANDSHAKES)
+    pairs = [(who.ours(server, auth="session"), who.tutorial(server, auth="session")) for server in SERVERS]
+    socketio = who.python_socketio()
+    players = [player for pair in pairs for player in pair] + [socketio]
+    plan.play(table, players, {case: lambda _: ["--connections", "16", "--rooms", "16", "--handshakes"]})
+    for ours, other in (*pairs, (pairs[0][0], socketio)):
+        limit = 1.5 if other is not socketio else None
+        table.print_ratio(Ratio(f"{ours.name} / {other.name}", (case, ours.name), [(case, other.name)], limit))
+    table.print_rows()
+
+
+def latency(plan: Plan) -> None:
+    """How late a delivery is at half of the highest rate, in a room of 100."""
+    table = Table(P99)
+    for player in (who.ours(), who.ours(layer="redis")):
+        highest = Table(DELIVERIES)
+        plan.play(highest, [player], {"highest": room(100)})
+        rates = highest.values(("highest", player.name))
+        if not rates:
+            table.failures["half", player.name] = highest.failures["highest", player.name]
+            continue
+        rate = median(rates) / 100 / 2
+        case = f"{rate:,.0f} events/s to 100"
+        options = ["--connections", "100", "--rate", f"{rate:.1f}"]
+        plan.play(table, [player], {case: lambda player, options=options: [*player.dialect.say, *options]})
+        values = table.values((case, player.name))
+        if values:
+            reached = "reached" if median(values) < 10 else "MISSED"
+            print(f"  p99 of {player.name}: {median(values):.2f} ms          {reached}: under 10 ms")
+    table.print_rows([P50, P99, LOST])
+
+
+def stored(plan: Plan) -> None:
+    """Messages that the chat stored and gave back to their senders."""
+    table = Table(STORED)
+    cases = {
+        f"{PAIRS} people in {rooms}": lambda player, count=count: [
+            *player.dialect.say,
+            *("--connections", str(PAIRS), "--rooms", str(count), "--senders", str(PAIRS), "--own"),
+        ]
+        for rooms, count in (("one room", 1), (f"{PAIRS} rooms", PAIRS))
+    }
+    players = [who.ours(chat=True, database=database) for database in ("sqlite", "postgresql")]
+    plan.play(table, players, cases)
+    for player in players:
+        one, many = ((case, player.name) for case in cases)
+        table.print_ratio(Ratio(f"{player.name}: {PAIRS} rooms / one room", many, [one]))
+    table.print_rows()
+
+
+def bystanders(plan: Plan) -> None:
+    """How much a client that never reads and one that floods delay 200 others."""
+    table = Table(P99)
+    ours = who.ours(limits=True)
+    steady = ["--connections", "200", "--senders", "20", "--rate", "60"]
+    cases = {
+        "alone": lambda player: [*player.dialect.say, *steady],
+        "with both": lambda player: [*player.dialect.say, *steady, "--stuck", "--flood"],
+    }
+    plan.play(table, [ours], cases)
+    ratio = Ratio("p99 of the others, with both / alone", ("with both", "ours"), [("alone", "ours")], 1.5, at_most=True)
+    table.print_ratio(ratio)
+    table.print_rows([P50, P99, LOST])
+
+
+SCENARIOS = {
+    "fanout": fanout,
+    "growth": growth,
+    "echo": echoes,
+    "room-of-one": room_of_one,
+    "memory": memory,
+    "handshakes": handshakes,
+    "latency": latency,
+    "stored": stored,
+    "bystanders": bystanders,
+}
