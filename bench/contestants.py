@@ -81,7 +81,8 @@ class Contestant:
                 environ["DATABASE_URL"] = postgres.new_database()
                 services.append(postgres.process.pid)
                 run([python(), "manage.py", "migrate"], self.folder, clean_environ(**environ))
-            yield stack.enter_context(start_server([*self.command], self.folder, environ, services))
+            log = workshop.BENCH / f"{self.name}.log"
+            yield stack.enter_context(start_server([*self.command], self.folder, environ, services, log))
 
     @property
     def join(self) -> list[str]:
@@ -152,9 +153,9 @@ def bake(label: str, server: str, layer: str, consumers: str, auth: str, databas
 
 
 SERVE = {
-    "uvicorn": ("uvicorn", "--log-level", "warning", "--host", "127.0.0.1", "--port", "PORT"),
-    "daphne": ("daphne", "-v", "0", "-b", "127.0.0.1", "-p", "PORT"),
-    "hypercorn": ("hypercorn", "--worker-class", "uvloop", "--log-level", "warning", "--bind", "127.0.0.1:PORT"),
+    "uvicorn": ("uvicorn", "--log-level", "warning", "--host", "127.0.0.1", "--port", "{port}"),
+    "daphne": ("daphne", "-v", "0", "-b", "127.0.0.1", "-p", "{port}"),
+    "hypercorn": ("hypercorn", "--worker-class", "uvloop", "--log-level", "warning", "--bind", "127.0.0.1:{port}"),
 }
 
 
@@ -197,7 +198,7 @@ def fastapi() -> Contestant:
 
 
 def websockets() -> Contestant:
-    return Contestant("websockets", (python(), "websockets_app.py", "PORT"))
+    return Contestant("websockets", (python(), "websockets_app.py", "{port}"))
 
 
 def python_socketio(redis: bool = False) -> Contestant:
@@ -206,14 +207,14 @@ def python_socketio(redis: bool = False) -> Contestant:
 
 
 def floor() -> Contestant:
-    return Contestant("floor", (python(), "floor.py", "PORT"))
+    return Contestant("floor", (python(), "floor.py", "{port}"))
 
 
 def node_peer(label: str, script: str, dialect: Dialect, redis: bool = False) -> list[Contestant]:
     """A peer that needs Node; none where there is no Node."""
     program = workshop.node()
     environ = {"NODE_PATH": str(workshop.NODE / "node_modules"), "NODE_ENV": "production"}
-    return [Contestant(label, (program, script, "PORT"), dialect, environ=environ, redis=redis)] if program else []
+    return [Contestant(label, (program, script, "{port}"), dialect, environ=environ, redis=redis)] if program else []
 
 
 def node_ws() -> list[Contestant]:

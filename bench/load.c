@@ -32,6 +32,7 @@ enum { OPENING_AT_ONCE = 16, ADDRESSES = 200, DIGITS = 19, FLOOD_FRAMES = 64 };
 enum { TEXT = 1, CLOSE = 8, PING = 9, PONG = 10 };
 
 static const int64_t SECOND = 1000000000;
+static const int PAUSE = 50000; /* nanoseconds that the load lets frames pile up, where enough are under way */
 static const double PATIENCE = 8; /* seconds without a frame */
 static const double DRAIN = 2;    /* seconds for what is still under way at the end */
 
@@ -182,7 +183,7 @@ static void open_connection(Connection *c) {
     c->have = c->flood_offset = 0;
     opening++;
     send_all(c, request, (size_t)length);
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = c};
     epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event);
 }
 
@@ -200,7 +201,7 @@ static void joined(Connection *c) {
     } else if (c->role == MEMBER) {
         open_members++;
     } else {
-        struct epoll_event event = {.events = c->role == FLOOD ? EPOLLIN | EPOLLOUT : 0, .data.ptr = c};
+        struct epoll_event event = {.events = c->role == FLOOD ? EPOLLIN | EPOLLOUT | EPOLLET : 0, .data.ptr = c};
         epoll_ctl(epoll, EPOLL_CTL_MOD, c->fd, &event);
     }
     open_more();
@@ -235,7 +236,6 @@ static void take_sample(int64_t stamp) {
 
 static void take_counted(Connection *c, const char *behind) {
     received++;
-    last_frame = now();
     if (window) {
         Room *room = &room_list[c->room];
         room->pending--;
@@ -294,31 +294,37 @@ static size_t take_frame(Connection *c, const char *at, size_t have) {
     return start + length;
 }
 
-static void take_input(Connection *c) {
+/* Reads once; returns whether there may be more. */
+static bool take_input(Connection *c) {
     if (c->have == c->size) {
         c->size = c->size ? 2 * c->size : 4096;
         c->in = realloc(c->in, c->size + 1);
     }
     ssize_t more = recv(c->fd, c->in + c->have, c->size - c->have, 0);
-    if (more < 0 && errno == EAGAIN) return;
-    if (more <= 0) return ended(c, "was cut", more ? errno : 0);
+    if (more < 0 && errno == EAGAIN) return false;
+    if (more <= 0) {
+        ended(c, "was cut", more ? errno : 0);
+        return false;
+    }
     c->have += (size_t)more;
+    bool full = c->have == c->size;
     c->in[c->have] = 0;
     size_t done = 0;
     if (c->state == UPGRADING) {
         char *end = strstr(c->in, "\r\n\r\n");
-        if (!end) return;
+        if (!end) return full;
         if (strncmp(c->in, "HTTP/1.1 101", 12)) fail("connection %d was answered with %.40s", c->number, c->in);
         done = (size_t)(end + 4 - c->in);
         upgraded(c);
     }
     for (size_t length = 1; length && c->state != CLOSED && done < c->have; done += length) {
         length = take_frame(c, c->in + done, c->have - done);
-        if (handshakes && c->state == UPGRADING) return; /* it ended, and was opened again */
+        if (handshakes && c->state == UPGRADING) return false; /* it ended, and was opened again */
     }
-    if (c->state == CLOSED) return;
+    if (c->state == CLOSED) return false;
     c->have -= done;
-    memmove(c->in, c->in + done, c->have);
+    if (c->have) memmove(c->in, c->in + done, c->have);
+    return full;
 }
 
 /* What happens when. */
@@ -421,6 +427,7 @@ static void report(void) {
 static void run(void) {
     struct epoll_event events[512];
     while (phase != DONE || hold) {
+        uint64_t before = received;
         int count = epoll_wait(epoll, events, 512, 20);
         for (int e = 0; e < count; e++) {
             Connection *c = events[e].data.ptr;
@@ -428,10 +435,14 @@ static void run(void) {
             else if (c->fd == STDIN_FILENO) return;
             else if (c->role == STUCK && c->state == OPEN) ended(c, "was cut", 0);
             else if (c->state != CLOSED) {
-                if (events[e].events & ~(uint32_t)EPOLLOUT) take_input(c);
+                if (events[e].events & ~(uint32_t)EPOLLOUT)
+                    while (take_input(c)) continue;
                 if (c->role == FLOOD && c->state == OPEN && sending) keep_flooding(c);
             }
         }
+        if (received != before) last_frame = now();
+        /* Not for each frame anew: being woken costs more than a frame, and the server pays a part of it. */
+        if (window > 1) nanosleep(&(struct timespec){0, PAUSE}, NULL);
         advance();
     }
 }

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emitted import clean_environ
+from matrix import TEMPLATE
 from servers import end_group, free_port, listens, wait_until
 
-from bench.workshop import BENCH, load_client
+from bench.workshop import load_client
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -56,7 +57,6 @@ class Server:
 
     process: subprocess.Popen
     port: int
-    log: Path
     services: list[int]  # process ids
 
 
@@ -85,13 +85,14 @@ def pin(core: int) -> None:
 
 
 @contextlib.contextmanager
-def start_server(command: list[str], folder: Path, environ: dict[str, str], services: list[int]) -> Iterator[Server]:
-    """Run a server on a free port, which is put in place of PORT, and on a core of its own, until the block ends."""
+def start_server(
+    command: list[str], folder: Path, environ: dict[str, str], services: list[int], log: Path
+) -> Iterator[Server]:
+    """Run a server on a free port, which is put in place of {port}, and on a core of its own, until the block ends."""
     port = free_port()
-    log = BENCH / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [str(port) if part == "PORT" else part for part in command],
+            [part.replace("{port}", str(port)) for part in command],
             cwd=folder,
             env=clean_environ(**environ, HOST="127.0.0.1", PORT=str(port)),
             stdin=subprocess.DEVNULL,
@@ -103,9 +104,9 @@ def start_server(command: list[str], folder: Path, environ: dict[str, str], serv
     try:
         wait_until(lambda: process.poll() is not None or listens(port), f"{command} listens; its log is {log}")
         if process.poll() is not None:
-            raise Failed(f"the server ended; its log is {log}")
+            raise Failed(f"the server ended with {process.returncode}; its log is {log.relative_to(TEMPLATE)}")
         time.sleep(0.2)
-        yield Server(process, port, log, services)
+        yield Server(process, port, services)
     finally:
         end_group(process)
 

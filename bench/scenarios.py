@@ -109,7 +109,7 @@ def fanout(plan: Plan) -> None:
         against("ours / Socket.IO, Redis", "ours, redis", ["Socket.IO, redis"], case)
         against("ours / floor", "ours", ["floor"], case)
     for server, limit in (("daphne", 5), ("hypercorn", 11)):
-        against("ours / tutorial", f"ours, {server}", [f"tutorial, {server}"], large, limit)
+        against(f"ours / tutorial, {server}", f"ours, {server}", [f"tutorial, {server}"], large, limit)
     against("ours / tutorial, sync", "ours, sync", ["tutorial, sync"], large, 25)
     against("ours, sync / ours, async", "ours, sync", ["ours"], large)
     table.print_rows()
