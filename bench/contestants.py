@@ -129,7 +129,7 @@ def ours(
         people = 0 if auth == "none" else PEOPLE
         cookies = sign_in(label, people, project, {**environ, "REDIS_URL": "redis://127.0.0.1"})
     return Contestant(
-        name("ours", server, layer, consumers, auth),
+        name("ours", server, layer, consumers, auth, database),
         (python(), "bench_server.py"),
         CHAT if chat else OURS,
         project,
@@ -172,7 +172,7 @@ def tutorial(
         "TUTORIAL_FOLDER": str(workshop.BENCH),
     }
     return Contestant(
-        name("tutorial", server, layer, consumers, auth),
+        name("tutorial", server, layer, consumers, auth, "sqlite"),
         (python(), "-m", *SERVE[server], "tutorial.asgi:application"),
         environ=environ,
         cookies=sign_in_to_tutorial() if auth == "session" else None,
@@ -189,7 +189,7 @@ def sign_in_to_tutorial() -> Path:
 
 def name(who: str, *answers: str) -> str:
     """A name that tells in what a contestant differs from the usual one."""
-    usual = ("uvicorn", "in-memory", "async", "none")
+    usual = ("uvicorn", "in-memory", "async", "none", "sqlite")
     return ", ".join((who, *(answer for answer, other in zip(answers, usual, strict=True) if answer != other)))
 
 

@@ -15,7 +15,7 @@ import sys
 import time
 
 from bench import workshop
-from bench.measure import LOAD_CORE, SERVER_CORE, pin
+from bench.measure import LOAD_CORE, SERVER_CORE, Failed, pin
 from bench.scenarios import SCENARIOS, Plan
 
 
@@ -49,7 +49,10 @@ def main() -> None:
     for name in arguments.only:
         started = time.monotonic()
         print(f"\n{name}: {SCENARIOS[name].__doc__}", flush=True)
-        SCENARIOS[name](plan)
+        try:
+            SCENARIOS[name](plan)
+        except Failed as error:
+            print(f"  failed: {error}")
         print(f"\n  ({plan.rounds} rounds, {time.monotonic() - started:.0f} s)", flush=True)
 
 

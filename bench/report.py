@@ -71,15 +71,17 @@ class Table:
         units = units or [self.unit]
         seen = [*self.results, *(key for key in self.failures if key not in self.results)]
         for case in dict.fromkeys(case for case, _ in seen):
-            heads = "".join(f"{unit.title:>34}" for unit in units)
-            print(f"\n  {case:30}{heads}{'µs of server':>16}{'server core':>14}{'load core':>12}")
+            heads = "".join(f"{unit.title:>32}" for unit in units)
+            if self.unit.counted:
+                heads += f"{'µs of server':>16}{'server core':>14}{'load core':>12}"
+            print(f"\n  {case:30}{heads}")
             for key in (key for key in seen if key[0] == case):
                 print(f"  {key[1]:30}{self.row(key, units)}")
 
     def row(self, key: Key, units: list[Unit]) -> str:
         if key in self.failures:
             return f"  failed: {self.failures[key]}"
-        cells = "".join(f"{spread(self.values(key, unit), unit):>34}" for unit in units)
+        cells = "".join(f"{spread(self.values(key, unit), unit):>32}" for unit in units)
         results = self.results[key]
         counted = self.unit.counted
         if not counted:

@@ -61,6 +61,12 @@ def room(members: int) -> Options:
     return lambda player: [*player.dialect.say, "--connections", str(members), "--window", str(WINDOW)]
 
 
+def steady(members: int, senders: int, rate: float) -> Options:
+    """One room in which some speak in turn, so many times per second whatever comes back."""
+    options = ["--connections", str(members), "--senders", str(senders), "--rate", f"{rate:.1f}"]
+    return lambda player: [*player.dialect.say, *options]
+
+
 def rooms_of_one(player: Contestant) -> list[str]:
     """Everybody speaks in a room of their own."""
     return [*player.dialect.say, "--connections", str(PAIRS), "--rooms", str(PAIRS), "--window", "1"]
@@ -198,29 +204,30 @@ def handshakes(plan: Plan) -> None:
     table.print_rows()
 
 
+def highest(plan: Plan, player: Contestant, members: int) -> float:
+    """The most events per second that a room of so many members takes; raises Failed if that cannot be measured."""
+    table = Table(DELIVERIES)
+    plan.play(table, [player], {"highest": room(members)})
+    if table.failures:
+        raise Failed("; ".join(table.failures.values()))
+    return median(table.values(("highest", player.name))) / members
+
+
 def latency(plan: Plan) -> None:
     """How late a delivery is at half of the highest rate, in a room of 100."""
     table = Table(P99)
     for player in (who.ours(), who.ours(layer="redis")):
-        highest = Table(DELIVERIES)
-        plan.play(highest, [player], {"highest": room(100)})
-        rates = highest.values(("highest", player.name))
-        if not rates:
-            table.failures["half", player.name] = highest.failures["highest", player.name]
-            continue
-        rate = median(rates) / 100 / 2
+        rate = highest(plan, player, 100) / 2
         case = f"{rate:,.0f} events/s to 100"
-        options = ["--connections", "100", "--rate", f"{rate:.1f}"]
-        plan.play(table, [player], {case: lambda player, options=options: [*player.dialect.say, *options]})
-        values = table.values((case, player.name))
-        if values:
+        plan.play(table, [player], {case: steady(100, 1, rate)})
+        if values := table.values((case, player.name)):
             reached = "reached" if median(values) < 10 else "MISSED"
-            print(f"  p99 of {player.name}: {median(values):.2f} ms          {reached}: under 10 ms")
+            print(f"  p99 of {player.name}: {median(values):.2f} ms    {reached}: under 10 ms")
     table.print_rows([P50, P99, LOST])
 
 
 def stored(plan: Plan) -> None:
-    """Messages that the chat stored and gave back to their senders."""
+    """Messages that the chat stored and gave back to their senders. PostgreSQL does not wait for the disk here."""
     table = Table(STORED)
     cases = {
         f"{PAIRS} people in {rooms}": lambda player, count=count: [
@@ -238,15 +245,13 @@ def stored(plan: Plan) -> None:
 
 
 def bystanders(plan: Plan) -> None:
-    """How much a client that never reads and one that floods delay 200 others."""
+    """How much a client that never reads and one that floods delay 200 others, at a quarter of the highest rate."""
     table = Table(P99)
-    ours = who.ours(limits=True)
-    steady = ["--connections", "200", "--senders", "20", "--rate", "60"]
-    cases = {
-        "alone": lambda player: [*player.dialect.say, *steady],
-        "with both": lambda player: [*player.dialect.say, *steady, "--stuck", "--flood"],
-    }
-    plan.play(table, [ours], cases)
+    senders = 20
+    rate = min(highest(plan, who.ours(), 200) / 4, 15 * senders)  # nobody above the limits, which are in force here
+    quiet = steady(200, senders, rate)
+    cases = {"alone": quiet, "with both": lambda player: [*quiet(player), "--stuck", "--flood"]}
+    plan.play(table, [who.ours(limits=True)], cases)
     ratio = Ratio("p99 of the others, with both / alone", ("with both", "ours"), [("alone", "ours")], 1.5, at_most=True)
     table.print_ratio(ratio)
     table.print_rows([P50, P99, LOST])
