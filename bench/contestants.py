@@ -16,9 +16,9 @@ PEOPLE = 1000  # signed in, each with a session
 SIZE = 81  # bytes of an event
 
 
-def event(before: str, after: str = '"}') -> str:
-    """An event of SIZE bytes, with a text between both parts; its "%s" is where the load puts the time."""
-    filling = SIZE - len(before) - len("stamp:") - 19 - len(after)
+def event(before: str, after: str = '"}', size: int = SIZE) -> str:
+    """An event of so many bytes, with a text between both parts; its "%s" is where the load puts the time."""
+    filling = size - len(before) - len("stamp:") - 19 - len(after)
     return f"{before}stamp:%s{'.' * filling}{after}"
 
 

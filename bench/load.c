@@ -78,7 +78,7 @@ static double cpu_from, cpu_until;
 static uint32_t *samples; /* microseconds */
 static size_t sample_count, sample_size;
 
-static char flood_block[FLOOD_FRAMES * 256];
+static char flood_block[FLOOD_FRAMES * 4096];
 static size_t flood_length;
 
 static void fail(const char *format, ...) {
@@ -126,13 +126,13 @@ static void send_all(Connection *c, const char *data, size_t length) {
 }
 
 static void send_text(Connection *c, int opcode, const char *text, size_t length) {
-    char frame[1024];
+    char frame[4096];
     if (length > sizeof frame - 8) length = sizeof frame - 8;
     send_all(c, frame, put_frame(frame, opcode, text, length));
 }
 
 static void say_at(Connection *c, int64_t stamp) {
-    char digits[DIGITS + 1], text[512];
+    char digits[DIGITS + 1], text[4000];
     c->sent_stamp = stamp;
     snprintf(digits, sizeof digits, "%019lld", (long long)stamp);
     send_text(c, TEXT, text, (size_t)snprintf(text, sizeof text, say, digits));
@@ -157,7 +157,7 @@ static void keep_flooding(Connection *c) {
 /* Connections. */
 
 static void open_connection(Connection *c) {
-    int on = 1, off = 0, small = 4096;
+    int on = 1, off = 0, small = 4096, smallest = 88;
     struct sockaddr_in from = {.sin_family = AF_INET}, to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     /* Many addresses of our own, since one has only some ten thousands of ports. */
     from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + (uint32_t)(turn++ % ADDRESSES));
@@ -167,7 +167,10 @@ static void open_connection(Connection *c) {
     setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(c->fd, IPPROTO_TCP, TCP_QUICKACK, &off, sizeof off);
-    if (c->role == STUCK) setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    if (c->role == STUCK) { /* small segments as well, since they bound what the server's kernel keeps for us */
+        setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+        setsockopt(c->fd, IPPROTO_TCP, TCP_MAXSEG, &smallest, sizeof smallest);
+    }
     if (bind(c->fd, (struct sockaddr *)&from, sizeof from) || connect(c->fd, (struct sockaddr *)&to, sizeof to))
         fail("connection %d cannot connect: %s", c->number, strerror(errno));
     fcntl(c->fd, F_SETFL, O_NONBLOCK);
@@ -416,6 +419,7 @@ static double percentile(double part) { /* milliseconds; what got lost counts as
 
 static void report(void) {
     double elapsed = (double)(measured_until - measured_from) / SECOND;
+    if (!(handshakes ? opened : own ? acknowledged : received)) fail("nothing arrived");
     if (sample_count) qsort(samples, sample_count, sizeof *samples, by_size);
     printf("{\"seconds\": %.6f, \"sent\": %llu, \"received\": %llu, \"acknowledged\": %llu, \"opened\": %llu,"
            " \"cpu\": %.6f, \"wanted\": %llu, \"lost\": %lld, \"p50\": %.3f, \"p99\": %.3f}\n",
@@ -506,7 +510,7 @@ int main(int count, char **arguments) {
         if (c < connections) room_list[c % rooms].members++;
     }
     if (flood) {
-        char text[240];
+        char text[4000];
         int length = snprintf(text, sizeof text, say, "flood");
         char *marked = strstr(text, expect);
         if (marked) memset(marked, 'x', strlen(expect)); /* so that nobody counts it */

@@ -31,6 +31,7 @@ class Result:
     load: dict[str, float]
     server_cpu: float  # seconds
     services_cpu: float  # of Redis and PostgreSQL, which share the load's core
+    others_cpu: float = 0  # of programs that have nothing to do with it
     memory: float = 0  # KiB for each connection
 
     def per_second(self, what: str) -> float:
@@ -44,6 +45,11 @@ class Result:
     def server_share(self) -> float:
         """How much of its core the server used; less than all where it waited, or where others took some."""
         return self.server_cpu / self.load["seconds"]
+
+    @property
+    def others_share(self) -> float:
+        """How much of a core other programs used."""
+        return self.others_cpu / self.load["seconds"]
 
     @property
     def load_share(self) -> float:
@@ -77,6 +83,13 @@ def cpu_seconds(pid: int) -> float:
 def resident(pid: int) -> float:
     """The memory of a process and its family, in KiB."""
     return sum(int(fields[21]) for fields in family(pid)) * PAGE / 1024
+
+
+def busy_seconds() -> float:
+    """The CPU time that all programs of this machine have used on our two cores."""
+    lines = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
+    ours = (f"cpu{SERVER_CORE}", f"cpu{LOAD_CORE}")
+    return sum(sum(map(int, [*line[1:4], *line[6:9]])) for line in lines if line[0] in ours) / TICKS
 
 
 def pin(core: int) -> None:
@@ -128,22 +141,27 @@ def start_load(server: Server, options: list[str]) -> Iterator[subprocess.Popen]
         process.communicate()
 
 
-def wait_for(load: subprocess.Popen, word: str) -> None:
-    """Return when the load has printed a line that begins so."""
+def wait_for(load: subprocess.Popen, word: str) -> str:
+    """The next line of the load that begins so; raises Failed with its complaint if there is none."""
     for line in load.stdout:
         if line.startswith(word):
-            return
+            return line
     raise Failed(load.stderr.read().strip() or "the load ended")
 
 
 def measure(server: Server, options: list[str]) -> Result:
-    """What the load says, and the CPU time that the server and its services used meanwhile."""
+    """What the load says, and the CPU time that the server, its services and all others used meanwhile."""
+
+    def used() -> tuple[float, float, float]:
+        return cpu_seconds(server.process.pid), sum(map(cpu_seconds, server.services)), busy_seconds()
+
     with start_load(server, options) as load:
         wait_for(load, "begin")
-        before = cpu_seconds(server.process.pid), sum(map(cpu_seconds, server.services))
+        before = used()
         wait_for(load, "end")
-        after = cpu_seconds(server.process.pid), sum(map(cpu_seconds, server.services))
-        return Result(json.loads(load.stdout.readline()), after[0] - before[0], after[1] - before[1])
+        server_cpu, services_cpu, busy = (late - early for late, early in zip(used(), before, strict=True))
+        said = json.loads(wait_for(load, "{"))
+        return Result(said, server_cpu, services_cpu, max(0, busy - server_cpu - services_cpu - said["cpu"]))
 
 
 def measure_memory(server: Server, options: list[str], connections: int) -> Result:
@@ -158,4 +176,4 @@ def measure_memory(server: Server, options: list[str], connections: int) -> Resu
             time.sleep(1.5)
             grown = resident(server.process.pid) - before
         time.sleep(1)
-    return Result({"seconds": 1, "cpu": 0}, 0, 0, grown / connections)
+    return Result({"seconds": 1, "cpu": 0}, 0, 0, memory=grown / connections)

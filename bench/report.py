@@ -8,6 +8,7 @@ from statistics import median
 from bench.measure import Result
 
 FULL = 0.9  # a load that uses more of its core may be what is measured
+NOISE = 0.1  # of a core
 
 Key = tuple[str, str]  # a case, and a contestant
 
@@ -77,6 +78,10 @@ class Table:
             print(f"\n  {case:30}{heads}")
             for key in (key for key in seen if key[0] == case):
                 print(f"  {key[1]:30}{self.row(key, units)}")
+
+        others = [result.others_share for results in self.results.values() for result in results]
+        if others and max(others) > NOISE:
+            print(f"\n  Other programs used {median(others):.0%} of a core meanwhile (up to {max(others):.0%}).")
 
     def row(self, key: Key, units: list[Unit]) -> str:
         if key in self.failures:

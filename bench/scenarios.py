@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench import contestants as who
-from bench.contestants import Contestant
+from bench.contestants import Contestant, event
 from bench.measure import Failed, Result, Server, measure, measure_memory
 from bench.report import Ratio, Table, Unit
 
@@ -249,8 +249,13 @@ def bystanders(plan: Plan) -> None:
     table = Table(P99)
     senders = 20
     rate = min(highest(plan, who.ours(), 200) / 4, 15 * senders)  # nobody above the limits, which are in force here
+    # Long enough, in bytes and seconds, that what is kept for a client that never reads runs full.
+    long = ["--say", event('{"type":"say","text":"', size=2000), "--seconds", str(max(5, plan.seconds))]
     quiet = steady(200, senders, rate)
-    cases = {"alone": quiet, "with both": lambda player: [*quiet(player), "--stuck", "--flood"]}
+    cases = {
+        "alone": lambda player: [*quiet(player), *long],
+        "with both": lambda player: [*quiet(player), *long, "--stuck", "--flood"],
+    }
     plan.play(table, [who.ours(limits=True)], cases)
     ratio = Ratio("p99 of the others, with both / alone", ("with both", "ours"), [("alone", "ours")], 1.5, at_most=True)
     table.print_ratio(ratio)
