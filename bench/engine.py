@@ -1,9 +1,10 @@
 """How fast the emitted `realtime/` app is, beside other ways to do the same, in one run.
 
 A server has one core to itself; the load, Redis and PostgreSQL share another. Contestants take turns, and each starts
-anew in every round; what is printed are ratios first, then medians with their ranges. Beside them are the microseconds
-of the server's CPU time for each delivery, and how much of the two cores was used: with "!", above 90 % of the load's
-core, the load may be what was measured; a server that does not fill its own waits, or others use the machine.
+anew in every round; what is printed are ratios first, then medians with their ranges. "by CPU" is the same ratio in
+the server's CPU time, which drifts less where a machine has other work. Beside the medians are the microseconds of the
+server's CPU time for each delivery, and how much of the two cores was used: with "!", above 90 % of the load's core,
+the load may be what was measured; a server that does not fill its own waits, or others use the machine.
 `make bench ARGS="--only fanout,echo"` runs a part.
 """
 

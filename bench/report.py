@@ -57,7 +57,7 @@ class Table:
         ours = self.values(ratio.ours, unit)
         others = [values for key in ratio.others if (values := self.values(key, unit))]
         if not ours or not others:
-            print(f"      -                             {ratio.label}")
+            print(f"       -                                      {ratio.label}")
             return
         rounds = [mine / theirs for mine, theirs in zip(ours, pick(others, key=median), strict=True)]
         wanted = ""
@@ -65,7 +65,18 @@ class Table:
             reached = median(rounds) <= ratio.limit if ratio.at_most else median(rounds) >= ratio.limit
             wanted = f"{'reached' if reached else 'MISSED'}: {'at most' if ratio.at_most else 'at least'} {ratio.limit}"
         spread = f"({min(rounds):.2f} to {max(rounds):.2f})"
-        print(f"  {median(rounds):6.2f}x {spread:18} {ratio.label:60} {wanted}".rstrip())
+        print(f"  {median(rounds):6.2f}x {spread:18} {self.cpu_ratio(ratio):18} {ratio.label:60} {wanted}".rstrip())
+
+    def cpu_ratio(self, ratio: Ratio) -> str:
+        """The same in terms of the server's CPU time, which programs beside it change less than the rate."""
+        if not self.unit.counted or ratio.at_most:
+            return ""
+        others = min(self.micros(key) for key in ratio.others if self.values(key))
+        return f"by CPU {others / self.micros(ratio.ours):6.2f}x"
+
+    def micros(self, key: Key) -> float:
+        """The microseconds of the server's CPU for each of what is counted."""
+        return median(result.server_micros(self.unit.counted) for result in self.results[key])
 
     def print_rows(self, units: list[Unit] | None = None) -> None:
         """The medians, case by case."""
@@ -88,13 +99,11 @@ class Table:
             return f"  failed: {self.failures[key]}"
         cells = "".join(f"{spread(self.values(key, unit), unit):>32}" for unit in units)
         results = self.results[key]
-        counted = self.unit.counted
-        if not counted:
+        if not self.unit.counted:
             return cells
-        micros = median(result.server_micros(counted) for result in results)
         server = median(result.server_share for result in results)
         load = median(result.load_share for result in results)
-        return f"{cells}{micros:16.1f}{server:14.0%}{load:12.0%}{' !' if load > FULL else ''}"
+        return f"{cells}{self.micros(key):16.1f}{server:14.0%}{load:12.0%}{' !' if load > FULL else ''}"
 
 
 def spread(values: list[float], unit: Unit) -> str:
