@@ -83,11 +83,11 @@ class Site:
 
 
 @contextlib.contextmanager
-def start_site(command: list[str], project: Path, environ: dict[str, str]) -> Iterator[Site]:
-    """Run a project's own command on a free port until the block ends."""
-    port = free_port()
+def start_site(command: list[str], project: Path, environ: dict[str, str], port: int | None = None) -> Iterator[Site]:
+    """Run a project's own command, on a free port unless one is given, until the block ends."""
+    port = port or free_port()
     log = project.parent / f"{project.name}.log"
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             command,
             cwd=project,

@@ -1,0 +1,126 @@
+"""A client that keeps the chat's contract amid faults, and holds the server to its side of it."""
+
+import asyncio
+import contextlib
+import json
+import random
+import time
+from collections import Counter
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+LOST = 1006  # the connection ended without a close frame
+RECONNECT = {LOST, 1001, 1011, 1012, 4012, 4408}
+ACKNOWLEDGEMENT = 3  # seconds, then a message is sent again
+PAGE = 500
+
+
+def open_room(site, room, query="", **options):
+    """What connects to a room, as a page of the site does."""
+    url = f"ws://127.0.0.1:{site.port}/ws/chat/{quote(room, safe='')}/{query}"
+    return connect(url, **{"origin": site.url, "proxy": None, "compression": None, "close_timeout": 1, **options})
+
+
+async def wait_for(condition, what, patience):
+    """Return once `condition()` is true; fails with what `what()` says when it takes too long."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {patience} s: {what()}"
+        await asyncio.sleep(0.05)
+
+
+class Client:
+    """A program of a person, which talks in one room: it reconnects, resumes, resends, and fetches what is in a gap."""
+
+    def __init__(self, person, room, messages=()):
+        self.person = person
+        self.room = room
+        self.messages = list(messages)  # the first has the number 1, and none is missing
+        self.sent = Counter()  # how often, by reference
+        self.acknowledged = {}  # the numbers, by reference
+        self.socket = None  # while it is open and was welcomed
+        self.connections = 0
+        self.news = asyncio.Event()  # there is reason to look whether to send again
+
+    @property
+    def last(self):
+        return len(self.messages)
+
+    async def listen(self):
+        """Be connected, and connect again after a while, without an end; fails when the server breaks a promise."""
+        while True:
+            try:
+                await self.visit()
+            except ConnectionClosed as closed:
+                code = closed.rcvd.code if closed.rcvd else LOST
+                assert code in RECONNECT, f"closed with {code}"
+            except InvalidStatus as refused:
+                assert refused.response.status_code >= 500, refused
+            except (OSError, InvalidHandshake, httpx.TransportError):
+                pass  # the server is away
+            finally:
+                self.socket = None
+            await asyncio.sleep(random.uniform(0.1, 1))
+
+    async def visit(self):
+        """One connection; raises ConnectionClosed at its end."""
+        headers = self.person.headers()
+        async with open_room(self.person.site, self.room, f"?after={self.last}", additional_headers=headers) as socket:
+            while True:
+                event = json.loads(await socket.recv())
+                match event["type"]:
+                    case "welcome":
+                        assert event["seq"] >= self.last, f"{event} forgets some of {self.last} messages"
+                        self.socket = socket
+                        self.connections += 1
+                        self.news.set()
+                    case "message":
+                        self.take(event)
+                    case "gap":
+                        assert event["after"] == self.last, event
+                        await self.fetch(event["before"])
+                    case "error":
+                        assert event["code"] == "rate_limited", event
+
+    def take(self, message):
+        """Keep the next message; only the answer to what was sent again may come out of turn."""
+        seq, ref = message["seq"], message["ref"]
+        if seq == self.last + 1:
+            self.messages.append(message)
+        else:
+            assert self.sent[ref] > 1, f"{message} came after {self.last}"
+            assert seq > self.last or message == self.messages[seq - 1], f"{message} was another before"
+        if ref in self.sent:
+            assert self.acknowledged.setdefault(ref, seq) == seq, f"{message} had the number {self.acknowledged[ref]}"
+            self.news.set()
+
+    async def fetch(self, before):
+        """Read what is missing before that number from the history."""
+        while self.last + 1 < before:
+            query = f"?after={self.last}&limit={PAGE}"
+            page = await asyncio.to_thread(self.person.history, self.room, query)
+            assert page["messages"], f"nothing is stored after {self.last}, and a gap before {before}"
+            for message in page["messages"][: before - self.last - 1]:
+                self.take(message)
+
+    async def speak(self, seconds):
+        """Say something a few times per second."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            await self.say(uuid4().hex)
+            await asyncio.sleep(random.uniform(0.2, 0.5))
+
+    async def say(self, text):
+        """Send a message until it is acknowledged, on every new connection and when the answer is late."""
+        while text not in self.acknowledged:
+            self.news.clear()
+            if self.socket:
+                self.sent[text] += 1
+                with contextlib.suppress(ConnectionClosed):
+                    await self.socket.send(json.dumps({"type": "send", "ref": text, "text": text}))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.news.wait(), ACKNOWLEDGEMENT)

@@ -1,0 +1,165 @@
+"""Servers and Redis are killed, clients come and go, stall and flood: nothing is lost, and nothing stays behind."""
+
+import asyncio
+import contextlib
+import itertools
+import math
+import os
+import random
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from client import Person
+from emitted import bake, environ_for, run
+from faults import Client, wait_for
+from matrix import CHOICES, CORE, PYTHONS, label
+from servers import Redis, start_site
+
+SECONDS = int(os.environ.get("FAULT_SECONDS", 60))  # of talk, and of joining and leaving
+KILLS, OUTAGES = math.ceil(SECONDS / 12), math.ceil(SECONDS / 20)
+ROOMS = [f"room {number}" for number in range(5)]
+PEOPLE, CLIENTS = 25, 50  # a killed process may count its connections for a while: each is to stay well below ten
+HEALING = 15  # seconds after which everybody has everything, once nothing fails any more
+
+SITES = [
+    dict(zip((*CORE, "database", "django_version"), answers, strict=True))
+    for answers in (
+        ("uvicorn", "in-memory", "async", "session", "sqlite", "6.1"),
+        ("uvicorn", "redis", "sync", "token", "postgresql", "5.2"),
+        ("daphne", "in-memory", "sync", "none", "postgresql", "6.1"),
+        ("daphne", "redis", "async", "session", "sqlite", "5.2"),
+        ("hypercorn", "in-memory", "async", "token", "postgresql", "5.2"),
+        ("hypercorn", "redis", "sync", "session", "sqlite", "6.1"),
+    )
+]
+
+
+@pytest.fixture
+def own_redis(tmp_path):
+    """A Redis that nobody else uses, and that a test may stop."""
+    redis = Redis(tmp_path)
+    redis.start()
+    yield redis
+    redis.stop()
+
+
+def test_no_choice_is_left_out():
+    """Each server meets both layers, and every other choice is there."""
+    assert {(site["server"], site["channel_layer"]) for site in SITES} == set(
+        itertools.product(CHOICES["server"], CHOICES["channel_layer"])
+    )
+    for question in SITES[0]:
+        assert {site[question] for site in SITES} == set(CHOICES[question])
+
+
+@pytest.mark.timeout(4 * SECONDS + 120)
+@pytest.mark.parametrize("answers", SITES, ids=label)
+def test_every_message_once_and_in_order(answers, cookies, environment, services, own_redis):
+    """Whatever is killed and cut meanwhile, each message is stored once, and everybody ends with the same list."""
+    project = bake(cookies, **answers)
+    variables = services(answers)
+    if answers["channel_layer"] == "redis":
+        variables["REDIS_URL"] = f"{own_redis.url}/0"
+    environ = environ_for(environment(PYTHONS[-1], answers["django_version"]), **variables)
+    run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
+
+    with contextlib.ExitStack() as stack:
+
+        def start(port=None):
+            command = ["uv", "run", "python", "-m", "config.server"]
+            return stack.enter_context(start_site(command, project, environ, port))
+
+        def restart():
+            stack.close()  # kills the process group
+            start(site.port)
+
+        def interrupt_redis():
+            own_redis.stop()
+            time.sleep(2)
+            own_redis.start()
+
+        site = start()
+        with ThreadPoolExecutor(4) as threads:
+            people = list(threads.map(lambda _: Person(site, answers["auth"]), range(PEOPLE)))
+        # Two clients of each person, in two rooms.
+        clients = [Client(people[number % PEOPLE], ROOMS[(number + number // PEOPLE) % 5]) for number in range(CLIENTS)]
+        faults = {restart: [(number + 0.5) * SECONDS / KILLS for number in range(KILLS)]}
+        if answers["channel_layer"] == "redis":
+            # The last one is there when the talk ends, so that the last words are lost.
+            faults[interrupt_redis] = [(number + 1) * SECONDS / OUTAGES - 1 for number in range(OUTAGES)]
+        print(label(answers), *asyncio.run(talk_amid(faults, clients)))
+
+
+async def talk_amid(faults, clients):
+    """Let all talk while the faults happen, and compare what each has in the end; returns what there was."""
+    async with asyncio.TaskGroup() as listening:
+        tasks = [listening.create_task(client.listen()) for client in clients]
+        await wait_for(lambda: all(client.socket for client in clients), "a connection for everybody", 30)
+        async with asyncio.TaskGroup() as talking:
+            for client in clients:
+                talking.create_task(client.speak(SECONDS))
+            for fault, moments in faults.items():
+                talking.create_task(happen(fault, moments))
+            talking.create_task(cut(clients))
+        # Newcomers want everything, of which the oldest is not replayed.
+        newcomers = [Client(client.person, client.room) for client in clients[: len(ROOMS)]]
+        tasks += [listening.create_task(client.listen()) for client in newcomers]
+        stored = await settle(clients, newcomers)
+        for task in tasks:
+            task.cancel()
+
+    references = Counter(message["ref"] for messages in stored.values() for message in messages)
+    assert references == Counter(ref for client in clients for ref in client.acknowledged)
+    for client in clients:
+        numbers = {message["ref"]: message["seq"] for message in stored[client.room]}
+        assert client.acknowledged == {ref: numbers[ref] for ref in client.sent}
+    resent = sum(client.sent.total() for client in clients) - references.total()
+    reconnections = sum(client.connections - 1 for client in clients)
+    happened = [f"{len(moments)} times {fault.__name__}" for fault, moments in faults.items()]
+    return references.total(), "messages,", resent, "resent,", reconnections, "reconnections,", *happened
+
+
+async def happen(fault, moments):
+    """Let a fault happen at each of these seconds."""
+    start = time.monotonic()
+    for moment in moments:
+        await asyncio.sleep(start + moment - time.monotonic())
+        await asyncio.to_thread(fault)
+
+
+async def cut(clients):
+    """Abort one connection after the other, without a close frame."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        if connected := [client.socket for client in clients if client.socket]:
+            random.choice(connected).transport.abort()
+        await asyncio.sleep(random.uniform(0, 1))
+
+
+async def settle(*groups):
+    """Everybody gets, without a new connection, what is stored, which is returned by room."""
+    clients = [client for group in groups for client in group]
+    await wait_for(lambda: all(client.socket for client in clients), "a connection for everybody", 30)
+    connections = [client.connections for client in clients]
+    stored = {client.room: await everything(client) for client in clients}
+    for messages in stored.values():
+        assert [message["seq"] for message in messages] == list(range(1, len(messages) + 1))
+
+    def missing():
+        return {number: (client.last, len(stored[client.room])) for number, client in enumerate(clients)}
+
+    await wait_for(lambda: all(client.messages == stored[client.room] for client in clients), missing, HEALING)
+    assert connections == [client.connections for client in clients]
+    return stored
+
+
+async def everything(client):
+    """The whole history of a client's room."""
+    reader = Client(client.person, client.room)
+    page = {"more": True}
+    while page["more"]:
+        page = await asyncio.to_thread(reader.person.history, reader.room, f"?after={reader.last}")
+        reader.messages += page["messages"]
+    return reader.messages
