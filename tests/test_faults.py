@@ -59,7 +59,7 @@ def test_no_choice_is_left_out():
 def test_every_message_once_and_in_order(answers, cookies, environment, services, own_redis):
     """Whatever is killed and cut meanwhile, each message is stored once, and everybody ends with the same list."""
     project = bake(cookies, **answers)
-    variables = services(answers)
+    variables = {**services(answers), "LOG_LEVEL": "WARNING"}
     if answers["channel_layer"] == "redis":
         variables["REDIS_URL"] = f"{own_redis.url}/0"
     environ = environ_for(environment(PYTHONS[-1], answers["django_version"]), **variables)
@@ -89,14 +89,18 @@ def test_every_message_once_and_in_order(answers, cookies, environment, services
         if answers["channel_layer"] == "redis":
             # The last one is there when the talk ends, so that the last words are lost.
             faults[interrupt_redis] = [(number + 1) * SECONDS / OUTAGES - 1 for number in range(OUTAGES)]
-        print(label(answers), *asyncio.run(talk_amid(faults, clients)))
+        try:
+            print(label(answers), *asyncio.run(talk_amid(faults, clients)))
+        except BaseException:
+            print(site.log.read_text()[-50_000:])
+            raise
 
 
 async def talk_amid(faults, clients):
     """Let all talk while the faults happen, and compare what each has in the end; returns what there was."""
     async with asyncio.TaskGroup() as listening:
         tasks = [listening.create_task(client.listen()) for client in clients]
-        await wait_for(lambda: all(client.socket for client in clients), "a connection for everybody", 30)
+        await all_connected(clients)
         async with asyncio.TaskGroup() as talking:
             for client in clients:
                 talking.create_task(client.speak(SECONDS))
@@ -138,10 +142,15 @@ async def cut(clients):
         await asyncio.sleep(random.uniform(0, 1))
 
 
+async def all_connected(clients):
+    """Wait until each has a connection at the same time."""
+    await wait_for(lambda: all(client.socket for client in clients), lambda: "a connection for everybody", 30)
+
+
 async def settle(*groups):
     """Everybody gets, without a new connection, what is stored, which is returned by room."""
     clients = [client for group in groups for client in group]
-    await wait_for(lambda: all(client.socket for client in clients), "a connection for everybody", 30)
+    await all_connected(clients)
     connections = [client.connections for client in clients]
     stored = {client.room: await everything(client) for client in clients}
     for messages in stored.values():

@@ -1,0 +1,155 @@
+"""Runs inside an emitted project: while some stay in a room, others join and leave; prints what that leaves behind.
+
+`python churn.py SECONDS` answers `{"rate": <visits per second>, "members": <events that each member got in the end>,
+"before": {…}, "after": {…}}`, the counts before and after those seconds; a first lap was before them.
+"""
+
+import asyncio
+import gc
+import inspect
+import json
+import os
+import sys
+import threading
+import time
+from collections import Counter
+
+import redis
+from channels.layers import get_channel_layer
+from config.asgi import application
+from config.routing import websocket_urlpatterns
+from django.urls import path
+from realtime.broadcast import apublish
+from realtime.consumers import RealtimeConsumer
+
+ROOM = "room-x"
+JOIN = {}  # what `join` is told beside the group
+MEMBERS = 20
+RATE = 1000  # visits per second, if the machine can
+AT_ONCE = 100
+LAP = 5  # seconds
+PATIENCE = 10  # seconds for what is on its way out
+
+
+class AsyncVisitor(RealtimeConsumer):
+    """Joins the room."""
+
+    own_channel = False
+
+    async def joined(self):
+        await self.join(ROOM, **JOIN)
+        await self.send_event({"type": "welcome"})
+
+
+class SyncVisitor(RealtimeConsumer):
+    """The same, where consumers are sync."""
+
+    own_channel = False
+
+    def joined(self):
+        self.join(ROOM, **JOIN)
+        self.send_event({"type": "welcome"})
+
+
+class Visit:
+    """A connection to the application, without a server between."""
+
+    def __init__(self):
+        self.got = Counter()
+        self.welcomed = asyncio.Event()
+        self.inbox = asyncio.Queue()
+        self.inbox.put_nowait({"type": "websocket.connect"})
+        scope = {"type": "websocket", "path": "/churn/", "query_string": b"", "headers": [], "subprotocols": []}
+        self.task = asyncio.create_task(application(scope, self.inbox.get, self.send))
+
+    async def send(self, message):
+        if message["type"] == "websocket.send":
+            kind = json.loads(message["text"])["type"]
+            self.got[kind] += 1
+            if kind == "welcome":
+                self.welcomed.set()
+
+    async def leave(self):
+        self.inbox.put_nowait({"type": "websocket.disconnect", "code": 1000})
+        await self.task
+
+
+async def come_and_go(seconds):
+    """Let visitors join and leave at once, RATE per second; returns how many."""
+    start = time.monotonic()
+    visits = started = 0
+
+    async def visit():
+        nonlocal visits
+        visitor = Visit()
+        await asyncio.wait_for(visitor.welcomed.wait(), PATIENCE)
+        await visitor.leave()
+        visits += 1
+
+    async with asyncio.TaskGroup() as group:
+        while (passed := time.monotonic() - start) < seconds:
+            while started < passed * RATE and started - visits < AT_ONCE:
+                group.create_task(visit())
+                started += 1
+            await asyncio.sleep(0.005)
+    return visits
+
+
+def counts():
+    """What could have been left behind, but for memory."""
+    layer = get_channel_layer()
+    found = {
+        "tasks": len(asyncio.all_tasks()),
+        "threads": threading.active_count(),
+        "groups": len(layer.groups),
+        "members": sum(map(len, layer.groups.values())),
+        "channels": len(layer.channels),
+    }
+    if url := os.environ.get("REDIS_URL"):
+        with redis.Redis.from_url(url) as server:
+            found["subscriptions"] = sum(number for _, number in server.pubsub_numsub(*server.pubsub_channels()))
+            found["keys"] = server.dbsize()
+            found["clients"] = len(server.client_list())
+    gc.collect()
+    found["consumers"] = sum(isinstance(thing, RealtimeConsumer) for thing in gc.get_objects())
+    return found
+
+
+async def settled(wanted):
+    """The counts, as soon as they are those, or after a while."""
+    deadline = time.monotonic() + PATIENCE
+    while (found := counts()) != wanted and time.monotonic() < deadline:
+        await asyncio.sleep(0.5)
+    return found
+
+
+def memory():
+    """The resident memory of this process in bytes, and the objects that the garbage collector knows."""
+    with open("/proc/self/statm") as statm:
+        pages = int(statm.read().split()[1])
+    return {"memory": pages * os.sysconf("SC_PAGE_SIZE"), "objects": len(gc.get_objects())}
+
+
+async def main(seconds):
+    visitor = AsyncVisitor if inspect.iscoroutinefunction(RealtimeConsumer.joined) else SyncVisitor
+    websocket_urlpatterns.insert(0, path("churn/", visitor.as_asgi()))
+    members = [Visit() for _ in range(MEMBERS)]
+    for member in members:
+        await asyncio.wait_for(member.welcomed.wait(), PATIENCE)
+    await come_and_go(LAP)
+    await asyncio.sleep(1)
+    before = counts() | memory()
+    visits = await come_and_go(seconds)
+    after = await settled({name: before[name] for name in counts()}) | memory()
+
+    await apublish(ROOM, {"type": "news"})
+    deadline = time.monotonic() + PATIENCE
+    while not all(member.got["news"] for member in members) and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+    heard = [member.got["news"] for member in members]
+    for member in members:
+        await member.leave()
+    print(json.dumps({"rate": visits / seconds, "heard": heard, "before": before, "after": after}))
+
+
+asyncio.run(main(float(sys.argv[1])))
