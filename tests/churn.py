@@ -1,7 +1,7 @@
 """Runs inside an emitted project: while some stay in a room, others join and leave; prints what that leaves behind.
 
-`python churn.py SECONDS` answers `{"rate": <visits per second>, "members": <events that each member got in the end>,
-"before": {…}, "after": {…}}`, the counts before and after those seconds; a first lap was before them.
+`python churn.py SECONDS` answers `{"rate": …, "heard": […], "before": {…}, "after": {…}}`: the visits per second, how often
+each member heard what was published in the end, and the counts before and after those seconds. A first lap is not counted.
 """
 
 import asyncio
@@ -28,7 +28,8 @@ MEMBERS = 20
 RATE = 1000  # visits per second, if the machine can
 AT_ONCE = 100
 LAP = 5  # seconds
-PATIENCE = 10  # seconds for what is on its way out
+REST = 5  # seconds until what is put off is done
+PATIENCE = 10
 
 
 class AsyncVisitor(RealtimeConsumer):
@@ -137,7 +138,7 @@ async def main(seconds):
     for member in members:
         await asyncio.wait_for(member.welcomed.wait(), PATIENCE)
     await come_and_go(LAP)
-    await asyncio.sleep(1)
+    await asyncio.sleep(REST)
     before = counts() | memory()
     visits = await come_and_go(seconds)
     after = await settled({name: before[name] for name in counts()}) | memory()

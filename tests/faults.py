@@ -46,6 +46,9 @@ class Client:
         self.connections = 0
         self.news = asyncio.Event()  # there is reason to look whether to send again
 
+    def __str__(self):
+        return f"{self.room} after {self.last}"
+
     @property
     def last(self):
         return len(self.messages)
@@ -111,16 +114,17 @@ class Client:
         """Say something a few times per second."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            await self.say(uuid4().hex)
+            ref = uuid4().hex
+            await self.say(ref, ref)
             await asyncio.sleep(random.uniform(0.2, 0.5))
 
-    async def say(self, text):
+    async def say(self, ref, text):
         """Send a message until it is acknowledged, on every new connection and when the answer is late."""
-        while text not in self.acknowledged:
+        while ref not in self.acknowledged:
             self.news.clear()
             if self.socket:
-                self.sent[text] += 1
+                self.sent[ref] += 1
                 with contextlib.suppress(ConnectionClosed):
-                    await self.socket.send(json.dumps({"type": "send", "ref": text, "text": text}))
+                    await self.socket.send(json.dumps({"type": "send", "ref": ref, "text": text}))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.news.wait(), ACKNOWLEDGEMENT)

@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import itertools
+import json
 import math
 import os
 import random
+import shutil
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from client import Person
@@ -17,11 +20,12 @@ from faults import Client, wait_for
 from matrix import CHOICES, CORE, PYTHONS, label
 from servers import Redis, start_site
 
-SECONDS = int(os.environ.get("FAULT_SECONDS", 60))  # of talk, and of joining and leaving
+SECONDS = int(os.environ.get("FAULT_SECONDS", 60))  # of talk, and twice as long as the coming and going
 KILLS, OUTAGES = math.ceil(SECONDS / 12), math.ceil(SECONDS / 20)
 ROOMS = [f"room {number}" for number in range(5)]
 PEOPLE, CLIENTS = 25, 50  # a killed process may count its connections for a while: each is to stay well below ten
 HEALING = 15  # seconds after which everybody has everything, once nothing fails any more
+LEAK = 5 * 1024**2  # bytes, which are less than 200 for each who came and went
 
 SITES = [
     dict(zip((*CORE, "database", "django_version"), answers, strict=True))
@@ -85,7 +89,7 @@ def test_every_message_once_and_in_order(answers, cookies, environment, services
             people = list(threads.map(lambda _: Person(site, answers["auth"]), range(PEOPLE)))
         # Two clients of each person, in two rooms.
         clients = [Client(people[number % PEOPLE], ROOMS[(number + number // PEOPLE) % 5]) for number in range(CLIENTS)]
-        faults = {restart: [(number + 0.5) * SECONDS / KILLS for number in range(KILLS)]}
+        faults = {restart: [(number + 0.25) * SECONDS / KILLS for number in range(KILLS)]}
         if answers["channel_layer"] == "redis":
             # The last one is there when the talk ends, so that the last words are lost.
             faults[interrupt_redis] = [(number + 1) * SECONDS / OUTAGES - 1 for number in range(OUTAGES)]
@@ -156,10 +160,10 @@ async def settle(*groups):
     for messages in stored.values():
         assert [message["seq"] for message in messages] == list(range(1, len(messages) + 1))
 
-    def missing():
-        return {number: (client.last, len(stored[client.room])) for number, client in enumerate(clients)}
+    def behind():
+        return [client for client in clients if client.messages != stored[client.room]]
 
-    await wait_for(lambda: all(client.messages == stored[client.room] for client in clients), missing, HEALING)
+    await wait_for(lambda: not behind(), lambda: f"the end of {Counter(map(str, behind()))}", HEALING)
     assert connections == [client.connections for client in clients]
     return stored
 
@@ -172,3 +176,23 @@ async def everything(client):
         page = await asyncio.to_thread(reader.person.history, reader.room, f"?after={reader.last}")
         reader.messages += page["messages"]
     return reader.messages
+
+
+@pytest.mark.parametrize("consumers", CHOICES["consumers"])
+@pytest.mark.parametrize("layer", CHOICES["channel_layer"])
+def test_joins_and_leaves_leak_nothing(layer, consumers, cookies, environment, own_redis):
+    """A thousand per second come to a room and go, and leave no task, thread, group, subscription or memory."""
+    answers = {"channel_layer": layer, "consumers": consumers, "auth": "none"}
+    project = bake(cookies, **answers)
+    shutil.copy(Path(__file__).with_name("churn.py"), project)
+    variables = {"REDIS_URL": f"{own_redis.url}/0"} if layer == "redis" else {}
+    environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), **variables)
+    output = run(["uv", "run", "python", "churn.py", str(SECONDS / 2)], project, environ)
+    print(label(answers), output)
+    report = json.loads(output)
+    before, after = report["before"], report["after"]
+    growth = {name: after.pop(name) - before.pop(name) for name in ("memory", "objects")}
+    assert after == before
+    assert report["heard"] == [1] * len(report["heard"])
+    assert growth["memory"] < LEAK
+    assert growth["objects"] < 1000
