@@ -1,7 +1,8 @@
 """Runs inside an emitted project: while some stay in a room, others join and leave; prints what that leaves behind.
 
-`python churn.py SECONDS` answers `{"rate": …, "heard": […], "before": {…}, "after": {…}}`: the visits per second, how often
-each member heard what was published in the end, and the counts before and after those seconds. A first lap is not counted.
+`python churn.py SECONDS` answers `{"rate": …, "heard": […], "before": {…}, "after": {…}}`: the visits per second, how
+often each member heard what was published in the end, and the counts before and after those seconds. A first lap is not
+counted.
 """
 
 import asyncio
