@@ -1,8 +1,8 @@
 """Runs inside an emitted project: while some stay in a room, others join and leave; prints what that leaves behind.
 
-`python churn.py SECONDS` answers `{"rate": …, "heard": […], "before": {…}, "after": {…}}`: the visits per second, how
-often each member heard what was published in the end, and the counts before and after those seconds. A first lap is not
-counted.
+`python churn.py SECONDS` answers one JSON object: `rate` (visits per second), `heard` (how often each member heard what
+was published in the end), `before` and `after` (the counts), and `memory` (bytes) and `objects`, both before the first
+lap and after each. A warm-up is not counted.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ JOIN = {}  # what `join` is told beside the group
 MEMBERS = 20
 RATE = 1000  # visits per second, if the machine can
 AT_ONCE = 100
-LAP = 5  # seconds
+WARM_UP, LAPS = 5, 3  # seconds, and parts of the seconds after them
 REST = 5  # seconds until what is put off is done
 PATIENCE = 10
 
@@ -98,7 +98,7 @@ async def come_and_go(seconds):
 
 
 def counts():
-    """What could have been left behind, but for memory."""
+    """What could have been left behind, but for memory; what is garbage by now is not."""
     layer = get_channel_layer()
     found = {
         "tasks": len(asyncio.all_tasks()),
@@ -126,10 +126,9 @@ async def settled(wanted):
 
 
 def memory():
-    """The resident memory of this process in bytes, and the objects that the garbage collector knows."""
+    """The resident memory of this process in bytes."""
     with open("/proc/self/statm") as statm:
-        pages = int(statm.read().split()[1])
-    return {"memory": pages * os.sysconf("SC_PAGE_SIZE"), "objects": len(gc.get_objects())}
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def main(seconds):
@@ -138,11 +137,15 @@ async def main(seconds):
     members = [Visit() for _ in range(MEMBERS)]
     for member in members:
         await asyncio.wait_for(member.welcomed.wait(), PATIENCE)
-    await come_and_go(LAP)
+    await come_and_go(WARM_UP)
     await asyncio.sleep(REST)
-    before = counts() | memory()
-    visits = await come_and_go(seconds)
-    after = await settled({name: before[name] for name in counts()}) | memory()
+    before = counts()
+    used, objects, visits = [memory()], [len(gc.get_objects())], 0
+    for _ in range(LAPS):
+        visits += await come_and_go(seconds / LAPS)
+        after = await settled(before)
+        used.append(memory())
+        objects.append(len(gc.get_objects()))
 
     await apublish(ROOM, {"type": "news"})
     deadline = time.monotonic() + PATIENCE
@@ -151,7 +154,8 @@ async def main(seconds):
     heard = [member.got["news"] for member in members]
     for member in members:
         await member.leave()
-    print(json.dumps({"rate": visits / seconds, "heard": heard, "before": before, "after": after}))
+    report = {"rate": visits / seconds, "heard": heard, "before": before, "after": after}
+    print(json.dumps({**report, "memory": used, "objects": objects}))
 
 
 asyncio.run(main(float(sys.argv[1])))

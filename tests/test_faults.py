@@ -25,7 +25,7 @@ KILLS, OUTAGES = math.ceil(SECONDS / 12), math.ceil(SECONDS / 20)
 ROOMS = [f"room {number}" for number in range(5)]
 PEOPLE, CLIENTS = 25, 50  # a killed process may count its connections for a while: each is to stay well below ten
 HEALING = 15  # seconds after which everybody has everything, once nothing fails any more
-LEAK = 5 * 1024**2  # bytes, which are less than 200 for each who came and went
+LEAK = 1024**2  # bytes, some hundred for each who came and went in a lap
 
 SITES = [
     dict(zip((*CORE, "database", "django_version"), answers, strict=True))
@@ -190,9 +190,8 @@ def test_joins_and_leaves_leak_nothing(layer, consumers, cookies, environment, o
     output = run(["uv", "run", "python", "churn.py", str(SECONDS / 2)], project, environ)
     print(label(answers), output)
     report = json.loads(output)
-    before, after = report["before"], report["after"]
-    growth = {name: after.pop(name) - before.pop(name) for name in ("memory", "objects")}
-    assert after == before
+    assert report["after"] == report["before"]
     assert report["heard"] == [1] * len(report["heard"])
-    assert growth["memory"] < LEAK
-    assert growth["objects"] < 1000
+    # What leaks grows in each lap, while what the allocator keeps for the busiest moment grows once.
+    assert min(later - earlier for earlier, later in itertools.pairwise(report["memory"])) < LEAK
+    assert min(later - earlier for earlier, later in itertools.pairwise(report["objects"])) < 1000
