@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import httpx
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
 
@@ -57,10 +58,18 @@ class Person:
             return {"Authorization": f"Bearer {self.token}"}
         return {"Cookie": "; ".join(f"{name}={value}" for name, value in self.http.cookies.items())}
 
-    def connect(self, room: str, query: str = "", **options) -> ClientConnection:
+    def sign_out(self) -> None:
+        """Log out, or give the token back."""
+        if self.auth == "token":
+            answer = self.http.delete("/api/token/", headers=self.headers())
+        else:
+            answer = self.http.post("/accounts/logout/", headers={"X-CSRFToken": self.http.cookies["csrftoken"]})
+        assert answer.status_code in {200, 302}, answer.text
+
+    def connect(self, room: str, query: str = "", site=None, **options) -> ClientConnection:
         """A socket in a room, as a program (token) or as a page of the site (the others) opens it."""
         options = {"additional_headers": self.headers(), **options}
-        return open_socket(self.site, f"/ws/chat/{quote(room, safe='')}/{query}", **options)
+        return open_socket(site or self.site, f"/ws/chat/{quote(room, safe='')}/{query}", **options)
 
     def history(self, room: str, query: str = "") -> dict:
         headers = self.headers() if self.auth == "token" else {}
@@ -100,8 +109,25 @@ def unresponsive_socket(site, path: str, headers: dict[str, str]) -> Iterator[No
 
 
 def receive(connection: ClientConnection) -> dict:
-    """The next event."""
-    return json.loads(connection.recv(TIMEOUT))
+    """The next event, but for those that tell who is there."""
+    while (event := json.loads(connection.recv(TIMEOUT)))["type"] == "presence":
+        pass
+    return event
+
+
+def wait_for_users(connection: ClientConnection, *users: str) -> None:
+    """Wait until exactly these users are there."""
+    while json.loads(connection.recv(TIMEOUT)).get("users") != sorted(users):
+        pass
+
+
+def close_code(connection: ClientConnection) -> int | None:
+    """The code of the close that follows, whatever comes before it."""
+    try:
+        while True:
+            connection.recv(TIMEOUT)
+    except ConnectionClosed as closed:
+        return closed.rcvd.code if closed.rcvd else None
 
 
 def send(connection: ClientConnection, **event) -> None:

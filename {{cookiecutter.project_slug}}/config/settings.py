@@ -140,7 +140,7 @@ REDIS_HOST = {
 CHANNEL_LAYERS = {
     "default": {
 {% if cookiecutter.channel_layer == "redis" %}
-        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "BACKEND": "realtime.layers.PipelinedRedisChannelLayer",
         "CONFIG": {"hosts": [REDIS_HOST]},
 {% else %}
         "BACKEND": "realtime.layers.QuickInMemoryChannelLayer",

@@ -7,7 +7,7 @@ from typing import Any
 type Scope = dict[str, Any]
 type Message = dict[str, Any]
 type Receive = Callable[[], Awaitable[Message]]
-type Send = Callable[[Message], Awaitable[None]]
+type Send = Callable[[Message], Coroutine[Any, Any, None]]
 type Application = Callable[..., Awaitable[None]]
 
 

@@ -69,7 +69,7 @@ class Hub:
         async with self.starting:
             if self.tasks:
                 return
-            self.channel = await self.layer.new_channel()
+            self.channel = self.channel or await self.layer.new_channel()
             await self.layer.group_add(PROCESSES, self.channel)
             for work in (self.read(), self.beat()):
                 # A context of its own: not that of the connection which happened to come first.
@@ -84,7 +84,7 @@ class Hub:
         topic = self.topics.get(group)
         if topic is None:
             topic = self.topics[group] = self.new_topic(group, history, presence)
-        topic.members[member] = Membership(member, live=history is None)
+        topic.members[member] = Membership(member.outbox, live=history is None)
         if topic.presence is not None:
             topic.presence.enter(member.user_name)
         if not topic.subscribed:

@@ -73,12 +73,12 @@ class Lifecycle(AsyncConsumer):
                 await self.serve(receive)
         except asyncio.CancelledError:
             if not self.stopping:
-                self.outbox.put({"type": "websocket.close", "code": Close.GOING_AWAY})
+                self.outbox.close(Close.GOING_AWAY)
                 raise
             self.task.uncancel()
         except Exception:
             logger.exception("%s failed", type(self).__name__)
-            self.outbox.put({"type": "websocket.close", "code": Close.INTERNAL_ERROR})
+            self.outbox.close(Close.INTERNAL_ERROR)
         finally:
             self.ended = True
             metrics.CONNECTIONS.dec()
@@ -86,8 +86,7 @@ class Lifecycle(AsyncConsumer):
 
     async def turn_away(self, receive: Receive) -> None:
         await receive()
-        self.outbox.put({"type": "websocket.accept"})
-        self.outbox.put({"type": "websocket.close", "code": Close.GOING_AWAY})
+        self.outbox.close(Close.GOING_AWAY)
 
     # What comes in
 
@@ -101,11 +100,14 @@ class Lifecycle(AsyncConsumer):
                 await await_many_dispatch([receive, own], self.take)  # type: ignore[list-item]
             except StopConsumer:
                 return
-        message = await receive()
-        while message["type"] != "websocket.disconnect":
+        # The end of the client is seen while work is under way, and not only after it.
+        while True:
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                self.close_code = message["code"]
+                return
+            await self.finish_work()
             self.work = start(self.handle(message))
-            message = await self.next(receive)
-        self.close_code = message["code"]
 
     async def take(self, message: Message) -> None:
         """Do the work for one message of the client or of the consumer's own channel."""
@@ -113,32 +115,21 @@ class Lifecycle(AsyncConsumer):
             self.close_code = message["code"]
             raise StopConsumer
         self.work = start(self.handle(message))
-        if not self.work.done():
-            await asyncio.wait({self.work})
-        self.work.result()
+        await self.finish_work()
 
-    async def next(self, receive: Receive) -> Message:
-        """The client's next message, when the work for the last one is done; its end at once."""
-        assert self.work is not None
-        if self.work.done():
-            self.work.result()
-            return await receive()
-        listening = asyncio.ensure_future(receive())
-        try:
-            await asyncio.wait({self.work, listening}, return_when=asyncio.FIRST_COMPLETED)
-            if listening.done() and listening.result()["type"] == "websocket.disconnect":
-                return listening.result()
+    async def finish_work(self) -> None:
+        if self.work is not None and not self.work.done():
             await asyncio.wait({self.work})
-            self.work.result()
-            return await listening
-        finally:
-            listening.cancel()
 
     async def handle(self, message: Message) -> None:
-        if message["type"] == "websocket.receive":
-            await self.take_frame(message.get("text"))
-        else:
-            await self.dispatch(message)
+        try:
+            if message["type"] == "websocket.receive":
+                await self.take_frame(message.get("text"))
+            else:
+                await self.dispatch(message)
+        except Exception:
+            logger.exception("%s failed", type(self).__name__)
+            self.end(Close.INTERNAL_ERROR)
 
     async def take_frame(self, text: str | None) -> None:
         """Answer a ping, hand another event to `receive_event`, refuse what is neither."""
@@ -198,7 +189,7 @@ class Lifecycle(AsyncConsumer):
 
     def end(self, code: int) -> None:
         """Close with a code, and clean up without waiting for the client's answer."""
-        self.outbox.put({"type": "websocket.close", "code": code})
+        self.outbox.close(code)
         self.stop()
 
     def stop(self) -> None:
@@ -223,8 +214,7 @@ class Lifecycle(AsyncConsumer):
             await asyncio.wait({self.outbox.writer}, timeout=PATIENCE)
         if self.outbox.writer is not None:
             self.outbox.writer.cancel()
-        if self.work is not None:
-            await asyncio.wait({self.work})
+        await self.finish_work()
         try:
             await self.call(self.disconnect, self.close_code)
         except Exception:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from django.conf import settings
 
 from realtime import metrics
-from realtime.asgi import Message, Send, start
+from realtime.asgi import Message, Send
 from realtime.protocol import Close
 
 logger = logging.getLogger(__name__)
@@ -25,33 +25,52 @@ class Outbox:
     uvicorn does (ClientDisconnected, an OSError) when the client went away unannounced.
     """
 
-    __slots__ = ("closed", "give_up", "send_to_server", "waiting", "writer")
+    __slots__ = ("accepted", "closed", "give_up", "loop", "send_to_server", "waiting", "writer")
 
     def __init__(self, send: Send, give_up: Callable[[], None]) -> None:
         self.send_to_server = send
         self.give_up = give_up
+        self.loop = asyncio.get_running_loop()
         self.waiting: deque[Message] | None = None
         self.writer: asyncio.Task[None] | None = None
-        self.closed = False
+        self.accepted = self.closed = False
 
     def put(self, message: Message) -> None:
         """Send a message as soon as the client takes it; to be called in the event loop."""
         if self.closed:
             return
-        if message["type"] == "websocket.close":
-            self.closed = True
         if self.waiting is None:
-            writer = start(self.write(message))
-            if not writer.done():
-                self.waiting, self.writer = deque(), writer
+            # Eager: it is done here and now, unless the server holds it back.
+            task = asyncio.Task(self.send_to_server(message), loop=self.loop, eager_start=True)
+            if not task.done():
+                self.waiting = deque()
+                self.writer = self.loop.create_task(self.write(task))
+            elif error := task.exception():
+                self.fail(error)
         elif len(self.waiting) < settings.REALTIME_MAX_OUTBOX:
             self.waiting.append(message)
         else:
             self.drop()
 
+    def close(self, code: int) -> None:
+        """Close after what waits.
+
+        A connection is accepted first: a close before that would be an HTTP 403, and the client
+        would never see the code (ASGI specification, WebSocket, "Close - send event").
+        """
+        if not self.accepted:
+            self.put({"type": "websocket.accept"})
+        self.put({"type": "websocket.close", "code": code})
+        self.closed = True
+
     async def send(self, message: Message) -> None:
         """Send a message, and wait until the client took it and all before it."""
         self.put(message)
+        match message["type"]:
+            case "websocket.accept":
+                self.accepted = True
+            case "websocket.close":
+                self.closed = True
         await self.flush()
 
     async def flush(self) -> None:
@@ -59,23 +78,26 @@ class Outbox:
         if self.writer is not None:
             await asyncio.wait({self.writer})
 
-    async def write(self, message: Message) -> None:
+    async def write(self, task: asyncio.Task[None]) -> None:
+        """Send what waits behind a task that the server holds back."""
         try:
-            await self.send_to_server(message)
+            await task
             while self.waiting:
                 await self.send_to_server(self.waiting.popleft())
-        except OSError:
-            self.closed = True
-        except Exception:
-            self.closed = True
-            logger.exception("The server did not take a message")
+        except Exception as error:
+            self.fail(error)
         finally:
             self.waiting = self.writer = None
+
+    def fail(self, error: BaseException) -> None:
+        self.closed = True
+        if not isinstance(error, OSError):
+            logger.error("The server did not take a message", exc_info=error)
 
     def drop(self) -> None:
         """Close with 4408 instead of what waits."""
         metrics.OUTBOX_DROPS.inc()
         if self.waiting is not None:
             self.waiting.clear()
-        self.put({"type": "websocket.close", "code": Close.TOO_SLOW})
+        self.close(Close.TOO_SLOW)
         self.give_up()

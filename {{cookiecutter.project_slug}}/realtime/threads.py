@@ -7,7 +7,7 @@ from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext
 from django.conf import settings
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
 
 from realtime.asgi import Application, Receive, Scope, Send
 
@@ -16,7 +16,7 @@ class DatabaseThread(ThreadPoolExecutor):
     """One thread, which after each call closes the database connections that are to be closed."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(max_workers=1, thread_name_prefix=name)
+        super().__init__(max_workers=1, thread_name_prefix=name, initializer=keep_connections)
 
     def submit[T](self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         def call() -> T:
@@ -26,6 +26,13 @@ class DatabaseThread(ThreadPoolExecutor):
                 close_old_connections()
 
         return super().submit(call)
+
+
+def keep_connections() -> None:
+    """Let the connections of this thread, which lasts, last as well, unless a pool keeps them."""
+    for connection in connections.all():
+        if "pool" not in connection.settings_dict["OPTIONS"]:
+            connection.settings_dict = {**connection.settings_dict, "CONN_MAX_AGE": 600}
 
 
 class ThreadPool:

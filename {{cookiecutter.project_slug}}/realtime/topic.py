@@ -11,6 +11,7 @@ from django.conf import settings
 from realtime import metrics
 from realtime.asgi import Message
 from realtime.history import History
+from realtime.outbox import Outbox
 from realtime.presence import Presence
 from realtime.protocol import encode
 
@@ -26,10 +27,10 @@ REORDER_SECONDS = 0.05  # how long an event may take to be overtaken no more
 class Membership:
     """One connection in one group. Until it went live, events are kept back for it."""
 
-    __slots__ = ("after", "held", "member")
+    __slots__ = ("after", "held", "outbox")
 
-    def __init__(self, member: "Lifecycle", *, live: bool) -> None:
-        self.member = member
+    def __init__(self, outbox: Outbox, *, live: bool) -> None:
+        self.outbox = outbox
         self.after = 0
         self.held: list[tuple[int, Message]] | None = None if live else []
 
@@ -37,11 +38,11 @@ class Membership:
         """Send an event, unless the replay had it already; `seq` is 0 for one without a number."""
         if self.held is None:
             if not 0 < seq <= self.after:
-                self.member.outbox.put(frame)
+                self.outbox.put(frame)
         elif len(self.held) < settings.REALTIME_MAX_OUTBOX:
             self.held.append((seq, frame))
         else:
-            self.member.outbox.drop()
+            self.outbox.drop()
 
     def go_live(self, after: int) -> None:
         """Send what was kept back and is newer, and from now on everything at once."""
@@ -79,8 +80,8 @@ class Topic:
     def send(self, seq: int, text: str, sender: str = "") -> None:
         start = time.perf_counter()
         frame = {"type": "websocket.send", "text": text}
-        for membership in list(self.members.values()):
-            if membership.member.id != sender:
+        for member, membership in list(self.members.items()):
+            if member.id != sender:
                 membership.take(seq, frame)
         metrics.SENT.inc(len(self.members))
         metrics.FANOUT.observe(time.perf_counter() - start)
@@ -132,9 +133,9 @@ class Topic:
     def tell(self, text: str) -> None:
         """Send what members need only once they are live, and which is not stored."""
         frame = {"type": "websocket.send", "text": text}
-        for member, membership in list(self.members.items()):
+        for membership in list(self.members.values()):
             if membership.held is None:
-                member.outbox.put(frame)
+                membership.outbox.put(frame)
 
     def go_live(self, member: "Lifecycle", after: int) -> None:
         """Send a member the events beyond `after` from now on, and who is here."""

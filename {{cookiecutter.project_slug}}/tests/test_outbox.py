@@ -61,6 +61,7 @@ async def test_too_many_messages_close_the_client(settings: Settings) -> None:
     socket = Socket()
     socket.open.clear()
     outbox = Outbox(socket.send, lambda: gave_up.append(True))
+    outbox.accepted = True
     for number in range(5):
         outbox.put(text(str(number)))
     socket.open.set()
@@ -81,7 +82,7 @@ async def test_nothing_is_sent_after_the_end(caplog: pytest.LogCaptureFixture) -
 
     for last in ("websocket.close", "gone", "bad"):
         outbox = Outbox(send, lambda: None)
-        outbox.put({"type": last})
+        await outbox.send({"type": last})
         outbox.put({"type": "late"})
     assert sent == ["websocket.close", "gone", "bad"]
     assert "The server did not take a message" in caplog.text

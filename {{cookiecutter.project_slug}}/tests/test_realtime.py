@@ -209,6 +209,19 @@ async def test_a_failing_consumer_is_closed_and_leaves_its_groups(
     assert room_group("lobby") not in layer.groups
 
 
+async def test_a_socket_opens_before_it_closes(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client learns why, also when the channel layer is away from the start."""
+
+    async def fail(*_: object) -> None:
+        raise ConnectionError("away")
+
+    monkeypatch.setattr(get_channel_layer(), "new_channel", fail)
+    ann = await visit(LOBBY)
+    assert (ann.opened, await ann.close_code()) == (True, 1011)
+
+
 async def test_a_group_that_cannot_be_left_is_logged(
     visit: Visit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -244,7 +257,7 @@ async def test_the_lifespan_is_answered() -> None:
     [
         (False, "channels.layers.InMemoryChannelLayer", ["realtime.E001"]),
         (True, "channels.layers.InMemoryChannelLayer", []),
-        (False, "channels_redis.pubsub.RedisPubSubChannelLayer", []),
+        (False, "channels_redis.core.RedisChannelLayer", []),
     ],
 )
 def test_the_in_memory_layer_is_no_production_layer(

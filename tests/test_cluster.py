@@ -1,0 +1,132 @@
+"""Two processes of a site and one Redis: they know of each other's people, and follow their users."""
+
+import contextlib
+import time
+
+import pytest
+from client import Person, close_code, receive, wait_for_users
+from emitted import bake, environ_for, run
+from matrix import CHOICES, PYTHONS
+from servers import start_site, wait_until
+
+SITES = [
+    pytest.param(
+        {"server": server, "channel_layer": "redis", "consumers": consumers, "auth": auth, "database": database},
+        id=f"{server}-{consumers}-{auth}-{database}",
+        marks=pytest.mark.xdist_group(f"cluster-{server}"),
+    )
+    for server, consumers, auth, database in (
+        ("uvicorn", "async", "session", "postgresql"),
+        ("daphne", "async", "token", "sqlite"),
+        ("hypercorn", "sync", "session", "sqlite"),
+    )
+]
+
+
+@pytest.fixture(scope="module", params=SITES)
+def project(request, cookies_session, environment, services):
+    """A project with a database of its own, and the variables that all of its processes have."""
+    project = bake(cookies_session, **request.param)
+    python = environment(PYTHONS[-1], CHOICES["django_version"][0])
+    environ = environ_for(python, **services(request.param))
+    run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
+    return project, environ, request.param["auth"]
+
+
+@contextlib.contextmanager
+def process(project, **variables):
+    """One more server process of the project."""
+    folder, environ, auth = project
+    with start_site(["uv", "run", "python", "-m", "config.server"], folder, environ | variables) as site:
+        site.auth = auth
+        yield site
+
+
+@pytest.fixture(scope="module")
+def sites(project):
+    with process(project) as one, process(project) as other:
+        yield one, other
+
+
+@pytest.fixture
+def ann(sites):
+    return Person(sites[0], sites[0].auth)
+
+
+@pytest.fixture
+def ben(sites):
+    return Person(sites[1], sites[1].auth)
+
+
+def test_people_of_both_processes_see_each_other_within_a_second(ann, ben):
+    """Who comes and who goes; the newcomer and those who were there."""
+    with ann.connect("both") as one:
+        wait_for_users(one, ann.name)
+        start = time.monotonic()
+        with ben.connect("both") as other:
+            wait_for_users(one, ann.name, ben.name)
+            wait_for_users(other, ann.name, ben.name)
+            assert time.monotonic() - start < 1
+            start = time.monotonic()
+        wait_for_users(one, ann.name)
+        assert time.monotonic() - start < 1
+
+
+def test_logging_out_closes_sockets_of_all_processes_within_a_second(sites, ann):
+    """The session is known to both processes; its page may be connected to either."""
+    with ann.connect("logout") as one, ann.connect("logout", site=sites[1]) as other:
+        assert (receive(one)["type"], receive(other)["type"]) == ("welcome", "welcome")
+        start = time.monotonic()
+        ann.sign_out()
+        assert (close_code(one), close_code(other)) == (4403, 4403)
+        assert time.monotonic() - start < 1
+
+
+def test_connections_are_counted_over_all_processes(sites, ann):
+    """Ten for a user, wherever they are."""
+    with contextlib.ExitStack() as stack:
+        for number in range(10):
+            socket = stack.enter_context(ann.connect("many", site=sites[number % 2]))
+            assert receive(socket)["type"] == "welcome"
+        for site in sites:
+            with ann.connect("many", site=site) as socket:
+                assert close_code(socket) == 4409
+    with ann.connect("many", site=sites[1]) as socket:
+        assert receive(socket)["type"] == "welcome"
+
+
+def test_a_killed_process_is_forgotten(project, ann):
+    """Its people are gone for the others within 30 seconds, and their places are free again."""
+    with process(project) as doomed, ann.connect("doomed") as one:
+        eve = Person(doomed, doomed.auth)
+        with contextlib.ExitStack() as stack:
+            for _ in range(10):
+                socket = stack.enter_context(eve.connect("doomed"))
+                assert receive(socket)["type"] == "welcome"
+            wait_for_users(one, ann.name, eve.name)
+            doomed.kill()
+            start = time.monotonic()
+            wait_until(lambda: sees_only(one, ann.name), "the killed process is forgotten", 30)
+            with eve.connect("doomed", site=ann.site) as socket:
+                assert receive(socket)["type"] == "welcome"
+        print(f"forgotten after {time.monotonic() - start:.1f} s")
+
+
+def sees_only(connection, name):
+    """Whether an event of the last moments tells that nobody else is there."""
+    try:
+        return f'"users":["{name}"]' in connection.recv(0.2)
+    except TimeoutError:
+        return False
+
+
+def test_several_workers_count_together(project):
+    """`/metrics` of any worker adds up what all of them count; all end when told to."""
+    with process(project, WEB_CONCURRENCY="2") as site:
+        people = [Person(site, site.auth) for _ in range(4)]
+        with contextlib.ExitStack() as stack:
+            for person in people:
+                assert receive(stack.enter_context(person.connect("workers")))["type"] == "welcome"
+            for _ in range(6):
+                assert "realtime_connections 4.0" in people[0].http.get("/metrics").text
+            assert site.terminate() < 10
