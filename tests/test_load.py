@@ -1,0 +1,119 @@
+"""The load that emitted projects bring along, run by their own command against themselves."""
+
+import contextlib
+import json
+import re
+import subprocess
+import threading
+
+import pytest
+from emitted import bake, environ_for, run
+from matrix import CHOICES, PYTHONS
+from servers import free_port, start_site
+from websockets.sync.server import serve
+
+LOAD = ["uv", "run", "python", "-m", "tests.load"]
+
+
+@pytest.fixture(scope="module")
+def environ(environment):
+    return environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]))
+
+
+def load(project, environ, *command: str, **variables: str) -> tuple[int, str, str]:
+    """The exit code of the command, what it reported and what it complained about."""
+    variables = {"CONNECTIONS": "20", "ROOMS": "2", "RATE": "40", "DURATION": "3", **variables}
+    done = subprocess.run(command or LOAD, cwd=project, env={**environ, **variables}, capture_output=True, timeout=90)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@pytest.mark.parametrize(("auth", "server"), list(zip(CHOICES["auth"], CHOICES["server"], strict=True)))
+def test_load_is_measured(auth, server, cookies, environ):
+    """Users of each kind come in, all that they say is acknowledged and reaches the nine others of a room."""
+    project = bake(cookies, auth=auth, server=server)
+    run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
+    with start_site(["make", "serve"], project, environ) as site:
+        code, report, complaint = load(project, environ, "make", "--silent", "load", f"URL={site.url}")
+        assert (code, complaint) == (0, ""), report
+    assert "connections   20 of 20 " in report
+    sent, acknowledged = map(int, re.search(r"^messages +(\d+) sent .*, (\d+) acknowledged$", report, re.M).groups())
+    assert sent == acknowledged > 80
+    assert f"\ndeliveries    {9 * sent} to others " in report
+    assert "\nfaults        0 lost, 0 doubled\nreconnects    0\n" in report
+    for row in ("opening", "own message", "others'"):
+        times = [float(time) for time in re.search(rf"^  {row} +([\d. ]+)$", report, re.M)[1].split()]
+        assert len(times) == 4
+        assert times == sorted(times)
+    assert re.search(r"^this client   \d+% of a core, \d+% while it opened$", report, re.M)
+
+
+@pytest.mark.parametrize("auth", CHOICES["auth"])
+def test_a_site_that_is_not_there_gets_one_line(auth, cookies, environ):
+    """No traceback, and no report of nothing."""
+    url = f"http://127.0.0.1:{free_port()}"
+    code, report, complaint = load(bake(cookies, auth=auth), environ, URL=url)
+    assert (code, report) == (1, "")
+    assert re.fullmatch(f"{url} does not answer: .*refused\n", complaint)
+
+
+@pytest.mark.parametrize("auth", ["session", "token"])
+def test_users_of_a_file_come_in_where_sign_up_is_closed(auth, cookies, environ):
+    """Without the file one line says that it is wanted; with a wrong password, whose it is."""
+    project = bake(cookies, auth=auth)
+    run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
+    create = "from django.contrib.auth.models import User; User.objects.create_user('ann', password='a b')"
+    run(["uv", "run", "python", "manage.py", "shell", "-c", create], project, environ)
+    accounts = project / "accounts.txt"
+    with start_site(["make", "serve"], project, {**environ, "SIGNUP_OPEN": "false"}) as site:
+        options = {"URL": site.url, "CONNECTIONS": "4", "DURATION": "1"}
+        code, report, complaint = load(project, environ, **options)
+        assert (code, report, complaint.count("\n")) == (1, "", 1)
+        assert "set SIGNUP_OPEN=true there, or give ACCOUNTS=file" in complaint
+        accounts.write_text("ann wrong\n")
+        code, report, complaint = load(project, environ, **options, ACCOUNTS=accounts.name)
+        assert (code, report, complaint.count("\n")) == (1, "", 1)
+        assert complaint.endswith("does not accept ann.\n")
+        accounts.write_text("ann a b\n")
+        code, report, complaint = load(project, environ, **options, ACCOUNTS=accounts.name)
+        assert (code, complaint) == (0, ""), report
+
+
+@contextlib.contextmanager
+def faulty_site(seqs):
+    """A site whose every connection has a room of its own, and whose n-th message goes out under each of `seqs(n)`."""
+
+    def answer_pages(connection, request):
+        return None if request.path.startswith("/ws/") else connection.respond(200, "")
+
+    def talk(connection):
+        connection.send(json.dumps({"type": "welcome", "seq": 0}))
+        for number, frame in enumerate(connection, 1):
+            for seq in seqs(number):
+                connection.send(json.dumps({"type": "message", "seq": seq, "ref": json.loads(frame)["ref"]}))
+
+    with serve(talk, "127.0.0.1", 0, process_request=answer_pages) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
+        server.shutdown()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("seqs", "faults"),
+    [
+        pytest.param(lambda number: [number], (0, 0), id="right"),
+        pytest.param(lambda number: [number, number], (0, 3), id="sent-twice"),
+        pytest.param(lambda number: [2 * number - 1, 2 * number], (0, 3), id="stored-twice"),
+        pytest.param(lambda number: [number + (number > 1)], (1, 0), id="left-out"),
+    ],
+)
+def test_faults_are_seen(seqs, faults, cookies, environ):
+    """What is missing, and what is there twice, is counted and makes the command fail."""
+    project = bake(cookies, auth="none")
+    options = {"CONNECTIONS": "1", "ROOMS": "1", "RATE": "3", "DURATION": "0.9"}
+    with faulty_site(seqs) as url:
+        code, report, complaint = load(project, environ, URL=url, **options)
+    assert (code, complaint) == (int(sum(faults) > 0), "")
+    assert "messages      3 sent " in report
+    assert "faults        {} lost, {} doubled\n".format(*faults) in report

@@ -1,0 +1,385 @@
+"""Puts load on the chat of a running site, and measures it: `make load URL=https://… RATE=200`.
+
+Connections in the rooms `load-1`, `load-2`, … behave as `client.js` does. The exit code is 1 if a
+message was lost, doubled or not acknowledged, and if the site could not be used.
+"""
+
+import asyncio
+import json
+import math
+import os
+import random
+import secrets
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import count, pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from tests.entrance import Refused, enter
+
+RECONNECT_CODES = {1001, 1006, 1011, 1012, 4012, 4408}
+FRAMES_PER_SECOND = 18  # of a connection; the site allows 20
+PING_SECONDS, ACK_SECONDS, RATE_LIMITED_SECONDS = 25, 10, 2
+PATIENCE = 15  # seconds for what is under way
+BUSY = 0.8  # of a core; a client with more to do measures itself
+
+
+@dataclass
+class Options:
+    """What variables of these names, in upper case, may change."""
+
+    url: str = "http://127.0.0.1:8000"
+    connections: int = 100
+    per_user: int = 10  # connections that share a user; the site allows 10
+    rooms: int = 10  # that the connections are spread over
+    rate: float = 50.0  # messages per second, of all connections together
+    duration: float = 10.0  # for how many seconds they talk
+    ramp: float = 50.0  # connections to open per second
+    accounts: str = ""  # a file of users, a name and a password per line, where nobody may sign up
+
+
+def read_options() -> Options:
+    """The options of the environment; raises Refused for one that cannot be."""
+    options = Options()
+    for name, default in asdict(options).items():
+        value = os.environ.get(name.upper()) or default
+        try:
+            setattr(options, name, type(default)(value))
+            assert isinstance(default, str) or 0 < getattr(options, name) < math.inf
+        except (AssertionError, ValueError):
+            raise Refused(f"{name.upper()}={value}: give a number above 0.") from None
+    options.url = options.url.rstrip("/")
+    parts = urlsplit(options.url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise Refused(f"URL={options.url}: give one like https://chat.example.com.")
+    if options.rate > FRAMES_PER_SECOND * options.connections:
+        raise Refused(f"RATE={options.rate:g}: a connection sends {FRAMES_PER_SECOND} at most.")
+    return options
+
+
+def read_accounts(path: str, wanted: int) -> list[list[str]]:
+    """So many names and passwords; empty ones, for users that sign up, where there is no file."""
+    if not path:
+        return [["", ""]] * wanted
+    lines = Path(path).read_text("utf-8", "replace").splitlines()
+    accounts = [words for line in lines if len(words := line.split(maxsplit=1)) == 2]
+    if len(accounts) < wanted:
+        raise Refused(f"{path} needs {wanted} lines with a name and a password.")
+    return accounts[:wanted]
+
+
+class Times(Counter[float]):
+    """How often each time was taken, to a tenth of a millisecond."""
+
+    def add(self, seconds: float) -> None:
+        self[round(seconds * 1000, 1)] += 1
+
+    def row(self) -> str:
+        """The 50th, 95th and 99th percentile and the maximum, in milliseconds."""
+        ranks = [math.ceil(self.total() * share) for share in (0.5, 0.95, 0.99, 1)]
+        values, seen = list[float](), 0
+        for value in sorted(self):
+            seen += self[value]
+            values += [value] * sum(rank <= seen for rank in ranks[len(values) :])
+        return "".join(f"{value:10.1f}" for value in values) or "         -" * 4
+
+
+class Client:
+    """One connection to one room, opened again whenever the protocol says so."""
+
+    def __init__(self, load: "Load", number: int, headers: dict[str, str]) -> None:
+        self.load, self.headers = load, headers
+        self.name = f"{load.name}-{number}"
+        self.room = f"load-{number % load.options.rooms + 1}"
+        self.socket: ClientConnection | None = None
+        self.last: int | None = None  # the greatest `seq` so far
+        self.ref = ""  # of the message that is not acknowledged yet
+        self.resent: set[str] = set()
+        self.messages = 0
+        self.said = self.retry_at = 0.0
+        self.welcomed = self.queued = False
+        self.end = ""  # why it was given up
+
+    async def live(self) -> None:
+        failures = 0
+        while not self.end:
+            began = time.monotonic()
+            why = await self.listen(began)
+            self.load.ends[why] += 1
+            if why.startswith("HTTP 4") or (why.isdigit() and int(why) not in RECONNECT_CODES):
+                self.end = why
+            failures = 1 if time.monotonic() - began > PING_SECONDS else failures + 1
+            await asyncio.sleep(0.1 + random.random() * min(10, 2 ** (failures - 1)))
+
+    async def listen(self, began: float) -> str:
+        """Connect and listen; returns the close code, HTTP status or error that ended it."""
+        path = f"/ws/chat/{self.room}/" + ("" if self.last is None else f"?after={self.last}")
+        opening = connect(
+            f"ws{self.load.options.url.removeprefix('http')}{path}",
+            additional_headers=self.headers,
+            compression=None,  # it would be measured, and so would a proxy
+            proxy=None,
+            close_timeout=2,
+        )
+        try:
+            async with opening as socket:
+                while True:
+                    event = json.loads(await socket.recv())
+                    if event["type"] == "message":
+                        self.hear(event["seq"], event["ref"])
+                    elif event["type"] == "welcome":
+                        self.welcome(socket, event["seq"], began)
+                    elif event["type"] == "gap":
+                        self.load.gaps += event["before"] - 1 - event["after"]
+                        self.last = event["before"] - 1
+                    elif event["type"] == "error":
+                        self.load.refusals[event["code"]] += 1
+                        self.retry_at = time.monotonic() + RATE_LIMITED_SECONDS
+        except ConnectionClosed as closed:
+            return str(closed.rcvd.code if closed.rcvd else 1006)
+        except InvalidStatus as refused:
+            return f"HTTP {refused.response.status_code}"
+        except (OSError, WebSocketException) as error:
+            return getattr(error, "strerror", None) or type(error).__name__
+        finally:
+            self.socket = None
+
+    def welcome(self, socket: ClientConnection, seq: int, began: float) -> None:
+        self.load.opening.add(time.monotonic() - began)
+        self.load.reconnects += self.welcomed
+        self.socket, self.welcomed, self.retry_at = socket, True, 0.0
+        if self.last is not None or seq == 0:
+            self.load.lost += max(0, (self.last or 0) - seq)  # what the site forgot
+            self.last = min(seq, self.last or 0)
+        self.queue()
+
+    def queue(self) -> None:
+        """Be one of those that may say something new."""
+        if not self.ref and not self.queued:
+            self.queued = True
+            self.load.ready.put_nowait(self)
+
+    def hear(self, seq: int, ref: str) -> None:
+        """Take the time of a message, and see that it is the one after the last."""
+        load, now = self.load, time.monotonic()
+        last = seq - 1 if self.last is None else self.last
+        load.doubled += seq <= last and ref not in self.resent
+        load.lost += max(0, seq - last - 1)
+        self.last = max(seq, last)
+        load.latest[self.room] = max(seq, load.latest[self.room])
+        if ref not in load.sent:
+            return  # somebody else's
+        load.doubled += load.stored.setdefault(ref, seq) != seq
+        if ref == self.ref:
+            load.own.add(now - load.sent[ref])
+            self.ref = ""
+            self.queue()
+        elif seq > last:
+            load.others.add(now - load.sent[ref])
+
+    async def say(self) -> None:
+        """Send the next message, or again the one that is not acknowledged."""
+        self.said = time.monotonic()
+        self.retry_at = self.said + ACK_SECONDS
+        if self.ref:
+            self.resent.add(self.ref)
+        else:
+            self.messages += 1
+            self.ref = f"{self.name}-{self.messages}"
+            self.load.sent[self.ref] = self.said
+        await self.write(type="send", ref=self.ref, text=f"Message {self.messages} of {self.name}")
+
+    async def write(self, **event: Any) -> None:
+        with suppress(ConnectionClosed):
+            if self.socket:
+                await self.socket.send(json.dumps(event))
+
+    def is_settled(self) -> bool:
+        """Whether it has all that was said, and an acknowledgement, or was given up."""
+        complete = self.last is None or self.last >= self.load.latest[self.room]
+        return bool(self.end) or (complete and not self.ref)
+
+
+class Load:
+    """All connections, and what they measure."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.name = secrets.token_hex(4)
+        self.clients: list[Client] = []
+        self.tasks: list[asyncio.Task[None]] = []
+        self.ready: asyncio.Queue[Client] = asyncio.Queue()
+        self.sent: dict[str, float] = {}  # when, by ref
+        self.stored: dict[str, int] = {}  # under which seq, by ref
+        self.latest: Counter[str] = Counter()  # seq, by room
+        self.opening, self.own, self.others = Times(), Times(), Times()
+        self.ends: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+        self.lost = self.doubled = self.gaps = self.reconnects = 0
+        # Wall time, CPU time and deliveries at the start, when all were open, when all was said.
+        self.marks: list[tuple[float, float, int]] = []
+
+    async def go(self) -> None:
+        """Let users in, connect, talk; then, or at Ctrl-C, wait for what is under way."""
+        with suppress(asyncio.CancelledError):
+            await self.open(await self.users())
+            await self.talk()
+        self.mark()
+        await self.until(lambda: all(client.is_settled() for client in self.clients))
+        for client in self.clients:
+            if client.last is not None and not client.end:
+                self.lost += self.latest[client.room] - client.last
+        for task in self.tasks:
+            task.cancel()
+        for result in await asyncio.gather(*self.tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
+
+    async def users(self) -> list[dict[str, str]]:
+        """The headers of as many users as it takes."""
+        wanted = math.ceil(self.options.connections / self.options.per_user)
+        show(f"{wanted} users come in …")
+
+        async def come_in(account: list[str]) -> dict[str, str]:
+            return await asyncio.to_thread(enter, self.options.url, *account)
+
+        # One alone, since what keeps it out keeps all of them out.
+        first, *others = read_accounts(self.options.accounts, wanted)
+        return [await come_in(first), *await asyncio.gather(*map(come_in, others))]
+
+    async def open(self, users: list[dict[str, str]]) -> None:
+        """Open one connection, which must succeed, then the others at their pace."""
+        self.mark()
+        options = self.options
+        self.clients = [
+            Client(self, number, users[number // options.per_user])
+            for number in range(options.connections)
+        ]
+        first = self.clients[0]
+        for number, client in enumerate(self.clients):
+            due = self.marks[0][0] + number / options.ramp
+            await asyncio.sleep(due - time.monotonic())
+            self.tasks.append(asyncio.create_task(client.live()))
+            if client is first:
+                await self.until(lambda: first.welcomed or bool(self.ends))
+            if not first.welcomed:
+                why = ", ".join(self.ends) or "no welcome"
+                raise Refused(f"{options.url}/ws/chat/{first.room}/ does not open: {why}.")
+        self.tasks.append(asyncio.create_task(self.watch()))
+        await self.until(lambda: all(client.welcomed or client.end for client in self.clients))
+
+    async def talk(self) -> None:
+        """Let those say something who waited longest, at the rate."""
+        self.mark()
+        due = self.marks[-1][0]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.options.duration):
+                while True:
+                    client = await self.ready.get()
+                    client.queued = False
+                    start = max(due, client.said + 1 / FRAMES_PER_SECOND)
+                    await asyncio.sleep(start - time.monotonic())
+                    # Only a little of what was late is made up for, or it would come in a burst.
+                    due = max(due, time.monotonic() - 0.1) + 1 / self.options.rate
+                    if client.socket:
+                        await client.say()
+
+    async def watch(self) -> None:
+        """Resend and ping when it is time, and tell how far it is."""
+        for second in count():
+            connected = sum(client.socket is not None for client in self.clients)
+            show(f"{connected} connected, {len(self.sent)} sent, {self.others.total()} delivered …")
+            await asyncio.sleep(1)
+            for number, client in enumerate(self.clients):
+                if client.ref and client.retry_at < time.monotonic():
+                    await client.say()
+                if number % PING_SECONDS == second % PING_SECONDS:
+                    await client.write(type="ping")
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        for _ in range(PATIENCE * 50):
+            if condition():
+                return
+            await asyncio.sleep(0.02)
+
+    def mark(self) -> None:
+        self.marks.append((time.monotonic(), time.process_time(), self.others.total()))
+
+    def report(self) -> bool:
+        """Print what was measured; returns whether a message is missing, or is there twice."""
+        show("")
+        pairs = pairwise(self.marks)
+        spans = [[end - start for start, end in zip(*pair, strict=True)] for pair in pairs]
+        spans += [[math.inf, 0, 0]] * 2  # those that Ctrl-C left out
+        (opening, opening_cpu, _), (talking, talking_cpu, heard) = spans[:2]
+        shares = talking_cpu / talking, opening_cpu / opening
+        opened = sum(client.welcomed for client in self.clients)
+        sent, acked, rate = len(self.sent), self.own.total(), f"{self.options.rate:g}/s"
+        print(f"connections   {opened} of {self.options.connections} ({opened / opening:.1f}/s)")
+        print(f"messages      {sent} sent ({sent / talking:.1f} of {rate}), {acked} acknowledged")
+        print(f"deliveries    {self.others.total()} to others ({heard / talking:.1f}/s)")
+        print(f"faults        {self.lost} lost, {self.doubled} doubled")
+        if self.gaps:
+            print(f"gaps          {self.gaps} that the site announced, and that were not fetched")
+        print(f"reconnects    {self.reconnects}")
+        for name, counts in (("ended by", self.ends), ("refused", self.refusals)):
+            if counts:
+                print(f"{name:14}" + ", ".join(f"{key} ({counts[key]} times)" for key in counts))
+        print("milliseconds         p50       p95       p99       max")
+        print(f"  opening     {self.opening.row()}")
+        print(f"  own message {self.own.row()}")
+        print(f"  others'     {self.others.row()}")
+        print("this client   {:.0%} of a core, {:.0%} while it opened".format(*shares))
+        if max(shares) > BUSY:
+            print("warning: it is near its limit; run several, with fewer CONNECTIONS each")
+        return self.lost + self.doubled > 0 or acked < sent
+
+
+def show(progress: str) -> None:
+    """Tell a terminal how far it is, in one line that is written over."""
+    if sys.stderr.isatty():
+        print(progress.ljust(79), end="\r", file=sys.stderr, flush=True)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """A loop of uvloop, which is faster, where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+def allow_many_files() -> None:
+    """Every connection is an open file, and some systems allow few of them at first."""
+    if sys.platform != "win32":
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def main() -> None:
+    try:
+        load = Load(read_options())
+        allow_many_files()
+        with suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(load.go())
+    except (Refused, OSError) as problem:
+        sys.exit(str(problem))
+    sys.exit(load.report())
+
+
+if __name__ == "__main__":
+    main()
