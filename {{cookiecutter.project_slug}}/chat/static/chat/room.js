@@ -2,6 +2,7 @@
 import { RealtimeClient } from "../realtime/client.js";
 
 const TYPING_SHOWN_MS = 5_000;
+const PEOPLE_SHOWN = 8;
 const SIGNED_OUT = [4401, 4403];
 const STOPPED = {
   1000: "Disconnected.",
@@ -17,6 +18,7 @@ const room = document.querySelector("[data-room]");
 const log = room.querySelector("[role=log]");
 const list = log.querySelector("ol");
 const template = room.querySelector("template").content.firstElementChild;
+const people = room.querySelector(".people");
 const typing = room.querySelector(".typing");
 const status = room.querySelector("[role=status]");
 const reconnect = room.querySelector(".reconnect");
@@ -89,6 +91,12 @@ function showTyping(user, active) {
   typing.textContent = names.length ? `${who} ${names.length > 1 ? "are" : "is"} typing…` : "";
 }
 
+function showPeople({ users, count }) {
+  const others = count - PEOPLE_SHOWN;
+  const names = users.sort().slice(0, PEOPLE_SHOWN).join(", ");
+  people.textContent = `Here: ${names}${others > 0 ? ` and ${others} more` : ""}`;
+}
+
 function showState({ state, code, retrying }) {
   const stopped = state === "closed" && !retrying;
   let text = client.user === null ? "Connecting…" : "Connection lost. Reconnecting…";
@@ -106,6 +114,7 @@ client.addEventListener("failed", ({ detail }) => showFailed(detail));
 client.addEventListener("typing", ({ detail: { user } }) => {
   showTyping(user, user !== client.user); // one's own other window is no news
 });
+client.addEventListener("presence", ({ detail }) => showPeople(detail));
 client.addEventListener("state", ({ detail }) => showState(detail));
 client.addEventListener("reset", () => {
   for (const item of list.querySelectorAll("li:not(.pending)")) item.remove();

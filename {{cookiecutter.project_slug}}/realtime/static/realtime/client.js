@@ -3,11 +3,13 @@
 
 const RECONNECT_CODES = new Set([1001, 1006, 1011, 1012, 4012, 4408]);
 const LOST = 1006;
+const GOING_AWAY = 4012;
 {% if cookiecutter.auth == "token" %}
 const SIGNED_OUT = 4401;
 {% endif %}
 const BACKOFF_MS = 1_000;
 const BACKOFF_CAP_MS = 10_000;
+const GOING_AWAY_MS = 3_000; // over which the clients of a server that ends come back
 const ACK_MS = 10_000;
 const RATE_LIMITED_MS = 2_000;
 const PING_MS = 25_000; // a proxy may drop a socket that is idle for a minute
@@ -20,6 +22,7 @@ const PAGE_SIZE = 500;
  * the server as a CustomEvent named by its `type`, the event as `detail` (`typing`, …), and
  *
  * - `message`: a stored message; each once, in the order of `seq`.
+ * - `presence`: `{users, count}`; who is here now.
  * - `failed`: `{ref, code, detail}`; this message was refused and will not be sent again.
  * - `reset`: the server's database started over; forget all messages.
  * - `state`: `{state, code, retrying}`; `connecting`, `open`, or `closed` with the other two.
@@ -41,6 +44,7 @@ export class RealtimeClient extends EventTarget {
   #last = null; // seq of the newest message given to the page
   #ahead = new Map(); // messages that wait for the ones before them, by seq
   #filling = false;
+  #users = new Set(); // who is here
   #outbox = []; // not acknowledged; only the first is on its way, which keeps them in order
   #typedAt = -Infinity;
 
@@ -158,7 +162,8 @@ export class RealtimeClient extends EventTarget {
     const retrying = RECONNECT_CODES.has(code);
     if (retrying) {
       // Any time up to the limit, for a server that restarts must not meet all its clients at once.
-      const limit = Math.min(BACKOFF_CAP_MS, BACKOFF_MS * 2 ** this.#failures++);
+      const backoff = Math.min(BACKOFF_CAP_MS, BACKOFF_MS * 2 ** this.#failures++);
+      const limit = code === GOING_AWAY ? Math.max(backoff, GOING_AWAY_MS) : backoff;
       this.#timers.reconnect = setTimeout(() => this.#open(), 100 + Math.random() * limit);
     }
     this.#setState("closed", { code, retrying });
@@ -203,7 +208,16 @@ export class RealtimeClient extends EventTarget {
       this.#fill();
     }
     if (event.type === "error") this.#refused(event);
+    if (event.type === "presence") event = this.#takePresence(event);
     this.#emit(event.type, event);
+  }
+
+  // All users, or in a large room only those who came and went.
+  #takePresence({ type, users, joined = [], left = [], count }) {
+    if (users) this.#users = new Set(users);
+    for (const user of joined) this.#users.add(user);
+    for (const user of left) this.#users.delete(user);
+    return { type, users: [...this.#users], count };
   }
 
   #welcome({ user, seq }) {
