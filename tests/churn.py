@@ -24,7 +24,7 @@ from realtime.broadcast import apublish
 from realtime.consumers import RealtimeConsumer
 
 ROOM = "room-x"
-JOIN = {}  # what `join` is told beside the group
+JOIN = {"presence": True}
 MEMBERS = 20
 RATE = 1000  # visits per second, if the machine can
 AT_ONCE = 100
@@ -117,12 +117,13 @@ def counts():
     return found
 
 
-async def settled(wanted):
-    """The counts, as soon as they are those, or after a while."""
-    deadline = time.monotonic() + PATIENCE
-    while (found := counts()) != wanted and time.monotonic() < deadline:
+async def settled():
+    """The counts, as soon as they stay the same, or after a while."""
+    deadline, found = time.monotonic() + PATIENCE, [{}]
+    while time.monotonic() < deadline and found[-3:] != [found[-1]] * 3:
+        found.append(counts())
         await asyncio.sleep(0.5)
-    return found
+    return found[-1]
 
 
 def memory():
@@ -139,11 +140,11 @@ async def main(seconds):
         await asyncio.wait_for(member.welcomed.wait(), PATIENCE)
     await come_and_go(WARM_UP)
     await asyncio.sleep(REST)
-    before = counts()
+    before = await settled()
     used, objects, visits = [memory()], [len(gc.get_objects())], 0
     for _ in range(LAPS):
         visits += await come_and_go(seconds / LAPS)
-        after = await settled(before)
+        after = await settled()
         used.append(memory())
         objects.append(len(gc.get_objects()))
 

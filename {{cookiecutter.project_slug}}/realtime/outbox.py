@@ -8,7 +8,7 @@ from collections.abc import Callable
 from django.conf import settings
 
 from realtime import metrics
-from realtime.asgi import Message, Send
+from realtime.asgi import Message, Send, start
 from realtime.protocol import Close
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Outbox:
             task = asyncio.Task(self.send_to_server(message), loop=self.loop, eager_start=True)
             if not task.done():
                 self.waiting = deque()
-                self.writer = self.loop.create_task(self.write(task))
+                self.writer = start(self.write(task))
             elif error := task.exception():
                 self.fail(error)
         elif len(self.waiting) < settings.REALTIME_MAX_OUTBOX:
@@ -86,8 +86,7 @@ class Outbox:
                 await self.send_to_server(self.waiting.popleft())
         except Exception as error:
             self.fail(error)
-        finally:
-            self.waiting = self.writer = None
+        self.waiting = self.writer = None
 
     def fail(self, error: BaseException) -> None:
         self.closed = True
@@ -95,9 +94,10 @@ class Outbox:
             logger.error("The server did not take a message", exc_info=error)
 
     def drop(self) -> None:
-        """Close with 4408 instead of what waits."""
+        """Close with 4408 instead of what is under way or waits."""
         metrics.OUTBOX_DROPS.inc()
-        if self.waiting is not None:
-            self.waiting.clear()
+        if self.writer is not None:
+            self.writer.cancel()
+        self.waiting = self.writer = None
         self.close(Close.TOO_SLOW)
         self.give_up()

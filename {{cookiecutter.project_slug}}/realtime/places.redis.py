@@ -4,6 +4,7 @@ Redis keeps a sorted set for each user: the connections, and until when they cou
 renews its own, so that those of a process that was killed expire.
 """
 
+import asyncio
 import logging
 import time
 from itertools import batched
@@ -16,6 +17,7 @@ from redis.exceptions import RedisError
 logger = logging.getLogger(__name__)
 
 LIFETIME_SECONDS = 12
+CONNECTIONS = 8  # to Redis at most
 
 
 class Places:
@@ -24,12 +26,13 @@ class Places:
     def __init__(self) -> None:
         self.redis = Redis.from_pool(create_pool(settings.REDIS_HOST))
         self.own: dict[str, str] = {}
+        self.free = asyncio.Semaphore(CONNECTIONS)
 
     async def take(self, user: str, connection: str) -> bool:
         """Whether the connection got a place."""
         now, key = time.time(), self.key(user)
         try:
-            async with self.redis.pipeline() as pipeline:
+            async with self.free, self.redis.pipeline() as pipeline:
                 pipeline.zremrangebyscore(key, 0, now)
                 pipeline.zadd(key, {connection: now + LIFETIME_SECONDS})
                 pipeline.zcard(key)
@@ -46,7 +49,8 @@ class Places:
     async def leave(self, user: str, connection: str) -> None:
         self.own.pop(connection, None)
         try:
-            await self.redis.zrem(self.key(user), connection)
+            async with self.free:
+                await self.redis.zrem(self.key(user), connection)
         except RedisError as error:
             logger.warning("A connection was not signed off, and expires: %s", error)
 
@@ -54,7 +58,7 @@ class Places:
         """Let the connections of this process count on."""
         until = time.time() + LIFETIME_SECONDS
         for some in batched(list(self.own.items()), 500):
-            async with self.redis.pipeline(transaction=False) as pipeline:
+            async with self.free, self.redis.pipeline(transaction=False) as pipeline:
                 for connection, user in some:
                     pipeline.zadd(self.key(user), {connection: until})
                     pipeline.expire(self.key(user), LIFETIME_SECONDS)
