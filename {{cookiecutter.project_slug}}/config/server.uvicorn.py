@@ -2,11 +2,31 @@
 
 import contextlib
 import socket
+from typing import Any
 
 import uvicorn
 from django.conf import settings
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
 
 from config import workers
+
+
+class Protocol(WebSocketsSansIOProtocol):
+    """Builds the frame of a broadcast once: all members are sent the very same message."""
+
+    broadcast: tuple[object, bytes] = (None, b"")
+
+    async def send(self, message: Any) -> None:
+        text = message.get("text")
+        if text is None or self.conn.state is not State.OPEN or not self.writable.is_set():
+            return await super().send(message)
+        last, frame = Protocol.broadcast
+        if message is not last:
+            frame = Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
+            Protocol.broadcast = (message, frame)
+        self.transport.write(frame)
 
 
 class Server(uvicorn.Server):
@@ -28,6 +48,7 @@ def serve(listener: socket.socket) -> None:
         log_config=None,  # Django's logging is set up already
         access_log=settings.DEBUG,
         server_header=False,
+        ws=Protocol,
         ws_max_size=settings.REALTIME_MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,  # it doubles the memory of an idle connection
         ws_ping_interval=20,

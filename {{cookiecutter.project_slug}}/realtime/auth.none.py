@@ -1,6 +1,7 @@
 """Who is at the other end of a socket: a guest, whose name is kept in the session cookie."""
 
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -46,7 +47,9 @@ class AuthMiddleware:
         self.inner = inner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        since = time.monotonic()
         cookies = parse_cookie("; ".join(headers(scope, b"cookie")))
         session = SessionStore(cookies.get(settings.SESSION_COOKIE_NAME))
         guest = Guest(session.get("guest") or new_name())
-        await self.inner({**scope, "user": guest, "credential": None}, receive, send)
+        signed_in = {"user": guest, "credential": None, "since": since}
+        await self.inner(scope | signed_in, receive, send)

@@ -1,6 +1,7 @@
 """Who is at the other end of a socket: the user of Django's session."""
 
 import hashlib
+import time
 from importlib import import_module
 
 from channels.db import database_sync_to_async
@@ -18,20 +19,23 @@ SessionStore = import_module(settings.SESSION_ENGINE).SessionStore
 class AuthMiddleware:
     """Puts the signed-in user into `scope["user"]`; closes with 4401 where there is none.
 
-    `scope["credential"]` names the session, so that the socket ends with it.
+    `scope["credential"]` names the session, so that the socket ends with it, and
+    `scope["since"]` when it was looked up.
     """
 
     def __init__(self, inner: Application) -> None:
         self.inner = inner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        since = time.monotonic()
         cookies = parse_cookie("; ".join(headers(scope, b"cookie")))
         session_key = cookies.get(settings.SESSION_COOKIE_NAME)
         user = await user_of_session(session_key)
         if user is None:
             return await refuse(Close.NOT_SIGNED_IN)(scope, receive, send)
         credential = credential_of_session(session_key)
-        await self.inner({**scope, "user": user, "credential": credential}, receive, send)
+        signed_in = {"user": user, "credential": credential, "since": since}
+        await self.inner(scope | signed_in, receive, send)
 
 
 def credential_of_session(session_key: str | None) -> str:

@@ -1,5 +1,6 @@
 """Who is at the other end of a socket: the owner of a token, or of a ticket."""
 
+import time
 from urllib.parse import parse_qs
 
 from channels.db import database_sync_to_async
@@ -16,7 +17,8 @@ class AuthMiddleware:
     A token comes as `Authorization: Bearer <token>` or as the subprotocols `bearer, <token>`. A
     page in a browser sends a ticket in the query instead, since URLs end in logs: it is worth
     nothing once it was used. `scope["credential"]` names the token, or the token or session that
-    the ticket was given to, so that the socket ends with it.
+    the ticket was given to, so that the socket ends with it, and
+    `scope["since"]` when it was looked up.
     """
 
     def __init__(self, inner: Application) -> None:
@@ -25,10 +27,12 @@ class AuthMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if "bearer" in scope["subprotocols"]:
             send = select_bearer(send)
+        since = time.monotonic()
         user, credential = await user_of(scope)
         if user is None:
             return await refuse(Close.NOT_SIGNED_IN)(scope, receive, send)
-        await self.inner({**scope, "user": user, "credential": credential}, receive, send)
+        signed_in = {"user": user, "credential": credential, "since": since}
+        await self.inner(scope | signed_in, receive, send)
 
 
 @database_sync_to_async

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 PROCESSES = "realtime.processes"  # the group that all processes are in
 HEARTBEAT_SECONDS = 5
 SILENCE_SECONDS = 17  # then a process is held for dead
+SIGN_IN_SECONDS = 60  # for which a sign-out is remembered, longer than any handshake takes
 REFRESH_SECONDS = 60  # how often presence is announced without a change
 
 hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, "Hub"] = WeakKeyDictionary()
@@ -59,6 +60,7 @@ class Hub:
         self.topics: dict[str, Topic] = {}
         self.processes: dict[str, float] = {}
         self.announced: dict[str, float] = {}
+        self.signed_out: dict[tuple[str, str | None], float] = {}
         self.places = Places()
         self.draining = False
 
@@ -84,7 +86,7 @@ class Hub:
         topic = self.topics.get(group)
         if topic is None:
             topic = self.topics[group] = self.new_topic(group, history, presence)
-        topic.members[member] = Membership(member.outbox, live=history is None)
+        topic.members[member.id] = Membership(member.outbox, live=history is None)
         if topic.presence is not None:
             topic.presence.enter(member.user_name)
         if not topic.subscribed:
@@ -96,7 +98,7 @@ class Hub:
     async def leave(self, group: str, member: "Lifecycle") -> None:
         """End a membership; the last one to leave drops the subscription."""
         topic = self.topics.get(group)
-        if topic is None or topic.members.pop(member, None) is None:
+        if topic is None or topic.members.pop(member.id, None) is None:
             return
         if topic.presence is not None:
             topic.presence.leave(member.user_name)
@@ -117,8 +119,8 @@ class Hub:
     def go_live(self, group: str, member: "Lifecycle", after: int) -> None:
         """Pass on to a member what was kept back beyond `after`, and what comes."""
         topic = self.topics.get(group)
-        if topic is not None and member in topic.members:
-            topic.go_live(member, after)
+        if topic is not None and (membership := topic.members.get(member.id)):
+            topic.go_live(membership, after)
 
     def new_topic(self, group: str, history: History | None, presence: bool) -> Topic:
         topic = Topic(group, history, None)
@@ -170,10 +172,17 @@ class Hub:
                 topic.presence.forget(process)
 
     def sign_out(self, user: str, credential: str | None) -> None:
+        """Close the sockets of a user, and those whose sign-in is being looked up just now."""
+        self.signed_out[user, credential] = time.monotonic()
         for connection in list(self.connections):
             own = connection.scope["credential"]
             if connection.user_name == user and credential in (None, own):
                 connection.end(Close.SIGNED_OUT)
+
+    def knows_sign_out(self, user: str, credential: str | None, since: float) -> bool:
+        """Whether somebody signed out after their sign-in was looked up."""
+        times = (self.signed_out.get((user, own), 0.0) for own in (None, credential))
+        return max(times) > since
 
     # What is said to the other processes
 
@@ -212,8 +221,16 @@ class Hub:
                 if time.monotonic() - heard > SILENCE_SECONDS:
                     self.forget(process)
             self.announce_all(older_than=REFRESH_SECONDS)
+            self.signed_out = {
+                who: at
+                for who, at in self.signed_out.items()
+                if time.monotonic() - at < SIGN_IN_SECONDS
+            }
             self.say(self.places.renew())
-            await self.look_for_lost_events()
+            try:
+                await self.look_for_lost_events()
+            except Exception:
+                logger.exception("The database could not be asked for lost events")
 
     async def look_for_lost_events(self) -> None:
         """Compare the numbers that went out with those that are stored."""
@@ -224,12 +241,7 @@ class Hub:
         for kind, topics in kinds.items():
             latest = database_sync_to_async(kind.latest, thread_sensitive=False)
             for keys in batched(topics, 1000):
-                try:
-                    numbers = await latest(keys)
-                except Exception:
-                    logger.exception("The database could not be asked for lost events")
-                    return
-                for key, seq in numbers.items():
+                for key, seq in (await latest(keys)).items():
                     topics[key].expect(seq)
 
     async def drain(self) -> None:

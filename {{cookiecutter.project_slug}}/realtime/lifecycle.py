@@ -25,7 +25,7 @@ from realtime.topic import REPLAY
 
 logger = logging.getLogger(__name__)
 
-PONG = {"type": "websocket.send", "text": encode({"type": "pong"})}
+PONG = encode({"type": "pong"})
 PATIENCE = 4  # seconds for what is under way when the end comes
 
 
@@ -68,7 +68,9 @@ class Lifecycle(AsyncConsumer):
         logs.begin(connection=self.id, user=self.user_name)
         try:
             if self.hub.draining:
-                await self.turn_away(receive)
+                await self.turn_away(receive, Close.GOING_AWAY)
+            elif self.hub.knows_sign_out(self.user_name, scope["credential"], scope["since"]):
+                await self.turn_away(receive, Close.SIGNED_OUT)
             else:
                 await self.serve(receive)
         except asyncio.CancelledError:
@@ -84,9 +86,9 @@ class Lifecycle(AsyncConsumer):
             metrics.CONNECTIONS.dec()
             await asyncio.shield(self.clean_up())
 
-    async def turn_away(self, receive: Receive) -> None:
+    async def turn_away(self, receive: Receive, code: int) -> None:
         await receive()
-        self.outbox.close(Close.GOING_AWAY)
+        self.outbox.close(code)
 
     # What comes in
 
@@ -142,7 +144,7 @@ class Lifecycle(AsyncConsumer):
             if not allowed:
                 raise EventError("rate_limited", "Send fewer frames per second.", ref_of(event))
             if event["type"] == "ping":
-                self.outbox.put(PONG)
+                self.outbox.reply(PONG)
             else:
                 await self.call(self.receive_event, event)
         except EventError as error:
@@ -153,7 +155,7 @@ class Lifecycle(AsyncConsumer):
     def refuse(self, error: EventError) -> None:
         """Tell the client what was wrong, and close when it never gets it right."""
         metrics.ERRORS.labels(error.code).inc()
-        self.outbox.put({"type": "websocket.send", "text": encode(error.event())})
+        self.outbox.reply(encode(error.event()))
         if self.frame_limit.refused >= settings.REALTIME_MAX_REFUSED:
             self.end(Close.FLOODING)
         if error.code != "rate_limited":

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import types
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any
 
 from django.conf import settings
 
@@ -12,6 +14,17 @@ from realtime.asgi import Message, Send, start
 from realtime.protocol import Close
 
 logger = logging.getLogger(__name__)
+
+
+@types.coroutine
+def go_on(begun: Coroutine[Any, Any, None], future: Any) -> Generator[Any, Any, None]:
+    """Await a coroutine that was begun by hand and waits for a future."""
+    try:
+        yield future
+    except BaseException:
+        begun.close()
+        raise
+    yield from begun
 
 
 class Outbox:
@@ -25,12 +38,11 @@ class Outbox:
     uvicorn does (ClientDisconnected, an OSError) when the client went away unannounced.
     """
 
-    __slots__ = ("accepted", "closed", "give_up", "loop", "send_to_server", "waiting", "writer")
+    __slots__ = ("accepted", "closed", "give_up", "send_to_server", "waiting", "writer")
 
     def __init__(self, send: Send, give_up: Callable[[], None]) -> None:
         self.send_to_server = send
         self.give_up = give_up
-        self.loop = asyncio.get_running_loop()
         self.waiting: deque[Message] | None = None
         self.writer: asyncio.Task[None] | None = None
         self.accepted = self.closed = False
@@ -40,17 +52,25 @@ class Outbox:
         if self.closed:
             return
         if self.waiting is None:
-            # Eager: it is done here and now, unless the server holds it back.
-            task = asyncio.Task(self.send_to_server(message), loop=self.loop, eager_start=True)
-            if not task.done():
-                self.waiting = deque()
-                self.writer = start(self.write(task))
-            elif error := task.exception():
-                self.fail(error)
+            # Done here and now, without a task, unless the server holds it back.
+            sending = self.send_to_server(message)
+            try:
+                future = sending.send(None)
+            except StopIteration:
+                return
+            except Exception as error:
+                return self.fail(error)
+            self.waiting = deque()
+            self.writer = start(self.write(go_on(sending, future)))
         elif len(self.waiting) < settings.REALTIME_MAX_OUTBOX:
             self.waiting.append(message)
         else:
             self.drop()
+
+    def reply(self, text: str) -> None:
+        """Send a text to this client alone."""
+        metrics.SENT.inc()
+        self.put({"type": "websocket.send", "text": text})
 
     def close(self, code: int) -> None:
         """Close after what waits.
@@ -67,6 +87,8 @@ class Outbox:
         """Send a message, and wait until the client took it and all before it."""
         self.put(message)
         match message["type"]:
+            case "websocket.send":
+                metrics.SENT.inc()
             case "websocket.accept":
                 self.accepted = True
             case "websocket.close":
@@ -78,10 +100,10 @@ class Outbox:
         if self.writer is not None:
             await asyncio.wait({self.writer})
 
-    async def write(self, task: asyncio.Task[None]) -> None:
-        """Send what waits behind a task that the server holds back."""
+    async def write(self, sending: Awaitable[None]) -> None:
+        """Send what waits behind a message that the server holds back."""
         try:
-            await task
+            await sending
             while self.waiting:
                 await self.send_to_server(self.waiting.popleft())
         except Exception as error:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from channels.db import database_sync_to_async
 from django.conf import settings
@@ -15,9 +15,6 @@ from realtime.outbox import Outbox
 from realtime.presence import Presence
 from realtime.protocol import encode
 
-if TYPE_CHECKING:
-    from realtime.lifecycle import Lifecycle
-
 logger = logging.getLogger(__name__)
 
 REPLAY = 500  # events at most; the rest is fetched over HTTP
@@ -27,19 +24,17 @@ REORDER_SECONDS = 0.05  # how long an event may take to be overtaken no more
 class Membership:
     """One connection in one group. Until it went live, events are kept back for it."""
 
-    __slots__ = ("after", "held", "outbox")
+    __slots__ = ("after", "held", "outbox", "put")
 
     def __init__(self, outbox: Outbox, *, live: bool) -> None:
         self.outbox = outbox
+        self.put = outbox.put
         self.after = 0
         self.held: list[tuple[int, Message]] | None = None if live else []
 
-    def take(self, seq: int, frame: Message) -> None:
-        """Send an event, unless the replay had it already; `seq` is 0 for one without a number."""
-        if self.held is None:
-            if not 0 < seq <= self.after:
-                self.outbox.put(frame)
-        elif len(self.held) < settings.REALTIME_MAX_OUTBOX:
+    def hold(self, seq: int, frame: Message) -> None:
+        assert self.held is not None
+        if len(self.held) < settings.REALTIME_MAX_OUTBOX:
             self.held.append((seq, frame))
         else:
             self.outbox.drop()
@@ -49,7 +44,8 @@ class Membership:
         self.after = after
         held, self.held = self.held, None
         for seq, frame in held or ():
-            self.take(seq, frame)
+            if seq == 0 or seq > after:
+                self.put(frame)
 
 
 class Topic:
@@ -59,7 +55,7 @@ class Topic:
         self.group = group
         self.history = history
         self.presence = presence
-        self.members: dict[Lifecycle, Membership] = {}
+        self.members: dict[str, Membership] = {}  # by the id of the connection
         self.subscription = asyncio.Lock()
         self.subscribed = False
         # The number of the last event that went out; None until a first member went live.
@@ -78,11 +74,20 @@ class Topic:
             self.send_ahead()
 
     def send(self, seq: int, text: str, sender: str = "") -> None:
+        """Send an event to all members but the sender; `seq` is 0 for one without a number.
+
+        Nothing here waits, so that nobody joins or leaves meanwhile.
+        """
         start = time.perf_counter()
         frame = {"type": "websocket.send", "text": text}
-        for member, membership in list(self.members.items()):
-            if member.id != sender:
-                membership.take(seq, frame)
+        sender_membership = self.members.get(sender)
+        for membership in self.members.values():
+            if membership is sender_membership:
+                continue
+            if membership.held is not None:
+                membership.hold(seq, frame)
+            elif seq == 0 or seq > membership.after:
+                membership.put(frame)
         metrics.SENT.inc(len(self.members))
         metrics.FANOUT.observe(time.perf_counter() - start)
 
@@ -116,7 +121,7 @@ class Topic:
                     break
                 if after > self.seq:
                     gap = {"type": "gap", "after": self.seq, "before": after + 1}
-                    self.send(0, encode(gap))
+                    self.send(after, encode(gap))
                     self.seq = after
                 for event in events:
                     if event["seq"] > self.seq:
@@ -132,17 +137,16 @@ class Topic:
 
     def tell(self, text: str) -> None:
         """Send what members need only once they are live, and which is not stored."""
-        frame = {"type": "websocket.send", "text": text}
-        for membership in list(self.members.values()):
+        for membership in self.members.values():
             if membership.held is None:
-                membership.outbox.put(frame)
+                membership.outbox.reply(text)
 
-    def go_live(self, member: "Lifecycle", after: int) -> None:
+    def go_live(self, membership: Membership, after: int) -> None:
         """Send a member the events beyond `after` from now on, and who is here."""
-        self.members[member].go_live(after)
+        membership.go_live(after)
         if self.history is not None and self.seq is None:
             self.seq = after
             self.ahead = {seq: text for seq, text in self.ahead.items() if seq > after}
             self.send_ahead()
         if self.presence is not None:
-            member.outbox.put({"type": "websocket.send", "text": self.presence.everybody()})
+            membership.outbox.reply(self.presence.everybody())

@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import Settings
 
+from realtime.hub import get_hub
 from tests.conftest import Visit
 from tests.people import client_of, handshake_headers, headers_of
 
@@ -107,3 +108,21 @@ async def test_other_changes_of_a_user_close_nothing(visit: Visit) -> None:
     await user.asave()
     await sync_to_async(client_of)("ann")
     assert await ann.hears_nothing()
+
+
+async def test_who_signs_out_while_connecting_is_signed_out(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sign-in was looked up before, and the socket opens after."""
+    hub = get_hub()
+    take = hub.places.take
+
+    async def sign_out_first(user: str, connection: str) -> bool:
+        hub.sign_out(user, None)
+        return await take(user, connection)
+
+    monkeypatch.setattr(hub.places, "take", sign_out_first)
+    ann = await visit(LOBBY, "ann")
+    assert (ann.opened, await ann.close_code()) == (True, 4403)
+    monkeypatch.undo()
+    assert (await (await visit(LOBBY, "ann")).receive())["type"] == "welcome"

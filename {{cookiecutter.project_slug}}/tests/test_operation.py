@@ -31,19 +31,21 @@ async def test_what_happens_is_counted(visit: Visit) -> None:
     """Connections, frames in and out, refusals."""
     names = ["connections", "messages_received_total", "messages_sent_total", "errors_total"]
     read = sync_to_async(lambda: [figure(f"realtime_{name}") for name in names])
-    before = await read()
+    start = await read()
     ann, bob = await visit(LOBBY), await visit(LOBBY, "bob")
-    await ann.receive_until("welcome")
-    await bob.receive_until("welcome")
+    assert await ann.sees("ann", "bob")
+    assert await bob.sees("ann", "bob")
+    before = await read()
+    assert before[0] - start[0] == 2
     await ann.send(type="send", ref="a1", text="hi")
     await ann.receive_until("message")
     await bob.receive_until("message")
     await ann.send_text("{")
     await ann.receive_until("error")
     after = await read()
-    assert [new - old for old, new in zip(before, after, strict=True)] == [2, 2, 2, 1]
+    assert [new - old for old, new in zip(before, after, strict=True)] == [0, 2, 3, 1]
     await ann.leave()
-    assert (await read())[0] == before[0] + 1
+    assert (await read())[0] == before[0] - 1
 
 
 def test_several_processes_are_added_up() -> None:

@@ -102,7 +102,9 @@ async def test_the_others_do_not_notice(
         await apublish(GROUP, {"type": "news", "number": number})
     assert [(await ann.receive())["number"] for _ in range(20)] == list(range(20))
     await bob.communicator.wait(5)
-    assert [member.user_name for member in get_hub().topics[GROUP].members] == ["ann"]
+    presence = get_hub().topics[GROUP].presence
+    assert presence is not None
+    assert presence.users() == {"ann"}
 
 
 async def test_a_slow_newcomer_is_closed_too(
