@@ -72,6 +72,22 @@ def test_people_of_both_processes_see_each_other_within_a_second(ann, ben):
         assert time.monotonic() - start < 1
 
 
+def test_other_programs_publish(project, sites, ann, ben):
+    """A command, a worker or the shell reaches the members in all processes, in the order of its calls."""
+    with ann.connect("news") as one, ben.connect("news") as other:
+        assert (receive(one)["type"], receive(other)["type"]) == ("welcome", "welcome")
+        folder, environ, _ = project
+        code = (
+            "from asgiref.sync import async_to_sync; from realtime.broadcast import apublish, publish; "
+            "from chat.models import room_group; group = room_group('news'); "
+            "[publish(group, {'type': 'news', 'number': n}) for n in range(20)]; "
+            "async_to_sync(apublish)(group, {'type': 'news', 'number': 20})"
+        )
+        run(["uv", "run", "python", "manage.py", "shell", "-c", code], folder, environ)
+        for socket in (one, other):
+            assert [receive(socket)["number"] for _ in range(21)] == list(range(21))
+
+
 def test_logging_out_closes_sockets_of_all_processes_within_a_second(sites, ann):
     """The session is known to both processes; its page may be connected to either."""
     with ann.connect("logout") as one, ann.connect("logout", site=sites[1]) as other:

@@ -97,9 +97,10 @@ def run_python(code: str, **variables: str) -> str:
 
 async def test_clients_are_let_go(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     """With 4012, after what was sent last is stored and acknowledged; new ones at once."""
-    released = threading.Event()
+    storing, released = threading.Event(), threading.Event()
 
     def store_slowly(*arguments: str) -> tuple[Message, bool]:
+        storing.set()
         released.wait(5)
         return store_message(*arguments)
 
@@ -107,7 +108,7 @@ async def test_clients_are_let_go(visit: Visit, monkeypatch: pytest.MonkeyPatch)
     ann, bob = await visit(LOBBY), await visit(LOBBY, "bob")
     assert await ann.sees("ann", "bob")
     await ann.send(type="send", ref="a1", text="hi")
-    await asyncio.sleep(0)
+    assert await asyncio.to_thread(storing.wait, 5)
     draining = asyncio.create_task(get_hub().drain())
     assert await bob.close_code() == 4012
     late = await visit(LOBBY)

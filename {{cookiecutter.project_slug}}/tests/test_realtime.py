@@ -163,9 +163,10 @@ async def test_a_slow_handler_does_not_delay_the_end(
     visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others see at once that somebody left; what was sent last is stored all the same."""
-    released = threading.Event()
+    storing, released = threading.Event(), threading.Event()
 
     def store_slowly(*arguments: str) -> tuple[Message, bool]:
+        storing.set()
         released.wait(5)
         return store_message(*arguments)
 
@@ -174,6 +175,7 @@ async def test_a_slow_handler_does_not_delay_the_end(
     assert await bob.sees("ann", "bob")
     assert await ann.sees("ann", "bob")
     await ann.send(type="send", ref="a1", text="hi")
+    assert await asyncio.to_thread(storing.wait, 5)
     await ann.communicator.send_input({"type": "websocket.disconnect", "code": 1001})
     assert await bob.sees("bob")
     released.set()
