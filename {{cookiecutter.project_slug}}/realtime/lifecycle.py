@@ -84,7 +84,7 @@ class Lifecycle(AsyncConsumer):
         finally:
             self.ended = True
             metrics.CONNECTIONS.dec()
-            await asyncio.shield(self.clean_up())
+            await asyncio.shield(start(self.clean_up()))
 
     async def turn_away(self, receive: Receive, code: int) -> None:
         await receive()

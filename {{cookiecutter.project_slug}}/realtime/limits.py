@@ -6,7 +6,7 @@ import time
 
 from django.conf import settings
 
-from realtime.asgi import Application, Receive, Scope, Send, refuse
+from realtime.asgi import Application, Receive, Scope, Send, refuse, start
 from realtime.hub import get_hub
 from realtime.protocol import Close
 
@@ -22,10 +22,11 @@ class ConnectionLimit:
         user, connection = scope["user"].get_username(), secrets.token_hex(8)
         if not await hub.places.take(user, connection):
             return await refuse(Close.TOO_MANY_CONNECTIONS)(scope, receive, send)
+        scope["connection"] = connection  # in the copy that AuthMiddleware made
         try:
-            await self.inner({**scope, "connection": connection}, receive, send)
+            await self.inner(scope, receive, send)
         finally:
-            await asyncio.shield(hub.places.leave(user, connection))
+            await asyncio.shield(start(hub.places.leave(user, connection)))
 
 
 class FrameLimit:
