@@ -21,11 +21,11 @@ EMAIL = re.compile(r"[^@\s\"\\<>(),;:]+@[^@\s\"\\<>(),;:]+\.[^@\s\"\\<>(),;:.]+"
 TAKEN = """
     anyio asgiref ast-serialize attrs autobahn automat cbor2 cffi channels channels-redis click colorama constantly
     coverage cryptography daphne dj-database-url django django-stubs django-stubs-ext environs h11 h2 hiredis hpack
-    httptools hypercorn hyperframe hyperlink idna incremental iniconfig librt marshmallow msgpack mypy mypy-extensions packaging
-    pathspec pluggy priority psycopg psycopg-binary psycopg-pool prometheus-client pycparser pygments pyopenssl pytest pytest-asyncio
-    pytest-cov pytest-django python-dotenv python-json-logger pyyaml redis ruff servestatic service-identity sqlparse twisted txaio
-    types-channels types-pyyaml typing-extensions tzdata ujson uvicorn uvloop watchfiles websockets wsproto
-    zope-interface
+    httptools hypercorn hyperframe hyperlink idna incremental iniconfig librt marshmallow msgpack mypy mypy-extensions
+    packaging pathspec pluggy priority psycopg psycopg-binary psycopg-pool prometheus-client pycparser pygments
+    pyopenssl pytest pytest-asyncio pytest-cov pytest-django python-dotenv python-json-logger pyyaml redis ruff
+    servestatic service-identity sqlparse twisted txaio types-channels types-pyyaml typing-extensions tzdata ujson
+    uvicorn uvloop watchfiles websockets wsproto zope-interface
 """
 UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates, line and paragraph separators
 

@@ -11,15 +11,20 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
 from config import workers
+from realtime.protocol import Close
 
 
 class Protocol(WebSocketsSansIOProtocol):
-    """Builds the frame of a broadcast once: all members are sent the very same message."""
+    """Builds the frame of a broadcast once, for all members are sent the very same message."""
 
     broadcast: tuple[object, bytes] = (None, b"")
 
     async def send(self, message: Any) -> None:
         text = message.get("text")
+        if message.get("code") == Close.FLOODING:
+            self.close_timeout = 1.0
+            await super().send(message)
+            return self.transport.pause_reading()  # what else it sends is not worth parsing
         if text is None or self.conn.state is not State.OPEN or not self.writable.is_set():
             return await super().send(message)
         last, frame = Protocol.broadcast

@@ -12,6 +12,8 @@ from collections.abc import Callable
 import django
 from django.conf import settings
 
+RECEIVE_BYTES = 8 * 1024  # which Linux doubles
+
 type Serve = Callable[[socket.socket], None]
 
 
@@ -24,6 +26,8 @@ def run(serve: Serve) -> None:
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         sys.exit(f"PORT: cannot listen on {settings.HOST}:{settings.PORT} ({reason}).")
+    # All frames that one read brings are parsed at a stretch, so a flood must come in small reads.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
     if settings.WEB_CONCURRENCY == 1:
         django.setup()
         serve(listener)

@@ -110,6 +110,8 @@ class Lifecycle(AsyncConsumer):
                 return
             await self.finish_work()
             self.work = start(self.handle(message))
+            # Everybody's turn: a client that sends much at once must not hold up the others.
+            await asyncio.sleep(0)
 
     async def take(self, message: Message) -> None:
         """Do the work for one message of the client or of the consumer's own channel."""
