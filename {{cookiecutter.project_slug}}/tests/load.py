@@ -338,7 +338,8 @@ class Load:
         print(f"  opening     {self.opening.row()}")
         print(f"  own message {self.own.row()}")
         print(f"  others'     {self.others.row()}")
-        print("this client   {:.0%} of a core, {:.0%} while it opened".format(*shares))
+        busy = [round(100 * share) for share in shares]
+        print(f"this client   {busy[0]}% of a core, {busy[1]}% while it opened")
         if max(shares) > BUSY:
             print("warning: it is near its limit; run several, with fewer CONNECTIONS each")
         return self.lost + self.doubled > 0 or acked < sent
