@@ -165,8 +165,14 @@ async def test_more_than_the_replay_carries_is_a_gap(
     assert [await ann.receive() for _ in range(2)] == events[2:]
 
 
-async def test_a_plain_thread_may_publish(visit: Visit) -> None:
-    """One that knows nothing of the event loop which the sockets are in."""
+async def test_a_plain_thread_may_publish(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that knows nothing of the event loop which the sockets are in, where the layer lives."""
+    layer: Any = get_channel_layer()
+    group_send, loops = layer.group_send, []
+
+    async def remember_loop(group: str, message: dict[str, Any]) -> None:
+        loops.append(asyncio.get_running_loop())
+        await group_send(group, message)
 
     def work() -> None:
         publish(GROUP, {"type": "news"})
@@ -174,7 +180,9 @@ async def test_a_plain_thread_may_publish(visit: Visit) -> None:
 
     ann = await visit(LOBBY)
     await ann.receive_until("welcome")
+    monkeypatch.setattr(layer, "group_send", remember_loop)
     thread = threading.Thread(target=work)
     thread.start()
     assert await ann.receive() == {"type": "news"}
     await asyncio.to_thread(thread.join)
+    assert loops == [asyncio.get_running_loop()]
