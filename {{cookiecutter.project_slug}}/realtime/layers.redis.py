@@ -1,12 +1,11 @@
 """The channel layer, which carries messages between processes."""
 
 import asyncio
+import weakref
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from channels_redis.pubsub import RedisPubSubChannelLayer
-from channels_redis.utils import create_pool
-from redis.asyncio import Redis
 
 
 class PipelinedRedisChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
@@ -21,15 +20,15 @@ class PipelinedRedisChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
         channel = layer._get_group_channel_name(group)
         shard = layer._get_shard(channel)
         if shard not in self.pipelines:
-            self.pipelines[shard] = Pipeline(Redis.from_pool(create_pool(shard.host)))
+            self.pipelines[shard] = Pipeline(shard)
         await self.pipelines[shard].publish(channel, self.serialize(message))
 
 
 class Pipeline:
-    """Publishes in the order of the calls."""
+    """Publishes in the order of the calls, by the connections of one of Channels' shards."""
 
-    def __init__(self, redis: Redis) -> None:
-        self.redis = redis
+    def __init__(self, shard: Any) -> None:
+        self.shard: Any = weakref.proxy(shard)
         self.waiting: list[tuple[str, bytes, asyncio.Future[None]]] = []
         self.task: asyncio.Task[None] | None = None
 
@@ -45,7 +44,8 @@ class Pipeline:
         while self.waiting:
             batch, self.waiting = self.waiting, []
             try:
-                async with self.redis.pipeline(transaction=False) as pipeline:
+                self.shard._ensure_redis()
+                async with self.shard._redis.pipeline(transaction=False) as pipeline:
                     for channel, message, _ in batch:
                         pipeline.publish(channel, message)
                     await pipeline.execute()

@@ -88,7 +88,7 @@ class Topic:
                 membership.hold(seq, frame)
             elif seq == 0 or seq > membership.after:
                 membership.put(frame)
-        metrics.SENT.inc(len(self.members))
+        metrics.SENT.inc(len(self.members) - (sender_membership is not None))
         metrics.FANOUT.observe(time.perf_counter() - start)
 
     def send_ahead(self) -> None:
