@@ -17,9 +17,16 @@ ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 QUESTIONS_WITH_FILES = ("server", "channel_layer", "consumers", "auth", "license")
 
 # What goes as a whole, and when.
+SERVICES = {ANSWERS["channel_layer"], ANSWERS["database"]} & {"redis", "postgresql"}
 UNNEEDED = {
     "accounts": ANSWERS["auth"] == "none",
-    "compose.yaml": ANSWERS["channel_layer"] == "in-memory" and ANSWERS["database"] == "sqlite",
+    "compose.yaml": ANSWERS["deploy"] == "none" and not SERVICES,
+    "Dockerfile": ANSWERS["deploy"] == "none",
+    ".dockerignore": ANSWERS["deploy"] == "none",
+    "deploy": ANSWERS["deploy"] == "none",
+    "deploy/kubernetes": ANSWERS["deploy"] != "kubernetes",
+    ".github": ANSWERS["ci"] != "github",
+    ".gitlab-ci.yml": ANSWERS["ci"] != "gitlab",
 }
 
 
@@ -62,6 +69,8 @@ def write_env(project):
         f"SECRET_KEY={secrets.token_urlsafe(48)}",
         f"DATABASE_URL={ANSWERS['__database_url']}",
     ]
+    if ANSWERS["database"] == "postgresql":
+        lines.append("POSTGRES_PASSWORD=postgres")
     if ANSWERS["channel_layer"] == "redis":
         lines.append(f"REDIS_URL={ANSWERS['__redis_url']}")
     try:
@@ -77,8 +86,8 @@ def say_what_is_next(project):
     here = os.environ.get("PWD")
     folder = project.name if here and Path(here).resolve() == project.parent else f'"{project}"'
     commands = [f"cd {folder}", "make setup", "make dev"]
-    if (project / "compose.yaml").exists():
-        commands.insert(1, "docker compose up -d")
+    if SERVICES:
+        commands.insert(1, f"docker compose up -d {' '.join(sorted(SERVICES))}")
     sys.stdout.reconfigure(errors="replace")
     print("\nThe project is ready. Next:\n")
     print("\n".join(f"    {command}" for command in commands))

@@ -58,6 +58,10 @@ def problem(answers):
     for key, choices in answers["_choices"].items():
         if answers[key] not in choices:
             return f"{key} {answers[key]!a} is not on offer: choose one of {', '.join(choices)}."
+    if answers["deploy"] == "kubernetes":
+        for key, needed in {"channel_layer": "redis", "database": "postgresql"}.items():
+            if answers[key] != needed:
+                return f"{key} {answers[key]!a} serves one machine, kubernetes many: choose {needed}, or deploy=docker."
     return None
 
 

@@ -13,14 +13,17 @@ from realtime.asgi import lifespan
 from realtime.auth import AuthMiddleware
 from realtime.limits import ConnectionLimit
 from realtime.origin import OriginValidator
+from realtime.proxy import TrustedProxies
 from realtime.threads import ThreadPool
 
-application = ProtocolTypeRouter(
-    {
-        "http": django_application,
-        "websocket": OriginValidator(
-            ThreadPool(AuthMiddleware(ConnectionLimit(URLRouter(websocket_urlpatterns))))
-        ),
-        "lifespan": lifespan,
-    }
+application = TrustedProxies(
+    ProtocolTypeRouter(
+        {
+            "http": django_application,
+            "websocket": OriginValidator(
+                ThreadPool(AuthMiddleware(ConnectionLimit(URLRouter(websocket_urlpatterns))))
+            ),
+            "lifespan": lifespan,
+        }
+    )
 )

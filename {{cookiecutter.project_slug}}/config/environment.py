@@ -1,6 +1,7 @@
 """Reads the environment, and ends the start with one line for each value that is wrong."""
 
 import sys
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,27 @@ from environs import Env, EnvValidationError, ValidationError
 
 from realtime.origin import parse_origin
 
+type IPNetwork = IPv4Network | IPv6Network
+
 BASE_DIR = Path(__file__).resolve().parent.parent
+EXAMPLES = dotenv_values(BASE_DIR / ".env.example")
 
 # Not eager: `seal()` judges all values together, so that one start shows every mistake.
 env = Env(eager=False)
 env.read_env(BASE_DIR / ".env", recurse=False)
+
+
+@env.parser_for("secret_key")
+def secret_key(value: str, *, development: bool) -> str:
+    """A key that is long enough and, but for development, not the one which everybody can read."""
+    if len(value) < 50:
+        raise ValidationError("Shorter than 50 characters.")
+    if value == EXAMPLES["SECRET_KEY"] and not development:
+        raise ValidationError(
+            "It is the one of .env.example. Make your own: "
+            'python -c "import secrets; print(secrets.token_urlsafe(48))".'
+        )
+    return value
 
 
 @env.parser_for("database")
@@ -39,16 +56,25 @@ def origins(value: str | list[str]) -> list[str]:
         raise ValidationError(f"{error}.") from error
 
 
+@env.parser_for("networks")
+def networks(value: str | list[str]) -> list[IPNetwork]:
+    """The networks of a comma-separated list, or of a list; an address is a network of one."""
+    entries = value.split(",") if isinstance(value, str) else value
+    try:
+        return [ip_network(entry.strip()) for entry in entries]
+    except ValueError as error:
+        raise ValidationError(f"{error}.") from error
+
+
 def seal() -> None:
     """Accept what was read, or exit with a line that names each bad variable and an example."""
     try:
         env.seal()
     except EnvValidationError as error:
         assert isinstance(error.error_messages, dict)
-        examples = dotenv_values(BASE_DIR / ".env.example")
         sys.exit(
             "\n".join(
-                f"{name}: {' '.join(problems)} Example: {name}={examples.get(name)}"
+                f"{name}: {' '.join(problems)} Example: {name}={EXAMPLES.get(name)}"
                 for name, problems in error.error_messages.items()
             )
         )

@@ -60,8 +60,7 @@ def serve(listener: socket.socket) -> None:
         ws_ping_timeout=20,
         # Without a limit one open socket keeps the process alive for ever.
         timeout_graceful_shutdown=3,
-        # X-Forwarded-* is believed from 127.0.0.1, or from FORWARDED_ALLOW_IPS where that is set.
-        proxy_headers=True,
+        proxy_headers=False,  # `realtime.proxy` reads them
     )
     with contextlib.suppress(KeyboardInterrupt):
         Server(config).run(sockets=[listener])

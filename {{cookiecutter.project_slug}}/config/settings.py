@@ -13,7 +13,7 @@ from config.environment import BASE_DIR, env, seal
 # Environment
 
 DEBUG = env.bool("DEBUG", False)
-SECRET_KEY = env.str("SECRET_KEY", validate=validate.Length(min=50))
+SECRET_KEY = env.secret_key("SECRET_KEY", development=DEBUG)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", [] if DEBUG else ..., subcast=str.strip)
 HOST = env.str("HOST", "127.0.0.1")
 PORT = env.int("PORT", 8000, validate=validate.Range(1, 65535))
@@ -21,6 +21,7 @@ ALLOWED_ORIGINS = env.origins(
     "ALLOWED_ORIGINS",
     [f"http://{host}:{PORT}" for host in ("127.0.0.1", "localhost")] if DEBUG else ...,
 )
+FORWARDED_ALLOW_IPS = env.networks("FORWARDED_ALLOW_IPS", ["127.0.0.1", "::1"])
 DATABASE = env.database("DATABASE_URL", scheme="{{ cookiecutter.database }}")
 {% if cookiecutter.channel_layer == "redis" %}
 REDIS_URL = env.str("REDIS_URL", validate=validate.Regexp(r"(redis|rediss|unix)://."))
@@ -32,6 +33,7 @@ WEB_CONCURRENCY = env.int(
     validate=validate.Equal(1, error="The in-memory channel layer serves one process only."),
 )
 {% endif %}
+MACHINES = env.int("MACHINES", 1, validate=validate.Range(1))
 {% if cookiecutter.auth != "none" %}
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", DEBUG)
 {% endif %}

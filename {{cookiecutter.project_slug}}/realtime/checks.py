@@ -1,9 +1,24 @@
-"""System checks for mistakes that lose messages in production."""
+"""System checks that name the mistakes which lose messages, or let others in, in production."""
 
+{% if cookiecutter.database == "postgresql" %}
+from collections.abc import Sequence
+{% endif %}
 from typing import Any
 
+{% if cookiecutter.channel_layer == "redis" %}
+from asgiref.sync import async_to_sync
+{% endif %}
 from django.conf import settings
+{% if cookiecutter.database == "sqlite" %}
 from django.core.checks import CheckMessage, Error, register
+{% else %}
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import connection
+{% endif %}
+{% if cookiecutter.channel_layer == "redis" %}
+
+from realtime.layers import ping
+{% endif %}
 
 
 @register(deploy=True)
@@ -19,3 +34,73 @@ def channel_layer_reaches_all_processes(**_: Any) -> list[CheckMessage]:
             id="realtime.E001",
         )
     ]
+
+
+{% if cookiecutter.channel_layer == "redis" %}
+@register(deploy=True)
+def channel_layer_answers(**_: Any) -> list[CheckMessage]:
+    """Without it sockets hear of what is new only when they ask the database."""
+    try:
+        async_to_sync(ping)()
+    except Exception as error:
+        return [
+            Error(
+                f"The channel layer does not answer: {error}",
+                hint="Start Redis, or mend REDIS_URL.",
+                id="realtime.E002",
+            )
+        ]
+    return []
+
+
+{% endif %}
+@register(deploy=True)
+def pages_may_connect(**_: Any) -> list[CheckMessage]:
+    """Without an origin no page may open a WebSocket."""
+    if settings.ALLOWED_ORIGINS:
+        return []
+    return [
+        Error(
+            "ALLOWED_ORIGINS is empty, so that every page is refused.",
+            hint="Set it, such as ALLOWED_ORIGINS=https://chat.example.com.",
+            id="realtime.E003",
+        )
+    ]
+
+
+{% if cookiecutter.database == "sqlite" %}
+@register(deploy=True)
+def database_serves_all_machines(**_: Any) -> list[CheckMessage]:
+    """SQLite is a file: machines that each have their own show different messages."""
+    if settings.MACHINES == 1:
+        return []
+    return [
+        Error(
+            f"{settings.MACHINES} machines (MACHINES) cannot share an SQLite database.",
+            hint="Use PostgreSQL, or one machine.",
+            id="realtime.E004",
+        )
+    ]
+{% else %}
+@register(Tags.database)
+def database_has_enough_connections(
+    databases: Sequence[str] | None, **_: Any
+) -> list[CheckMessage]:
+    """When all pools are full, PostgreSQL must not turn the last processes away."""
+    if not databases:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('max_connections')::int")
+        (available,) = cursor.fetchone()
+    processes = settings.MACHINES * settings.WEB_CONCURRENCY
+    needed = processes * connection.settings_dict["OPTIONS"]["pool"]["max_size"]
+    if needed < available:
+        return []
+    return [
+        Warning(
+            f"{processes} processes may want {needed} connections of PostgreSQL, which has {available}.",
+            hint="Raise its max_connections, or lower the max_size of the pool in the settings.",
+            id="realtime.W005",
+        )
+    ]
+{% endif %}

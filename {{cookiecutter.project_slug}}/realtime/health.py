@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable
 
 from asgiref.sync import sync_to_async
-from channels.layers import get_channel_layer
 {% if cookiecutter.auth != "none" %}
 from django.contrib.auth.decorators import login_not_required
 {% endif %}
@@ -12,6 +11,7 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse
 
 from realtime.hub import get_hub
+from realtime.layers import ping
 
 PATIENCE = 2  # seconds
 
@@ -34,7 +34,7 @@ async def readyz(request: HttpRequest) -> HttpResponse:
     """
     if get_hub().draining:
         return HttpResponse("going away\n", content_type="text/plain", status=503)
-    parts = {"database": ask_database(), "channel layer": ask_channel_layer()}
+    parts = {"database": ask_database(), "channel layer": ping()}
     answers = await asyncio.gather(*(answers_in_time(question) for question in parts.values()))
     away = [name for name, answered in zip(parts, answers, strict=True) if not answered]
     if away:
@@ -54,9 +54,3 @@ async def answers_in_time(question: Awaitable[None]) -> bool:
 def ask_database() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-
-
-async def ask_channel_layer() -> None:
-    layer = get_channel_layer()
-    assert layer is not None
-    await layer.group_send("readyz", {"type": "readyz"})

@@ -6,6 +6,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from channels_redis.pubsub import RedisPubSubChannelLayer
+from channels_redis.utils import create_pool
+from django.conf import settings
+from redis.asyncio import Redis
 
 
 class PipelinedRedisChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
@@ -57,3 +60,9 @@ class Pipeline:
                 for _, _, published in batch:
                     if not published.done():
                         published.set_result(None)
+
+
+async def ping() -> None:
+    """Raise what the connection raises, unless Redis answers."""
+    async with Redis.from_pool(create_pool(settings.REDIS_HOST)) as redis:
+        await redis.ping()

@@ -9,16 +9,20 @@ from dotenv import dotenv_values
 
 from config.environment import BASE_DIR
 
-# What .env.example says is a whole environment for production.
-PRODUCTION = {key: value or "" for key, value in dotenv_values(BASE_DIR / ".env.example").items()}
+EXAMPLE = {key: value or "" for key, value in dotenv_values(BASE_DIR / ".env.example").items()}
+PRODUCTION = EXAMPLE | {
+    "DEBUG": "false",
+    "SECRET_KEY": "x" * 64,
+    "ALLOWED_HOSTS": "chat.example.com",
+    "ALLOWED_ORIGINS": "https://chat.example.com",
+}
 
 
-def load(**changes: str) -> tuple[int, list[str]]:
+def load(environment: dict[str, str]) -> tuple[int, list[str]]:
     """Load the settings in a process of its own; returns its exit code and the lines it printed."""
-    environment = {**os.environ, **PRODUCTION, **changes}
     process = subprocess.run(
         [sys.executable, "-c", "import config.settings"],
-        env=environment,
+        env=os.environ | environment,
         cwd=BASE_DIR,
         capture_output=True,
         text=True,
@@ -27,8 +31,16 @@ def load(**changes: str) -> tuple[int, list[str]]:
 
 
 def test_the_example_is_a_whole_environment() -> None:
-    """Production starts with the variables of .env.example."""
-    assert load() == (0, [])
+    """Development starts with .env.example, and production with a few values of its own."""
+    assert load(EXAMPLE) == (0, [])
+    assert load(PRODUCTION) == (0, [])
+
+
+def test_production_has_a_secret_of_its_own() -> None:
+    """With the key that everybody can read it does not start, and says how to make one."""
+    code, lines = load(PRODUCTION | {"SECRET_KEY": EXAMPLE["SECRET_KEY"]})
+    assert (code, len(lines)) == (1, 1)
+    assert lines[0].startswith("SECRET_KEY: It is the one of .env.example. Make your own: python")
 
 
 @pytest.mark.parametrize(
@@ -41,8 +53,11 @@ def test_the_example_is_a_whole_environment() -> None:
         ("WEB_CONCURRENCY", "0"),
         ("DATABASE_URL", "mysql://db/name"),
         ("DATABASE_URL", "{{ cookiecutter.database }}://host:port/name"),
+        ("ALLOWED_ORIGINS", ""),
         ("ALLOWED_ORIGINS", "chat.example"),
         ("ALLOWED_ORIGINS", "https://chat.example/"),
+        ("FORWARDED_ALLOW_IPS", "nginx"),
+        ("MACHINES", "none"),
         ("LOG_LEVEL", "LOUD"),
 {% if cookiecutter.channel_layer == "redis" %}
         ("REDIS_URL", "localhost"),
@@ -56,13 +71,13 @@ def test_the_example_is_a_whole_environment() -> None:
 )
 def test_a_bad_value_ends_the_start_with_one_line(name: str, value: str) -> None:
     """The line names the variable and gives an example."""
-    code, lines = load(**{name: value})
+    code, lines = load(PRODUCTION | {name: value})
     assert (code, len(lines)) == (1, 1)
     assert lines[0].startswith(f"{name}: ")
-    assert f"Example: {name}={PRODUCTION[name]}" in lines[0]
+    assert f"Example: {name}={EXAMPLE[name]}" in lines[0]
 
 
 def test_all_mistakes_are_shown_at_once() -> None:
     """One line for each."""
-    code, lines = load(PORT="x", DEBUG="x")
+    code, lines = load(PRODUCTION | {"PORT": "x", "DEBUG": "x"})
     assert (code, sorted(line.split(":")[0] for line in lines)) == (1, ["DEBUG", "PORT"])

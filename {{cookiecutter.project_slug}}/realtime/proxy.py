@@ -1,0 +1,55 @@
+"""Believes what a proxy says about its clients, and nobody else who says it."""
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from django.conf import settings
+
+from realtime.asgi import Application, Receive, Scope, Send, headers
+
+FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto")
+
+
+class TrustedProxies:
+    """Takes the client's address from the proxies in `FORWARDED_ALLOW_IPS`.
+
+    The headers that others send are removed, so that nobody makes plain HTTP look like HTTPS.
+    """
+
+    def __init__(self, inner: Application) -> None:
+        self.inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            scope = self.seen_by_proxies(scope)
+        await self.inner(scope, receive, send)
+
+    def seen_by_proxies(self, scope: Scope) -> Scope:
+        """The scope with the client that the outermost trusted proxy was connected to."""
+        client = scope.get("client") or ("", 0)
+        if not trusted(client[0]):
+            kept = [(name, value) for name, value in scope["headers"] if name not in FORWARDED]
+            return {**scope, "headers": kept}
+        for hop in reversed(",".join(headers(scope, b"x-forwarded-for")).split(",")):
+            if parse(hop) is None:
+                break
+            client = (hop.strip(), 0)
+            if not trusted(hop):
+                break
+        return {**scope, "client": client}
+
+
+def parse(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that a text is, if it is one."""
+    try:
+        address = ip_address(host.strip())
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def trusted(host: str) -> bool:
+    """Whether somebody is one of the proxies; a Unix socket, which has no address, is not."""
+    address = parse(host)
+    return address is not None and any(
+        address in network for network in settings.FORWARDED_ALLOW_IPS
+    )
