@@ -111,8 +111,15 @@ DATABASES = {
         "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
+            # Nothing waits for ever: neither for a machine that is gone, nor for a slow query, nor
+            # for a lock, behind which others would queue. A migration that takes longer gets an
+            # `?options=-c%20statement_timeout=0` in its DATABASE_URL.
+            "connect_timeout": 5,
+            "tcp_user_timeout": 15_000,
+            "options": "-c statement_timeout=30s -c lock_timeout=5s",
             **DATABASE.get("OPTIONS", {}),
-            "pool": {"min_size": 1, "max_size": 16, "timeout": 10},
+            # After the time-out for reconnecting the pool tries again as soon as it is asked.
+            "pool": {"min_size": 1, "max_size": 16, "timeout": 5, "reconnect_timeout": 5},
         },
 {% else %}
         "NAME": BASE_DIR / DATABASE["NAME"],

@@ -13,6 +13,7 @@ from channels.exceptions import StopConsumer
 from channels.layers import get_channel_layer
 from channels.utils import await_many_dispatch
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 
 from realtime import logs, metrics
 from realtime.asgi import Message, Receive, start
@@ -151,6 +152,10 @@ class Lifecycle(AsyncConsumer):
                 await self.call(self.receive_event, event)
         except EventError as error:
             self.refuse(error)
+        except (InterfaceError, OperationalError) as error:
+            logger.error("The database did not answer: %s", error)
+            answer = "The database does not answer; send it again."
+            self.refuse(EventError("unavailable", answer, ref_of(event)))
         else:
             self.errors_in_a_row = 0
 
@@ -160,7 +165,7 @@ class Lifecycle(AsyncConsumer):
         self.outbox.reply(encode(error.event()))
         if self.frame_limit.refused >= settings.REALTIME_MAX_REFUSED:
             self.end(Close.FLOODING)
-        if error.code != "rate_limited":
+        if error.code not in {"rate_limited", "unavailable"}:
             self.errors_in_a_row += 1
         if self.errors_in_a_row >= settings.REALTIME_MAX_ERRORS:
             self.end(Close.TOO_MANY_ERRORS)

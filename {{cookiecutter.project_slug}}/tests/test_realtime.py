@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from channels.layers import get_channel_layer
-from django.core.checks import run_checks
+from django.db import InterfaceError, OperationalError
 from pytest_django import Settings
 
 from chat.models import Message, room_group, store_message
@@ -224,6 +224,27 @@ async def test_a_socket_opens_before_it_closes(
     assert (ann.opened, await ann.close_code()) == (True, 1011)
 
 
+@pytest.mark.parametrize("error", [InterfaceError, OperationalError])
+async def test_a_database_that_is_away_is_no_end(
+    error: type[Exception], visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it fails, the sender is told, and may send the same again."""
+
+    def fail(*_: str) -> None:
+        raise error("away")
+
+    ann = await visit(LOBBY)
+    await ann.receive_until("welcome")
+    with monkeypatch.context() as patch:
+        patch.setattr("chat.consumers.store_message", fail)
+        for _ in range(11):
+            await ann.send(type="send", ref="a1", text="hi")
+            refused = (await ann.receive_until("error"))[-1]
+            assert (refused["code"], refused["ref"]) == ("unavailable", "a1")
+    await ann.send(type="send", ref="a1", text="hi")
+    assert (await ann.receive_until("message"))[-1]["seq"] == 1
+
+
 async def test_a_group_that_cannot_be_left_is_logged(
     visit: Visit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -252,21 +273,3 @@ async def test_the_lifespan_is_answered() -> None:
 
     await lifespan({"type": "lifespan"}, receive, send)
     assert answers == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-
-
-@pytest.mark.parametrize(
-    ("debug", "backend", "errors"),
-    [
-        (False, "channels.layers.InMemoryChannelLayer", ["realtime.E001"]),
-        (True, "channels.layers.InMemoryChannelLayer", []),
-        (False, "channels_redis.core.RedisChannelLayer", []),
-    ],
-)
-def test_the_in_memory_layer_is_no_production_layer(
-    settings: Settings, debug: bool, backend: str, errors: list[str]
-) -> None:
-    """`check --deploy` refuses it once DEBUG is off."""
-    settings.DEBUG = debug
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": backend}}
-    found = run_checks(include_deployment_checks=True)
-    assert [check.id for check in found if str(check.id).startswith("realtime.")] == errors

@@ -11,7 +11,8 @@ const BACKOFF_MS = 1_000;
 const BACKOFF_CAP_MS = 10_000;
 const GOING_AWAY_MS = 3_000; // over which the clients of a server that ends come back
 const ACK_MS = 10_000;
-const RATE_LIMITED_MS = 2_000;
+const LATER_CODES = new Set(["rate_limited", "unavailable"]);
+const LATER_MS = 2_000;
 const PING_MS = 25_000; // a proxy may drop a socket that is idle for a minute
 const SILENCE_MS = 10_000; // how long the server may take to answer before it counts as gone
 const TYPING_MS = 3_000;
@@ -241,7 +242,7 @@ export class RealtimeClient extends EventTarget {
   }
 
   #refused({ ref, code, detail }) {
-    if (code === "rate_limited") this.#flushIn(RATE_LIMITED_MS);
+    if (LATER_CODES.has(code)) this.#flushIn(LATER_MS);
     else if (this.#settle(ref)) this.#emit("failed", { ref, code, detail });
   }
 
