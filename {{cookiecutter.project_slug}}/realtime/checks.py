@@ -98,7 +98,8 @@ def database_has_enough_connections(
         return []
     return [
         Warning(
-            f"{processes} processes may want {needed} connections of PostgreSQL, which has {available}.",
+            f"{processes} processes may want {needed} connections of PostgreSQL, "
+            f"which has {available}.",
             hint="Raise its max_connections, or lower the max_size of the pool in the settings.",
             id="realtime.W005",
         )

@@ -90,6 +90,14 @@ def test_probes_are_answered() -> None:
     assert Client().get("/readyz").content == b"ready\n"
 
 
+def test_probes_may_name_an_address(settings: Settings) -> None:
+    """As balancers do, which know the process by no other name; pages are for visitors only."""
+    settings.ALLOWED_HOSTS = ["chat.example.com"]
+    client = Client(headers={"host": "10.0.0.7:8000"})
+    paths = ("/healthz", "/readyz", "/metrics", "/")
+    assert [client.get(path).status_code for path in paths] == [200, 200, 200, 400]
+
+
 def test_what_is_away_makes_the_process_unready(monkeypatch: pytest.MonkeyPatch) -> None:
     """The probe names it; the process itself is still fine."""
 
