@@ -25,7 +25,13 @@ class Person:
     def __init__(self, site, auth: str) -> None:
         self.site = site
         self.auth = auth
-        self.http = httpx.Client(base_url=site.url, timeout=TIMEOUT, trust_env=False, headers={"Origin": site.url})
+        self.http = httpx.Client(
+            base_url=site.url,
+            timeout=TIMEOUT,
+            trust_env=False,
+            verify=site.tls or True,
+            headers={"Origin": site.url, "Referer": f"{site.url}/"},
+        )
         self.token = ""
         if auth == "none":
             assert self.http.get("/").status_code == 200
@@ -87,7 +93,7 @@ def csrf_token(page: httpx.Response) -> str:
 def open_socket(site, path: str, **options) -> ClientConnection:
     """A WebSocket connection from a page of the site itself, unless the options say otherwise."""
     options = {"origin": site.url, "open_timeout": TIMEOUT, "close_timeout": TIMEOUT, **options}
-    return connect_websocket(f"ws://127.0.0.1:{site.port}{path}", proxy=None, **options)
+    return connect_websocket(site.url.replace("http", "ws", 1) + path, proxy=None, ssl=site.tls, **options)
 
 
 @contextlib.contextmanager

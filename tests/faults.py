@@ -17,12 +17,14 @@ LOST = 1006  # the connection ended without a close frame
 RECONNECT = {LOST, 1001, 1011, 1012, 4012, 4408}
 ACKNOWLEDGEMENT = 3  # seconds, then a message is sent again
 PAGE = 500
+HEALING = 15  # seconds after which everybody has everything, once nothing fails any more
 
 
 def open_room(site, room, query="", **options):
     """What connects to a room, as a page of the site does."""
-    url = f"ws://127.0.0.1:{site.port}/ws/chat/{quote(room, safe='')}/{query}"
-    return connect(url, **{"origin": site.url, "proxy": None, "compression": None, "close_timeout": 1, **options})
+    url = f"{site.url.replace('http', 'ws', 1)}/ws/chat/{quote(room, safe='')}/{query}"
+    defaults = {"origin": site.url, "proxy": None, "compression": None, "close_timeout": 1, "ssl": site.tls}
+    return connect(url, **(defaults | options))
 
 
 async def wait_for(condition, what, patience):
@@ -44,6 +46,7 @@ class Client:
         self.acknowledged = {}  # the numbers, by reference
         self.socket = None  # while it is open and was welcomed
         self.connections = 0
+        self.errors = Counter()
         self.news = asyncio.Event()  # there is reason to look whether to send again
 
     def __str__(self):
@@ -87,7 +90,8 @@ class Client:
                         assert event["after"] == self.last, event
                         await self.fetch(event["before"])
                     case "error":
-                        assert event["code"] == "rate_limited", event
+                        assert event["code"] in {"rate_limited", "unavailable"}, event
+                        self.errors[event["code"]] += 1
 
     def take(self, message):
         """Keep the next message; only the answer to what was sent again may come out of turn."""
@@ -110,10 +114,9 @@ class Client:
             for message in page["messages"][: before - self.last - 1]:
                 self.take(message)
 
-    async def speak(self, seconds):
-        """Say something a few times per second."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+    async def speak(self, going_on):
+        """Say something a few times per second, as long as `going_on()`."""
+        while going_on():
             ref = uuid4().hex
             await self.say(ref, ref)
             await asyncio.sleep(random.uniform(0.2, 0.5))
@@ -128,3 +131,53 @@ class Client:
                     await self.socket.send(json.dumps({"type": "send", "ref": ref, "text": text}))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.news.wait(), ACKNOWLEDGEMENT)
+
+
+async def happen(fault, moments):
+    """Let a fault happen at each of these seconds."""
+    start = time.monotonic()
+    for moment in moments:
+        await asyncio.sleep(start + moment - time.monotonic())
+        await asyncio.to_thread(fault)
+
+
+async def all_connected(clients):
+    """Wait until each has a connection at the same time."""
+    await wait_for(lambda: all(client.socket for client in clients), lambda: "a connection for everybody", 30)
+
+
+async def settle(*groups):
+    """Everybody gets, without a new connection, what is stored, which is returned by room."""
+    clients = [client for group in groups for client in group]
+    await all_connected(clients)
+    connections = [client.connections for client in clients]
+    stored = {client.room: await everything(client) for client in clients}
+    for messages in stored.values():
+        assert [message["seq"] for message in messages] == list(range(1, len(messages) + 1))
+
+    def behind():
+        return [client for client in clients if client.messages != stored[client.room]]
+
+    await wait_for(lambda: not behind(), lambda: f"the end of {Counter(map(str, behind()))}", HEALING)
+    assert connections == [client.connections for client in clients]
+    return stored
+
+
+async def everything(client):
+    """The whole history of a client's room."""
+    reader = Client(client.person, client.room)
+    page = {"more": True}
+    while page["more"]:
+        page = await asyncio.to_thread(reader.person.history, reader.room, f"?after={reader.last}")
+        reader.messages += page["messages"]
+    return reader.messages
+
+
+def check_everything(clients, stored):
+    """Everything that was said is stored once, under the number that its sender was told; returns the references."""
+    references = Counter(message["ref"] for messages in stored.values() for message in messages)
+    assert references == Counter(ref for client in clients for ref in client.acknowledged)
+    for client in clients:
+        numbers = {message["ref"]: message["seq"] for message in stored[client.room]}
+        assert client.acknowledged == {ref: numbers[ref] for ref in client.sent}
+    return references

@@ -37,10 +37,10 @@ def wait_until(condition, what: str, patience: float = PATIENCE):
     raise AssertionError(f"not within {patience} s: {what}")
 
 
-def listens(port: int) -> bool:
-    """Whether somebody accepts connections on a port of 127.0.0.1."""
+def listens(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether somebody accepts connections on a port of this machine."""
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 def end_group(process: subprocess.Popen) -> None:
@@ -53,10 +53,13 @@ def end_group(process: subprocess.Popen) -> None:
 class Site:
     """A started project: where it answers, and how to end it."""
 
-    def __init__(self, process: subprocess.Popen, port: int, log: Path) -> None:
+    tls = None
+
+    def __init__(self, process: subprocess.Popen, host: str, port: int, log: Path) -> None:
         self.process = process
+        self.host = host
         self.port = port
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"http://{host}:{port}"
         self.log = log
 
     def answers(self) -> bool:
@@ -82,12 +85,14 @@ class Site:
         try:
             os.killpg(self.process.pid, 0)
         except ProcessLookupError:
-            return not listens(self.port)
+            return not listens(self.port, self.host)
         return False
 
 
 @contextlib.contextmanager
-def start_site(command: list[str], project: Path, environ: dict[str, str], port: int | None = None) -> Iterator[Site]:
+def start_site(
+    command: list[str], project: Path, environ: dict[str, str], port: int | None = None, host: str = "127.0.0.1"
+) -> Iterator[Site]:
     """Run a project's own command, on a free port unless one is given, until the block ends."""
     port = port or free_port()
     log = project.parent / f"{project.name}.log"
@@ -95,12 +100,12 @@ def start_site(command: list[str], project: Path, environ: dict[str, str], port:
         process = subprocess.Popen(
             command,
             cwd=project,
-            env={**environ, "HOST": "127.0.0.1", "PORT": str(port)},
+            env={**environ, "HOST": host, "PORT": str(port)},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    site = Site(process, port, log)
+    site = Site(process, host, port, log)
     try:
         wait_until(site.answers, f"/healthz of {' '.join(command)}; its log is {log}")
         yield site
@@ -151,18 +156,25 @@ class Postgres:
             self.programs = self.folder / "install" / installed
 
     def start(self) -> None:
-        data = self.folder / "data"
-        log = self.folder / "log"
-        environ = {**os.environ, "LC_ALL": "C"}
-        with log.open("ab") as output:
-            options = {"stdout": output, "stderr": subprocess.STDOUT, "env": environ, **self.account}
-            initdb = [self.programs / "initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "-N", "-D", data]
-            done = subprocess.run(initdb, cwd=self.folder, **options)
-            assert done.returncode == 0, log.read_text()
-            postgres = [self.programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
-            settings = ["-c", "fsync=off", "-c", "max_connections=300"]
-            self.process = subprocess.Popen([*postgres, *settings], cwd=self.folder, **options)
-        wait_until(self.answers, f"PostgreSQL; its log is {log}")
+        initdb = self.call("initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "-N", "-D", "data")
+        assert initdb.wait() == 0, (self.folder / "log").read_text()
+        self.resume()
+
+    def resume(self) -> None:
+        listen = ["-h", "127.0.0.1", "-p", str(self.port), "-k", ""]
+        self.process = self.call("postgres", "-D", "data", *listen, "-c", "fsync=off", "-c", "max_connections=300")
+        wait_until(self.answers, f"PostgreSQL; its log is {self.folder / 'log'}")
+
+    def call(self, program: str, *arguments: str) -> subprocess.Popen:
+        with (self.folder / "log").open("ab") as output:
+            return subprocess.Popen(
+                [self.programs / program, *arguments],
+                cwd=self.folder,
+                env={**os.environ, "LC_ALL": "C"},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                **self.account,
+            )
 
     def answers(self) -> bool:
         try:
@@ -181,7 +193,10 @@ class Postgres:
             connection.execute(f"CREATE DATABASE test_{self.number}")
         return self.url(f"test_{self.number}")
 
-    def stop(self) -> None:
+    def pause(self) -> None:
         self.process.send_signal(signal.SIGINT)  # "fast" shutdown: open connections are no reason to wait
         self.process.wait(30)
+
+    def stop(self) -> None:
+        self.pause()
         shutil.rmtree(self.folder)

@@ -9,14 +9,13 @@ import os
 import random
 import shutil
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from client import Person
 from emitted import bake, environ_for, run
-from faults import Client, wait_for
+from faults import Client, all_connected, check_everything, happen, settle
 from matrix import CHOICES, CORE, PYTHONS, label
 from servers import Redis, start_site
 
@@ -24,7 +23,6 @@ SECONDS = int(os.environ.get("FAULT_SECONDS", 60))  # of talk, and twice as long
 KILLS, OUTAGES = math.ceil(SECONDS / 12), math.ceil(SECONDS / 20)
 ROOMS = [f"room {number}" for number in range(5)]
 PEOPLE, CLIENTS = 25, 50  # a killed process may count its connections for a while: each is to stay well below ten
-HEALING = 15  # seconds after which everybody has everything, once nothing fails any more
 LEAK = 1024**2  # bytes, some hundred for each who came and went in a lap
 
 SITES = [
@@ -105,9 +103,10 @@ async def talk_amid(faults, clients):
     async with asyncio.TaskGroup() as listening:
         tasks = [listening.create_task(client.listen()) for client in clients]
         await all_connected(clients)
+        end = time.monotonic() + SECONDS
         async with asyncio.TaskGroup() as talking:
             for client in clients:
-                talking.create_task(client.speak(SECONDS))
+                talking.create_task(client.speak(lambda: time.monotonic() < end))
             for fault, moments in faults.items():
                 talking.create_task(happen(fault, moments))
             talking.create_task(cut(clients))
@@ -118,23 +117,11 @@ async def talk_amid(faults, clients):
         for task in tasks:
             task.cancel()
 
-    references = Counter(message["ref"] for messages in stored.values() for message in messages)
-    assert references == Counter(ref for client in clients for ref in client.acknowledged)
-    for client in clients:
-        numbers = {message["ref"]: message["seq"] for message in stored[client.room]}
-        assert client.acknowledged == {ref: numbers[ref] for ref in client.sent}
+    references = check_everything(clients, stored)
     resent = sum(client.sent.total() for client in clients) - references.total()
     reconnections = sum(client.connections - 1 for client in clients)
     happened = [f"{len(moments)} times {fault.__name__}" for fault, moments in faults.items()]
     return references.total(), "messages,", resent, "resent,", reconnections, "reconnections,", *happened
-
-
-async def happen(fault, moments):
-    """Let a fault happen at each of these seconds."""
-    start = time.monotonic()
-    for moment in moments:
-        await asyncio.sleep(start + moment - time.monotonic())
-        await asyncio.to_thread(fault)
 
 
 async def cut(clients):
@@ -144,38 +131,6 @@ async def cut(clients):
         if connected := [client.socket for client in clients if client.socket]:
             random.choice(connected).transport.abort()
         await asyncio.sleep(random.uniform(0, 1))
-
-
-async def all_connected(clients):
-    """Wait until each has a connection at the same time."""
-    await wait_for(lambda: all(client.socket for client in clients), lambda: "a connection for everybody", 30)
-
-
-async def settle(*groups):
-    """Everybody gets, without a new connection, what is stored, which is returned by room."""
-    clients = [client for group in groups for client in group]
-    await all_connected(clients)
-    connections = [client.connections for client in clients]
-    stored = {client.room: await everything(client) for client in clients}
-    for messages in stored.values():
-        assert [message["seq"] for message in messages] == list(range(1, len(messages) + 1))
-
-    def behind():
-        return [client for client in clients if client.messages != stored[client.room]]
-
-    await wait_for(lambda: not behind(), lambda: f"the end of {Counter(map(str, behind()))}", HEALING)
-    assert connections == [client.connections for client in clients]
-    return stored
-
-
-async def everything(client):
-    """The whole history of a client's room."""
-    reader = Client(client.person, client.room)
-    page = {"more": True}
-    while page["more"]:
-        page = await asyncio.to_thread(reader.person.history, reader.room, f"?after={reader.last}")
-        reader.messages += page["messages"]
-    return reader.messages
 
 
 @pytest.mark.parametrize("consumers", CHOICES["consumers"])

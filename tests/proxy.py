@@ -1,0 +1,94 @@
+"""The emitted nginx.conf in front of server processes, with loopback addresses in the place of containers."""
+
+import os
+import shutil
+import ssl
+import subprocess
+import tempfile
+from pathlib import Path
+
+import trustme
+from dnslib import RR, A
+from dnslib.server import DNSLogger, DNSServer
+from servers import free_port, listens, wait_until
+
+ADDRESSES = ("127.0.0.1", "127.0.0.2")  # of the servers, all on one port
+
+
+def find_nginx() -> str:
+    """The program; where it is missing and we may, it is installed."""
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    if not shutil.which("nginx", path=path):
+        install = "apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends nginx-light"
+        assert os.geteuid() == 0 and shutil.which("apt-get"), f"nginx is missing: {install}"
+        subprocess.run(install, shell=True, check=True, timeout=240)
+    return shutil.which("nginx", path=path)
+
+
+class Names:
+    """Answers each question with the addresses of the servers, as Docker does for the replicas of a service."""
+
+    def resolve(self, request, handler):
+        reply = request.reply()
+        for address in ADDRESSES:
+            reply.add_answer(RR(request.q.qname, rdata=A(address), ttl=1))
+        return reply
+
+
+class Proxy:
+    """Where nginx answers; looks like a site to a client."""
+
+    def __init__(self, site_port: int) -> None:
+        self.site_port = site_port
+        self.port, self.plain_port, self.name_port = free_port(), free_port(), free_port()
+        self.url = f"https://localhost:{self.port}"
+        self.plain_url = f"http://localhost:{self.plain_port}"
+        self.folder = Path(tempfile.mkdtemp(prefix="nginx-"))
+        self.folder.chmod(0o755)  # nginx's workers are another user, who may not enter pytest's folders
+        authority = trustme.CA()
+        certificate = authority.issue_cert("localhost")
+        certificate.private_key_pem.write_to_path(self.folder / "privkey.pem")
+        for number, blob in enumerate(certificate.cert_chain_pems):
+            blob.write_to_path(self.folder / "fullchain.pem", append=number > 0)
+        self.tls = ssl.create_default_context()
+        authority.configure_trust(self.tls)
+
+    def adapt(self, configuration: str) -> str:
+        """The configuration with ports and folders of the test's own."""
+        temporary = ("client_body", "fastcgi", "proxy", "scgi", "uwsgi")  # the compiled-in folders belong to root
+        for theirs, ours in {
+            "listen 80;": f"listen 127.0.0.1:{self.plain_port};",
+            "listen 443 ssl": f"listen 127.0.0.1:{self.port} ssl",
+            "resolver 127.0.0.11 ": f"resolver 127.0.0.1:{self.name_port} ",
+            "http://web:8000": f"http://web:{self.site_port}",
+            "/etc/nginx/tls/fullchain.pem": f"{self.folder}/fullchain.pem",
+            "/etc/nginx/tls/privkey.pem": f"{self.folder}/privkey.pem",
+            "/tmp/nginx.pid": f"{self.folder}/nginx.pid",
+            "/tmp/static": f"{self.folder}/static",
+            "http {": "http {" + "".join(f"{part}_temp_path {self.folder}/{part};" for part in temporary),
+        }.items():
+            assert configuration.count(theirs) == 1, f"nginx.conf has not exactly one {theirs!r}"
+            configuration = configuration.replace(theirs, ours)
+        return configuration
+
+    def start(self, project: Path) -> None:
+        configuration = self.folder / "nginx.conf"
+        configuration.write_text(self.adapt((project / "deploy" / "nginx.conf").read_text()))
+        self.names = DNSServer(
+            Names(), port=self.name_port, address="127.0.0.1", logger=DNSLogger(logf=lambda line: None)
+        )
+        self.names.start_thread()
+        command = [find_nginx(), "-p", str(self.folder), "-c", str(configuration), "-g", "daemon off;"]
+        with (self.folder / "log").open("ab") as output:
+            self.process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        wait_until(lambda: self.process.poll() is not None or listens(self.port), "nginx")
+        assert self.process.poll() is None, self.log()
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+        self.names.stop()
+        shutil.rmtree(self.folder)

@@ -1,0 +1,285 @@
+"""Two server processes behind nginx, with everything that can be restarted restarted while people talk through it."""
+
+import asyncio
+import contextlib
+import json
+import re
+import secrets
+import socket
+import ssl
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from client import Person
+from emitted import bake, environ_for, run
+from faults import Client, all_connected, check_everything, open_room, settle, wait_for
+from matrix import PYTHONS
+from proxy import ADDRESSES, Proxy
+from servers import Postgres, Redis, free_port, start_site, wait_until
+from websockets.exceptions import WebSocketException
+
+CHECK = "check --deploy --database default --fail-level WARNING"
+PEOPLE, CLIENTS, ROOMS = 12, 24, 3
+OUTAGE = 9  # seconds without a database, in which a pool that tries again ever more rarely falls behind
+BACK = 5  # seconds in which a client is back, a handshake succeeds, and a process is ready again
+
+SITES = [
+    pytest.param(
+        {"server": server, "consumers": consumers, "auth": auth, "django_version": django}
+        | {"channel_layer": "redis", "database": "postgresql"},
+        id=f"{server}-{consumers}-{auth}",
+        marks=pytest.mark.xdist_group(f"proxy-{server}"),
+    )
+    for server, consumers, auth, django in (
+        ("uvicorn", "async", "session", "6.1"),
+        ("daphne", "sync", "token", "5.2"),
+        ("hypercorn", "async", "none", "6.1"),
+    )
+]
+
+# A column that came after the version that runs, which knows nothing of it.
+MIGRATION = """
+from django.db import migrations, models
+
+class Migration(migrations.Migration):
+    dependencies = [("chat", "0001_initial")]
+    operations = [migrations.AddField("message", "pinned", models.BooleanField(db_default=False, default=False))]
+"""
+
+
+class Cluster:
+    """Two server processes on addresses of their own, nginx before them, and what they share."""
+
+    def __init__(self, project, environ, proxy, stack):
+        self.project, self.environ, self.proxy, self.stack = project, environ, proxy, stack
+        self.sites = {}
+
+    def start(self, address):
+        command = ["uv", "run", "python", "-m", "config.server"]
+        site = start_site(command, self.project, self.environ, self.proxy.site_port, address)
+        self.sites[address] = self.stack.enter_context(site)
+        wait_until(lambda: self.says("ready"), "all processes are ready")
+
+    def kill(self, address=ADDRESSES[0]):
+        self.sites.pop(address).kill()
+
+    def restart_all(self):
+        """Each in turn, as a new version is rolled out."""
+        for address in ADDRESSES:
+            self.sites.pop(address).terminate()
+            self.start(address)
+
+    def migrate(self):
+        (self.project / "chat" / "migrations" / "0002_pinned.py").write_text(MIGRATION)
+        run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], self.project, self.environ)
+
+    def says(self, text):
+        """Whether this is what `/readyz` of each says; all live, whatever they say."""
+        assert all(site.answers() for site in self.sites.values())
+        return {get(f"{site.url}/readyz").text for site in self.sites.values()} == {f"{text}\n"}
+
+    def connections(self):
+        """How many sockets each process has."""
+        pages = [get(f"{site.url}/metrics").text for site in self.sites.values()]
+        return [float(re.search(r"^realtime_connections (.+)$", page, re.M)[1]) for page in pages]
+
+
+def get(url, **options):
+    return httpx.get(url, timeout=10, trust_env=False, **options)
+
+
+@pytest.fixture(scope="module")
+def services():
+    """A Redis and a PostgreSQL that may be stopped; and nginx, which needs no server to start."""
+    with contextlib.ExitStack() as stack:
+        redis, postgres = Redis(Path(stack.enter_context(tempfile.TemporaryDirectory()))), Postgres()
+        for service in (redis, postgres):
+            service.start()
+            stack.callback(service.stop)
+        yield redis, postgres
+
+
+@pytest.fixture(scope="module", params=SITES)
+def cluster(request, cookies_session, environment, services):
+    answers, (redis, postgres) = request.param, services
+    project = bake(cookies_session, **answers)
+    proxy = Proxy(free_port())
+    environ = environ_for(
+        environment(PYTHONS[-1], answers["django_version"]),
+        DEBUG="false",
+        SECRET_KEY=secrets.token_urlsafe(48),
+        ALLOWED_HOSTS="localhost",
+        ALLOWED_ORIGINS=proxy.url,
+        FORWARDED_ALLOW_IPS="127.0.0.1",
+        DATABASE_URL=postgres.new_database(),
+        REDIS_URL=f"{redis.url}/0",
+        SIGNUP_OPEN="true",
+        MACHINES="2",
+        LOG_LEVEL="WARNING",
+    )
+    for command in ("migrate --verbosity 0", "collectstatic --no-input --verbosity 0", CHECK):
+        run(["uv", "run", "python", "manage.py", *command.split()], project, environ)
+    with contextlib.ExitStack() as stack:
+        proxy.start(project)
+        stack.callback(proxy.stop)
+        cluster = Cluster(project, environ, proxy, stack)
+        for address in ADDRESSES:
+            cluster.start(address)
+        cluster.auth = answers["auth"]
+        yield cluster
+
+
+@pytest.mark.timeout(400)
+def test_nothing_is_lost_whatever_is_restarted(cluster, services):
+    """People on both processes talk on while one is killed, both are replaced, and the services restart."""
+    with ThreadPoolExecutor(4) as threads:
+        people = list(threads.map(lambda _: Person(cluster.proxy, cluster.auth), range(PEOPLE)))
+    clients = [Client(people[number % PEOPLE], f"room {number % ROOMS}") for number in range(CLIENTS)]
+    try:
+        print(asyncio.run(talk_amid_restarts(cluster, services, clients)))
+    except BaseException:
+        print(next(iter(cluster.sites.values())).log.read_text()[-30_000:], cluster.proxy.log()[-5000:])
+        raise
+
+
+async def talk_amid_restarts(cluster, services, clients):
+    """What there was, and how long it took until all was well again."""
+    redis, postgres = services
+    took, over = {}, False
+    async with asyncio.TaskGroup() as listening:
+        tasks = [listening.create_task(client.listen()) for client in clients]
+        await all_connected(clients)
+        assert all(cluster.connections()), "nginx gave everybody to one process"
+        async with asyncio.TaskGroup() as talking:
+            for client in clients:
+                talking.create_task(client.speak(lambda: not over))
+            took["kill"] = await handshakes_amid(cluster, clients, cluster.kill)
+            await asyncio.to_thread(cluster.start, ADDRESSES[0])
+            took["rolling restart"] = await handshakes_amid(cluster, clients, cluster.restart_all)
+            took["redis"] = await away(cluster, redis.stop, "channel layer", 2, redis.start)
+            took["postgresql"] = await send_amid(cluster, clients[0].person, postgres)
+            await asyncio.to_thread(cluster.migrate)
+            over = True
+        stored = await settle(clients)
+        for task in tasks:
+            task.cancel()
+    references = check_everything(clients, stored)
+    unavailable = sum(client.errors["unavailable"] for client in clients)
+    return took | {"messages": references.total(), "unavailable": unavailable}
+
+
+async def handshakes_amid(cluster, clients, fault):
+    """Let it happen; the longest time without a handshake, and the time until everybody was back, are short."""
+    person = clients[0].person
+    happening = asyncio.create_task(asyncio.to_thread(fault))
+    start = last = time.monotonic()
+    longest = 0
+    while not happening.done() or time.monotonic() < start + 2:
+        if await welcomes(cluster.proxy, person):
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        await asyncio.sleep(0.1)
+    await happening
+    longest = max(longest, time.monotonic() - last)
+    assert longest < BACK
+    await wait_for(lambda: all(client.socket for client in clients), lambda: "everybody is back", BACK)
+    return round(longest, 1)
+
+
+async def welcomes(proxy, person):
+    """Whether a new connection is welcomed within a second."""
+    try:
+        async with asyncio.timeout(1), open_room(proxy, "probe", additional_headers=person.headers()) as socket:
+            return json.loads(await socket.recv())["type"] == "welcome"
+    except (OSError, TimeoutError, WebSocketException):
+        return False
+
+
+async def away(cluster, stop, part, seconds, start):
+    """Stop a service for some seconds; the processes are not ready, and are soon after its return."""
+    await asyncio.to_thread(stop)
+    try:
+        await asyncio.to_thread(wait_until, lambda: cluster.says(f"away: {part}"), f"the {part} is missed", 5 + seconds)
+        await asyncio.sleep(seconds)
+    finally:
+        await asyncio.to_thread(start)
+    back = time.monotonic()
+    await asyncio.to_thread(wait_until, lambda: cluster.says("ready"), f"the {part} is back", BACK)
+    return round(time.monotonic() - back, 1)
+
+
+async def send_amid(cluster, person, postgres):
+    """What is sent while the database is away is refused, and what is sent again is stored."""
+    message = json.dumps({"type": "send", "ref": "patience", "text": "Is somebody there?"})
+    async with open_room(cluster.proxy, "patience", additional_headers=person.headers()) as socket:
+
+        async def answer(*types):
+            while (event := json.loads(await asyncio.wait_for(socket.recv(), 15)))["type"] not in types:
+                pass
+            return event
+
+        assert (await answer("welcome"))["seq"] == 0
+        outage = asyncio.create_task(away(cluster, postgres.pause, "database", OUTAGE, postgres.resume))
+        await asyncio.sleep(1)
+        await socket.send(message)
+        refused = await answer("error", "message")
+        assert (refused["type"], refused["code"], refused["ref"]) == ("error", "unavailable", "patience")
+        took = await outage
+        await socket.send(message)
+        assert (await answer("error", "message"))["seq"] == 1
+    return took
+
+
+def test_plain_http_is_sent_to_https(cluster):
+    """Whatever a client says of itself, to nginx or to a server; only the proxy is believed."""
+    for headers in ({}, {"X-Forwarded-Proto": "https"}):
+        headers["Host"] = "localhost"
+        answer = get(f"{cluster.proxy.plain_url}/", headers=headers)
+        assert (answer.status_code, answer.headers["location"]) == (301, "https://localhost/")
+        site = next(iter(cluster.sites.values()))
+        with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.9")) as stranger:
+            assert stranger.get(f"{site.url}/", headers=headers).status_code == 301
+    headers = {"Host": "localhost", "X-Forwarded-Proto": "https"}
+    assert get(f"{site.url}/", headers=headers).status_code in {200, 302}
+
+
+def test_browsers_speak_http2(cluster):
+    """For all that is no WebSocket, so that a page's files come over one connection."""
+    tls = ssl.create_default_context()
+    tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+    tls.set_alpn_protocols(["h2", "http/1.1"])
+    with (
+        socket.create_connection(("127.0.0.1", cluster.proxy.port)) as connection,
+        tls.wrap_socket(connection, server_hostname="localhost") as wrapped,
+    ):
+        assert (wrapped.selected_alpn_protocol(), wrapped.version()) == ("h2", "TLSv1.3")
+
+
+def test_operators_pages_are_not_for_the_internet(cluster):
+    """The servers answer them, the proxy does not pass them on."""
+    for path in ("/healthz", "/readyz", "/metrics"):
+        assert get(cluster.proxy.url + path, verify=cluster.proxy.tls).status_code == 404
+
+
+def test_what_one_address_may_do_is_bounded(cluster):
+    """Large bodies are refused, and so is who tries one password after the other."""
+    with httpx.Client(base_url=cluster.proxy.url, verify=cluster.proxy.tls, trust_env=False) as client:
+        assert client.post("/", content=b"x" * 1024 * 1024 + b"x").status_code == 413
+        if cluster.auth != "none":
+            tries = [client.post("/accounts/login/", data={"password": number}).status_code for number in range(100)]
+            assert (tries[0], tries[-1]) == (403, 429)
+
+
+def test_static_files_outlive_the_servers(cluster):
+    """nginx keeps what it fetched once, so that a page is whole while servers come and go."""
+    names = json.loads((cluster.project / "staticfiles" / "staticfiles.json").read_text())["paths"]
+    url = f"{cluster.proxy.url}/static/{names['site.css']}"
+    first = get(url, verify=cluster.proxy.tls)
+    assert (first.status_code, "immutable" in first.headers["cache-control"]) == (200, True)
+    for address in ADDRESSES:
+        cluster.kill(address)
+    assert get(url, verify=cluster.proxy.tls).content == first.content
+    assert get(cluster.proxy.url, verify=cluster.proxy.tls).status_code == 502
