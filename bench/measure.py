@@ -30,7 +30,7 @@ class Result:
 
     load: dict[str, float]
     server_cpu: float  # seconds
-    services_cpu: float  # of Redis and PostgreSQL, which share the load's core
+    services: list[float]  # the same of Redis and PostgreSQL, which share the load's core
     others_cpu: float = 0  # of programs that have nothing to do with it
     memory: float = 0  # KiB for each connection
 
@@ -54,7 +54,7 @@ class Result:
     @property
     def load_share(self) -> float:
         """How much of its core the load had used up, with the services beside it."""
-        return (self.load["cpu"] + self.services_cpu) / self.load["seconds"]
+        return (self.load["cpu"] + sum(self.services)) / self.load["seconds"]
 
 
 @dataclass
@@ -152,16 +152,16 @@ def wait_for(load: subprocess.Popen, word: str) -> str:
 def measure(server: Server, options: list[str]) -> Result:
     """What the load says, and the CPU time that the server, its services and all others used meanwhile."""
 
-    def used() -> tuple[float, float, float]:
-        return cpu_seconds(server.process.pid), sum(map(cpu_seconds, server.services)), busy_seconds()
+    def used() -> list[float]:
+        return [busy_seconds(), cpu_seconds(server.process.pid), *map(cpu_seconds, server.services)]
 
     with start_load(server, options) as load:
         wait_for(load, "begin")
         before = used()
         wait_for(load, "end")
-        server_cpu, services_cpu, busy = (late - early for late, early in zip(used(), before, strict=True))
+        busy, server_cpu, *services = (late - early for late, early in zip(used(), before, strict=True))
         said = json.loads(wait_for(load, "{"))
-        return Result(said, server_cpu, services_cpu, max(0, busy - server_cpu - services_cpu - said["cpu"]))
+        return Result(said, server_cpu, services, max(0, busy - server_cpu - sum(services) - said["cpu"]))
 
 
 def measure_memory(server: Server, options: list[str], connections: int) -> Result:
@@ -176,4 +176,4 @@ def measure_memory(server: Server, options: list[str], connections: int) -> Resu
             time.sleep(1.5)
             grown = resident(server.process.pid) - before
         time.sleep(1)
-    return Result({"seconds": 1, "cpu": 0}, 0, 0, memory=grown / connections)
+    return Result({"seconds": 1, "cpu": 0}, 0, [], memory=grown / connections)

@@ -8,6 +8,7 @@ from bench import contestants as who
 from bench.contestants import Contestant, event
 from bench.measure import Failed, Result, Server, measure, measure_memory
 from bench.report import Ratio, Table, Unit
+from bench.sizing import sizing
 
 SERVERS = ("uvicorn", "daphne", "hypercorn")
 WINDOW = 4  # events under way in a room, so that a server is never idle
@@ -273,4 +274,5 @@ SCENARIOS = {
     "latency": latency,
     "stored": stored,
     "bystanders": bystanders,
+    "sizing": sizing,
 }

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 from client import Person
 from emitted import bake, environ_for, run
@@ -74,8 +75,14 @@ class Cluster:
             self.start(address)
 
     def migrate(self):
+        """Add a column; while somebody reads the table for long, it gives up rather than hold up everybody else."""
         (self.project / "chat" / "migrations" / "0002_pinned.py").write_text(MIGRATION)
-        run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], self.project, self.environ)
+        migrate = ["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"]
+        with psycopg.connect(self.environ["DATABASE_URL"]) as report:
+            report.execute("SELECT count(*) FROM chat_message")
+            with pytest.raises(AssertionError, match="lock timeout"):
+                run(migrate, self.project, self.environ)
+        run(migrate, self.project, self.environ)
 
     def says(self, text):
         """Whether this is what `/readyz` of each says; all live, whatever they say."""

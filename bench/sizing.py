@@ -1,0 +1,160 @@
+"""From figures that are measured here to the machines that a site needs, and how well such a forecast holds.
+
+Everything is the chat on uvicorn, Redis and PostgreSQL. What is measured at one size foretells others, which are then
+measured as well.
+"""
+
+import itertools
+import math
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+from bench import contestants as who
+from bench.contestants import Contestant
+from bench.measure import Server, cpu_seconds, measure, measure_memory, resident, start_load, wait_for
+
+if TYPE_CHECKING:
+    from bench.scenarios import Plan
+
+ROOM = 50  # people
+SILENCE = 60  # seconds between two messages of one person
+VISIT = 20 * 60  # seconds that a connection lasts
+BUSY = 0.5  # of a core, so that a machine that fails can be made up for
+CORES, MEMORY = 8, 16 * 1024  # of a machine; MiB
+
+SIZES = (500, 2000, 6000)  # that are measured as a whole
+MESSAGES = 50  # per second, while the cost of one is measured
+UNITS = {"base": "MiB of a process", "connection": "KiB", "idle": "µs of CPU per second"}
+
+
+@dataclass
+class Costs:
+    """What one thing costs; CPU in microseconds."""
+
+    base: float = 0  # MiB of a process without connections
+    connection: float = 0  # KiB
+    idle: float = 0  # of a connection, per second
+    handshake: float = 0
+    message: float = 0  # to take and store it, and to hand it to the members here
+    delivery: float = 0  # to one member
+    relay: float = 0  # in each further process that has members
+    redis_message: float = 0
+    redis_relay: float = 0  # for each further process
+    database: float = 0
+
+    def server(self, people: int, processes: int = 1) -> float:
+        """Cores that the server processes need, all together."""
+        said = people / SILENCE
+        others = spread(processes) - 1
+        each = self.message + self.delivery * ROOM + self.relay * others
+        return (said * each + people * self.idle + people / VISIT * self.handshake) / 1e6
+
+    def redis(self, people: int, processes: int = 1) -> float:
+        """Cores that Redis needs; each has one."""
+        return people / SILENCE * (self.redis_message + self.redis_relay * (spread(processes) - 1)) / 1e6
+
+    def memory(self, people: int, processes: int = 1) -> float:
+        """MiB of all server processes."""
+        return processes * self.base + people * self.connection / 1024
+
+
+def spread(processes: int) -> float:
+    """In how many processes a room has members, when a balancer gives each any."""
+    return processes * (1 - (1 - 1 / processes) ** ROOM)
+
+
+def sizing(plan: "Plan") -> None:
+    """Machines for 10 000, 100 000 and 1 000 000 connections, and how well such a forecast holds."""
+    chat = who.ours(layer="redis", database="postgresql", chat=True)
+    costs = measure_costs(chat, plan.seconds)
+    print("\n  What it costs")
+    for label, value in asdict(costs).items():
+        print(f"  {label:16}{value:12.1f} {UNITS.get(label, 'µs of CPU')}")
+    print(f"\n  Forecast / measured: rooms of {ROOM}, a message of each person every {SILENCE} s")
+    print_row("people", "processes", "server cores", "Redis cores", "MiB")
+    for processes, people in itertools.product((1, 2), SIZES):
+        found = measure_site(with_processes(chat, processes), people, max(10, plan.seconds))
+        told = costs.server(people, processes), costs.redis(people, processes), costs.memory(people, processes)
+        pairs = (f"{one:.{d}f} / {two:.{d}f}" for one, two, d in zip(told, found, (3, 4, 0), strict=True))
+        print_row(f"{people:,}", processes, *pairs)
+    print(f"\n  Machines of {CORES} cores and {MEMORY // 1024} GiB, busy to {BUSY:.0%}")
+    print_row("people", "messages/s", "deliveries/s", "processes", "machines", "Redis shards", "PostgreSQL cores")
+    for people in (10_000, 100_000, 1_000_000):
+        print_row(*needs(costs, people))
+
+
+def print_row(*cells: object) -> None:
+    print("".join(f"{cell:>18}" for cell in cells))
+
+
+def needs(costs: Costs, people: int) -> tuple[str | int, ...]:
+    """What so many people say, and what that needs; two machines at least, so that one may fail."""
+    said = people / SILENCE
+    processes = needed_processes(costs, people)
+    machines = max(2, math.ceil(processes / CORES), math.ceil(costs.memory(people, processes) / MEMORY / 0.8))
+    shards = math.ceil(costs.redis(people, processes) / BUSY)
+    rates = (f"{people:,}", f"{said:,.0f}", f"{said * ROOM:,.0f}")
+    return *rates, processes, machines, shards, f"{said * costs.database / 1e6 / BUSY:.1f}"
+
+
+def needed_processes(costs: Costs, people: int) -> int:
+    """The fewest that are not too busy; each more makes rooms span more of them, which costs as well."""
+    return next(count for count in itertools.count(1) if costs.server(people, count) <= BUSY * count)
+
+
+def with_processes(player: Contestant, count: int) -> Contestant:
+    return replace(player, environ={**player.environ, "WEB_CONCURRENCY": str(count)})
+
+
+def measure_costs(chat: Contestant, seconds: float) -> Costs:
+    """Two sizes of a room tell a message from a delivery, one process and two what it costs to pass a message on."""
+    costs = Costs()
+    with chat.serve() as server:
+        measure_memory(server, chat.join, 100)
+        costs.base = resident(server.process.pid) / 1024
+        costs.connection = measure_memory(server, [*chat.join, "--rooms", "40"], 2000).memory
+        costs.idle = measure_idle(server, chat, 2000, max(20, seconds))
+        small, redis, database = per_message(server, chat, 2, seconds)
+        large, _, _ = per_message(server, chat, 2 * ROOM, seconds)
+        costs.delivery = (large - small) / (2 * ROOM - 2)
+        costs.message = small - 2 * costs.delivery
+        costs.redis_message, costs.database = redis, database
+    with with_processes(chat, 2).serve() as server:
+        both, redis, _ = per_message(server, chat, 2 * ROOM, seconds)
+        costs.relay = max(0, both - large)
+        costs.redis_relay = max(0, redis - costs.redis_message)
+    signed_in = who.ours(layer="redis", auth="session")
+    with signed_in.serve() as server:
+        options = ["--connections", "16", "--rooms", "16", "--handshakes", "--seconds", str(seconds)]
+        result = measure(server, [*signed_in.join, *options, "--warmup", "1"])
+        costs.handshake = result.server_micros("opened")
+    return costs
+
+
+def measure_idle(server: Server, chat: Contestant, people: int, seconds: float) -> float:
+    """Microseconds per second for a connection on which there are pings only."""
+    options = [*chat.join, "--connections", str(people), "--rooms", str(people // ROOM), "--hold"]
+    with start_load(server, options) as load:
+        wait_for(load, "open")
+        time.sleep(3)
+        before = cpu_seconds(server.process.pid)
+        time.sleep(seconds)
+        return (cpu_seconds(server.process.pid) - before) * 1e6 / people / seconds
+
+
+def per_message(server: Server, chat: Contestant, members: int, seconds: float) -> list[float]:
+    """Microseconds of the server, of Redis and of PostgreSQL for a message in a room of so many, who take turns."""
+    speak = [*chat.dialect.say, "--connections", str(members), "--senders", str(members), "--rate", str(MESSAGES)]
+    result = measure(server, [*chat.join, *speak, "--seconds", str(seconds), "--warmup", "1"])
+    return [cpu * 1e6 / result.load["sent"] for cpu in (result.server_cpu, *result.services)]
+
+
+def measure_site(chat: Contestant, people: int, seconds: float) -> tuple[float, float, float]:
+    """Cores of the server and of Redis, and MiB of the server, with so many people who talk."""
+    speak = ["--senders", str(people), "--rate", f"{people / SILENCE:.2f}", "--rooms", str(people // ROOM)]
+    options = [*chat.join, *chat.dialect.say, *speak, "--connections", str(people), "--seconds", str(seconds)]
+    with chat.serve() as server:
+        result = measure(server, [*options, "--warmup", "3"])
+        memory = resident(server.process.pid) / 1024
+        return result.server_cpu / result.load["seconds"], result.services[0] / result.load["seconds"], memory
