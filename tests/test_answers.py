@@ -141,6 +141,16 @@ REFUSED = {
     ),
     "a long slug": (f"project_slug={'x' * 64}", "project_slug has 64 characters: use at most 63."),
 }
+CONTRADICTIONS = {
+    "a cluster without Redis": (
+        {"database": "postgresql"},
+        "Error: channel_layer 'in-memory' serves one machine, kubernetes many: choose redis, or deploy=docker.",
+    ),
+    "a cluster without PostgreSQL": (
+        {"channel_layer": "redis"},
+        "Error: database 'sqlite' serves one machine, kubernetes many: choose postgresql, or deploy=docker.",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -152,6 +162,16 @@ def test_impossible_answer_is_refused(case, tmp_path):
     assert (done.returncode, len(lines)) == (1, 1), done.stderr
     assert lines[0].startswith(f"Error: {complaint}")
     assert re.search(r": (use|give) ", lines[0])
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("case", CONTRADICTIONS)
+def test_contradiction_is_refused(case, tmp_path):
+    """One line says which answer does not fit and what to do, and nothing is written."""
+    answers, complaint = CONTRADICTIONS[case]
+    done = generate(tmp_path, "deploy=kubernetes", *(f"{key}={value}" for key, value in answers.items()))
+    lines = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert (done.returncode, lines) == (1, [complaint]), done.stderr
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -1,0 +1,418 @@
+"""What brings a project into production, and what checks it, passes its linters and agrees with the project."""
+
+import re
+import secrets
+import subprocess
+
+import httpx
+import pytest
+import yaml
+from emitted import SETTINGS, TEMPLATE, bake, clean_environ, run
+from matrix import CHOICES, PYTHONS, combinations, label
+from servers import start_site
+
+SCHEMA = ("check-jsonschema", "--builtin-schema")
+YAML_RULES = (
+    "{extends: default, rules: {comments: {min-spaces-from-content: 1}, document-start: disable, "
+    "line-length: {max: 120}, truthy: {check-keys: false}}}"
+)
+LINTERS = [
+    ("Dockerfile", "hadolint", "--failure-threshold", "style"),
+    ("**/*.sh", "shellcheck"),
+    (".github/workflows/*", "actionlint", "-shellcheck", "shellcheck"),
+    (".github/workflows/*", "zizmor", "--quiet", "--offline"),
+    (".github/workflows/*", *SCHEMA, "vendor.github-workflows"),
+    (".gitlab-ci.yml", *SCHEMA, "vendor.gitlab-ci"),
+    ("compose.yaml", *SCHEMA, "vendor.compose-spec"),
+    # All but kustomization.yaml, which is read by kustomize and not by Kubernetes.
+    ("deploy/kubernetes/[!k]*.yaml", "kubernetes-validate", "--quiet", "--strict"),
+    ("**/*.y*ml", "yamllint", "--strict", "-d", YAML_RULES),
+]
+CLUSTER = {"deploy": "kubernetes", "channel_layer": "redis", "database": "postgresql"}
+PINNED = re.compile(r"[a-z][\w./-]*:\d[\w.-]*")
+
+
+def is_possible(answers):
+    """The cluster needs both services; elsewhere sign-in changes none of these files."""
+    if answers["deploy"] == "kubernetes":
+        return answers == {**answers, **CLUSTER}
+    return answers["auth"] == "session"
+
+
+COMBINATIONS = list(filter(is_possible, combinations("deploy", "ci", "server", "channel_layer", "database", "auth")))
+linted = set()
+
+
+def lint(folder, linters=LINTERS):
+    """What the linters find; a file that had no finding is not read again, in whatever project it is."""
+    found = []
+    for pattern, *command in linters:
+        files = {(path.name, *command, path.read_bytes()): path for path in sorted(folder.glob(pattern))}
+        new = {key: path.relative_to(folder).as_posix() for key, path in files.items() if key not in linted}
+        if not new:
+            continue
+        command += new.values()
+        done = subprocess.run(command, env=clean_environ(), capture_output=True, text=True, cwd=folder)
+        # kubernetes-validate only warns of a kind that it does not know.
+        if done.returncode or done.stdout.startswith("WARN"):
+            found.append(f"{command[0]}: {done.stdout}{done.stderr}")
+        else:
+            linted.update(new)
+    return found
+
+
+def documents(path):
+    return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+
+
+def scripts(project):
+    """The commands of the pipeline, one string for each job."""
+    if (project / ".gitlab-ci.yml").exists():
+        (pipeline,) = documents(project / ".gitlab-ci.yml")
+        jobs = [job for job in pipeline.values() if "script" in job]
+        return ["\n".join(job["script"] + job.get("after_script", [])) + "\n" for job in jobs]
+    (workflow,) = documents(project / ".github" / "workflows" / "ci.yml")
+    return ["\n".join(step.get("run", "") for step in job["steps"]) for job in workflow["jobs"].values()]
+
+
+def images(project):
+    """All images that are fetched, from wherever they are named."""
+    found = set()
+    if (project / "Dockerfile").exists():
+        text = (project / "Dockerfile").read_text(encoding="utf-8")
+        stages = set(re.findall(r" AS (\S+)", text)) | {"${PYTHON}"}
+        found |= set(re.findall(r"^(?:FROM |ARG PYTHON=|COPY --from=)(\S+)", text, re.M)) - stages
+    if (project / "compose.yaml").exists():
+        (compose,) = documents(project / "compose.yaml")
+        found |= {service["image"] for service in compose["services"].values() if "build" not in service}
+    if (project / ".gitlab-ci.yml").exists():
+        (pipeline,) = documents(project / ".gitlab-ci.yml")
+        for job in pipeline.values():
+            named = [job.get("image"), *job.get("services", [])]
+            found |= {image["name"] if isinstance(image, dict) else image for image in named if image}
+    if (project / "deploy" / "kubernetes").exists():
+        (kustomization,) = documents(project / "deploy" / "kubernetes" / "kustomization.yaml")
+        found |= {f"{image['newName']}:{image['newTag']}" for image in kustomization["images"]}
+    return found
+
+
+def parameters():
+    for number, answers in enumerate(COMBINATIONS):
+        marks = [pytest.mark.quick] if number % 10 == 0 else []
+        yield pytest.param(answers, id=label(answers), marks=marks)
+
+
+@pytest.mark.parametrize("answers", list(parameters()))
+def test_combination_has_no_finding(answers, cookies):
+    """The files that it should have are there, every linter is content with them, and every image has a version."""
+    project = bake(cookies, **answers)
+    services = {answers["channel_layer"], answers["database"]} & {"redis", "postgresql"}
+    wanted = {
+        "Dockerfile": answers["deploy"] != "none",
+        "compose.yaml": answers["deploy"] != "none" or bool(services),
+        ".github/workflows/ci.yml": answers["ci"] == "github",
+        ".gitlab-ci.yml": answers["ci"] == "gitlab",
+        "deploy/kubernetes/deployment.yaml": answers["deploy"] == "kubernetes",
+    }
+    assert {name: (project / name).exists() for name in wanted} == wanted
+    assert lint(project) == []
+    assert [image for image in images(project) if not PINNED.fullmatch(image)] == []
+    if answers["ci"] != "none":
+        check_pipeline(answers, project, services)
+
+
+def check_pipeline(answers, project, services):
+    """Its jobs are the project's own commands, and run with the services of compose.yaml."""
+    jobs = scripts(project)
+    commands = "".join(jobs)
+    assert re.findall(r"^make (\w+)", jobs[0], re.M) == ["setup", "lint", "test"]
+    targets = re.search(r"^\.PHONY: (.*)", (project / "Makefile").read_text(encoding="utf-8"))[1].split()
+    assert set(re.findall(r"\bmake (\w+)", commands)) <= set(targets)
+    assert ("make manifests" in commands) == (answers["deploy"] == "kubernetes")
+    assert ("docker compose up --build --wait" in commands) == (answers["deploy"] != "none")
+    if answers["ci"] == "gitlab":
+        script = subprocess.run(["shellcheck", "--shell=sh", "-"], input=commands, env=clean_environ(), text=True)
+        assert script.returncode == 0
+        (pipeline,) = documents(project / ".gitlab-ci.yml")
+        started = {service["alias"]: service["name"] for service in pipeline["test"].get("services", [])}
+    else:
+        started = dict.fromkeys("".join(re.findall(r"docker compose up --wait (.*)", commands)).split())
+    assert started.keys() == services
+    if services:
+        (compose,) = documents(project / "compose.yaml")
+        assert {name: image or compose["services"][name]["image"] for name, image in started.items()} == {
+            name: compose["services"][name]["image"] for name in services
+        }
+
+
+@pytest.mark.quick
+def test_pipeline_of_the_template_has_no_finding():
+    """Nor has the script that it runs."""
+    own = [linter for linter in LINTERS if linter[0].startswith(".github")]
+    assert lint(TEMPLATE, [*own, (".ci/run", "shellcheck"), (".github/**/*.yml", *LINTERS[-1][1:])]) == []
+
+
+WORKFLOW = "on: push\njobs: {a: {runs-on: ubuntu-24.04, steps: [{run: %s}]}}\n"
+MISTAKES = {
+    "hadolint": ("Dockerfile", "FROM python\n"),
+    "shellcheck": ("a.sh", "#!/bin/sh\necho $x\n"),
+    "actionlint": (".github/workflows/a.yml", WORKFLOW % "'echo $x'"),
+    "zizmor": (".github/workflows/a.yml", WORKFLOW % "'echo ${{ github.event.issue.title }}'"),
+    "check-jsonschema": ("compose.yaml", "services: {a: {imag: b}}\n"),
+    "kubernetes-validate": ("deploy/kubernetes/a.yaml", "{kind: Servize, apiVersion: v1}\n"),
+    "yamllint": ("a.yaml", "a:  b\n"),
+}
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("linter", MISTAKES)
+def test_linter_finds_mistakes(linter, tmp_path):
+    """None is content with whatever it is given, or without the programs that it needs."""
+    assert MISTAKES.keys() == {linter[1] for linter in LINTERS}
+    name, content = MISTAKES[linter]
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(content)
+    assert [found for found in lint(tmp_path) if found.startswith(f"{linter}: ") and name in found] != []
+
+
+@pytest.fixture(scope="module")
+def cluster(cookies_session):
+    """A project for a cluster, and its manifests by kind and name."""
+    project = bake(cookies_session, **CLUSTER, project_slug="my_site")
+    folder = project / "deploy" / "kubernetes"
+    found = [document for path in sorted(folder.glob("*.yaml")) for document in documents(path)]
+    named = {(one["kind"], one.get("metadata", {}).get("name")): one for one in found}
+    assert len(named) == len(found)
+    return project, named
+
+
+@pytest.mark.quick
+def test_kustomization_names_every_manifest(cluster):
+    """But for the secret, which is filled in elsewhere; it sets a valid namespace, and an image for all containers."""
+    project, manifests = cluster
+    kustomization = manifests["Kustomization", None]
+    assert kustomization["apiVersion"] == "kustomize.config.k8s.io/v1beta1"
+    assert kustomization.keys() == {"apiVersion", "kind", "namespace", "images", "resources"}
+    files = {path.name for path in (project / "deploy" / "kubernetes").glob("*.yaml")}
+    assert {*kustomization["resources"], "kustomization.yaml", "secret.example.yaml"} == files
+    assert len(kustomization["resources"]) == len(set(kustomization["resources"]))
+    assert ("Namespace", kustomization["namespace"]) in manifests
+    assert kustomization["namespace"] == "my-site"
+    (image,) = kustomization["images"]
+    assert {container["image"] for _, container in containers(manifests)} == {image["name"]}
+    assert "/deploy/kubernetes/secret.yaml" in (project / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+def pod(manifests, kind="Deployment", name="web"):
+    return manifests[kind, name]["spec"]["template"]["spec"]
+
+
+def containers(manifests):
+    """Each container of each pod, with its pod."""
+    for one in (pod(manifests), pod(manifests, "Job", "migrate")):
+        for container in one.get("initContainers", []) + one["containers"]:
+            yield one, container
+
+
+@pytest.mark.quick
+def test_pods_have_no_privileges(cluster):
+    """They run as the user of the image, write to /tmp only, and cannot speak to the cluster."""
+    project, manifests = cluster
+    for one, container in containers(manifests):
+        assert one["automountServiceAccountToken"] is False
+        assert one["securityContext"] == {
+            "runAsNonRoot": True,
+            "runAsUser": 10001,
+            "runAsGroup": 10001,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
+        assert one["volumes"] == [{"name": "tmp", "emptyDir": {}}]
+        assert container["resources"].keys() == {"requests", "limits"}
+    assert re.search(r"^USER 10001\b", (project / "Dockerfile").read_text(encoding="utf-8"), re.M)
+
+
+@pytest.mark.quick
+def test_probes_ask_what_is_meant_for_them(cluster):
+    """Liveness does not depend on the services, and the questions of readiness have time to be answered."""
+    project, manifests = cluster
+    (web,) = pod(manifests)["containers"]
+    paths = {kind: web[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
+    assert paths == {
+        "startup": {"path": "/healthz", "port": "http"},
+        "liveness": {"path": "/healthz", "port": "http"},
+        "readiness": {"path": "/readyz", "port": "http"},
+    }
+    assert web["readinessProbe"]["timeoutSeconds"] > number(project / "realtime" / "health.py", r"PATIENCE = (\d+)")
+
+
+def number(path, pattern):
+    return int(re.search(pattern, path.read_text(encoding="utf-8"))[1])
+
+
+@pytest.mark.quick
+def test_ports_agree(cluster):
+    """From the Ingress through the Service to the port that the settings say; Prometheus takes the same."""
+    _, manifests = cluster
+    (web,) = pod(manifests)["containers"]
+    (port,) = web["ports"]
+    assert str(port["containerPort"]) == manifests["ConfigMap", "web"]["data"]["PORT"]
+    annotations = manifests["Deployment", "web"]["spec"]["template"]["metadata"]["annotations"]
+    assert annotations == {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(port["containerPort"]),
+        "prometheus.io/path": "/metrics",
+    }
+    service = manifests["Service", "web"]["spec"]
+    assert (service["ports"][0]["name"], service["ports"][0]["targetPort"]) == ("http", port["name"])
+    labels = manifests["Deployment", "web"]["spec"]["template"]["metadata"]["labels"]
+    assert service["selector"] == labels
+    assert manifests["Deployment", "web"]["spec"]["selector"]["matchLabels"] == labels
+    assert manifests["PodDisruptionBudget", "web"]["spec"]["selector"]["matchLabels"] == labels
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("auth", CHOICES["auth"])
+def test_ingress_shows_what_is_for_visitors(auth, cookies):
+    """The paths of operators go to a Service without pods, all others to the site, and all of it is HTTPS."""
+    folder = bake(cookies, **CLUSTER, auth=auth) / "deploy" / "kubernetes"
+    (config,) = documents(folder / "configmap.yaml")
+    services = {service["metadata"]["name"]: service["spec"] for service in documents(folder / "service.yaml")}
+    assert "selector" not in services["nowhere"]
+    paths = {}
+    for ingress in documents(folder / "ingress.yaml"):
+        (rule,), (tls,) = ingress["spec"]["rules"], ingress["spec"]["tls"]
+        assert [rule["host"]] == tls["hosts"] == [config["data"]["ALLOWED_HOSTS"]]
+        assert config["data"]["ALLOWED_ORIGINS"] == f"https://{rule['host']}"
+        for path in rule["http"]["paths"]:
+            service = path["backend"]["service"]
+            assert service["port"]["name"] in [port["name"] for port in services[service["name"]]["ports"]]
+            paths[path["path"]] = (path["pathType"], service["name"])
+        if ingress["metadata"]["name"] == "web":
+            timeout = ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-read-timeout"]
+            assert int(timeout) > 2 * 20  # seconds between two pings
+    sign_in = {"session": ["/accounts/", "/admin/login/"], "none": []}
+    sign_in["token"] = [*sign_in["session"], "/api/token/"]
+    assert paths == {
+        **dict.fromkeys(["/", "/static/", *sign_in[auth]], ("Prefix", "web")),
+        **dict.fromkeys(["/healthz", "/readyz", "/metrics"], ("Exact", "nowhere")),
+    }
+    assert ("SIGNUP_OPEN" in config["data"]) == (auth != "none")
+
+
+@pytest.mark.quick
+def test_updates_take_nothing_away(cluster):
+    """A new pod comes before an old one goes, and the autoscaler's number is nobody else's."""
+    _, manifests = cluster
+    deployment = manifests["Deployment", "web"]["spec"]
+    update = deployment["strategy"]["rollingUpdate"]
+    assert (update["maxUnavailable"], "replicas" in deployment) == (0, False)
+    autoscaler = manifests["HorizontalPodAutoscaler", "web"]["spec"]
+    assert autoscaler["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    assert autoscaler["minReplicas"] > manifests["PodDisruptionBudget", "web"]["spec"]["maxUnavailable"]
+    machines = int(manifests["ConfigMap", "web"]["data"]["MACHINES"])
+    assert machines == autoscaler["maxReplicas"] + update["maxSurge"]
+
+
+@pytest.mark.quick
+def test_default_postgresql_has_enough_connections(cluster):
+    """As many pods as the autoscaler may start do not use up what it has without being told."""
+    project, manifests = cluster
+    data = manifests["ConfigMap", "web"]["data"]
+    pool = number(project / "config" / "settings.py", r'"max_size": (\d+)')
+    assert int(data["MACHINES"]) * int(data["WEB_CONCURRENCY"]) * pool < 100
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("server", CHOICES["server"])
+def test_pods_have_time_to_end(server, cookies):
+    """All time-outs on the way out, one after another, are within the grace period."""
+    project = bake(cookies, **CLUSTER, server=server)
+    manifests = {("Deployment", "web"): documents(project / "deploy" / "kubernetes" / "deployment.yaml")[0]}
+    (web,) = pod(manifests)["containers"]
+    waits = web["lifecycle"]["preStop"]["sleep"]["seconds"]
+    work = number(project / "realtime" / "lifecycle.py", r"PATIENCE = (\d+)")  # for the last frame, and for the outbox
+    goodbye = number(project / "realtime" / "hub.py", r"self\.saying, timeout=(\d+)")
+    own = number(project / "config" / "server.py", r"(?:graceful\w*|application_close_timeout) ?= ?(\d+)")
+    assert pod(manifests)["terminationGracePeriodSeconds"] >= waits + 2 * work + goodbye + own
+
+
+def environ_of(manifests, container, address):
+    """The variables that Kubernetes would set in a container, given the address of its pod."""
+    sources = {
+        "configMapRef": manifests["ConfigMap", "web"]["data"],
+        "secretRef": manifests["Secret", "web"]["stringData"],
+    }
+    assert [source for (source,) in container["envFrom"]] == list(sources)
+    variables = {key: value for data in sources.values() for key, value in data.items()}
+    own = {}
+    for entry in container.get("env", []):
+        match entry.get("valueFrom"):
+            case {"fieldRef": {"fieldPath": "status.podIP"}}:
+                value = address
+            case {"configMapKeyRef": {"name": "web", "key": key}}:
+                value = manifests["ConfigMap", "web"]["data"][key]
+            case None:
+                # Only what `env` itself defined before is put in, not what comes by `envFrom`.
+                value = re.sub(r"\$\((\w+)\)", lambda name: own[name[1]], entry["value"])
+        own[entry["name"]] = value
+    return variables | own
+
+
+@pytest.mark.quick
+def test_settings_of_the_cluster_are_known(cluster):
+    """ConfigMap and Secret have no key that .env.example does not explain, and none twice."""
+    _, manifests = cluster
+    config, secret = manifests["ConfigMap", "web"]["data"], manifests["Secret", "web"]["stringData"]
+    assert config.keys() & secret.keys() == set()
+    assert config.keys() | secret.keys() <= SETTINGS
+    assert secret.keys() == {"SECRET_KEY", "DATABASE_URL", "REDIS_URL"}
+    assert all("replace-me" in value for value in secret.values())
+
+
+@pytest.mark.parametrize("server", CHOICES["server"])
+def test_manifests_run_the_site(server, cookies, environment, services):
+    """Their commands work with their variables: not with the secret as it is, nor before the migrations, but then."""
+    project = bake(cookies, **CLUSTER, server=server, auth="none")
+    (project / ".env").unlink()
+    folder = project / "deploy" / "kubernetes"
+    found = [document for path in folder.glob("*.yaml") for document in documents(path)]
+    manifests = {(one["kind"], one.get("metadata", {}).get("name")): one for one in found}
+    python = environment(PYTHONS[0], "6.1") / "bin" / "python"
+    (job,), (migrated,), (web,) = (
+        pod(manifests, "Job", "migrate")["containers"],
+        pod(manifests)["initContainers"],
+        pod(manifests)["containers"],
+    )
+
+    def call(container):
+        command = [str(python), *container["command"][1:]]
+        environ = clean_environ(**environ_of(manifests, container, "127.0.0.1"))
+        return subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True, timeout=60)
+
+    assert {container["command"][0] for container in (job, migrated, web)} == {"python"}
+    refused = call(web)
+    assert (refused.returncode, refused.stderr[:12]) == (1, "SECRET_KEY: "), refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    secret = {"SECRET_KEY": secrets.token_urlsafe(48), **services(CLUSTER)}
+    assert secret.keys() == manifests["Secret", "web"]["stringData"].keys()
+    manifests["Secret", "web"]["stringData"] = secret
+    assert call(migrated).returncode == 1
+    assert call(job).returncode == 0
+    assert call(migrated).returncode == 0
+
+    environ = clean_environ(**environ_of(manifests, web, "127.0.0.1"))
+    run([str(python), "manage.py", "collectstatic", "--no-input"], project, environ)
+    with start_site([str(python), *web["command"][1:]], project, environ) as site:
+        # As the kubelet and Prometheus do, which know the address only.
+        asked = ["/healthz", "/readyz", "/metrics"]
+        assert [httpx.get(f"{site.url}{path}", trust_env=False).status_code for path in asked] == [200, 200, 200]
+        strange = httpx.get(f"{site.url}/healthz", headers={"Host": "10.0.0.1"}, trust_env=False)
+        assert strange.status_code == 400
+        waits = web["lifecycle"]["preStop"]["sleep"]["seconds"]
+        assert site.terminate() < pod(manifests)["terminationGracePeriodSeconds"] - waits
