@@ -32,14 +32,20 @@ CLUSTER = {"deploy": "kubernetes", "channel_layer": "redis", "database": "postgr
 PINNED = re.compile(r"[a-z][\w./-]*:\d[\w.-]*")
 
 
-def is_possible(answers):
-    """The cluster needs both services; elsewhere sign-in changes none of these files."""
-    if answers["deploy"] == "kubernetes":
-        return answers == {**answers, **CLUSTER}
-    return answers["auth"] == "session"
+def deployments():
+    """Each valid meeting of deploy, ci and services; servers and sign-ins take turns, and a cluster has all servers."""
+    turn = 0
+    for answers in combinations("deploy", "ci", "channel_layer", "database"):
+        cluster = answers["deploy"] == "kubernetes"
+        if cluster and answers != {**answers, **CLUSTER}:
+            continue
+        for _ in CHOICES["server"] if cluster else "x":
+            server, auth = CHOICES["server"][turn % 3], CHOICES["auth"][(turn + turn // 3) % 3]
+            yield {**answers, "server": server, "auth": auth}
+            turn += 1
 
 
-COMBINATIONS = list(filter(is_possible, combinations("deploy", "ci", "server", "channel_layer", "database", "auth")))
+DEPLOYMENTS = list(deployments())
 linted = set()
 
 
@@ -97,9 +103,18 @@ def images(project):
 
 
 def parameters():
-    for number, answers in enumerate(COMBINATIONS):
-        marks = [pytest.mark.quick] if number % 10 == 0 else []
+    for turn, answers in enumerate(DEPLOYMENTS):
+        marks = [pytest.mark.quick] if turn % 5 == 0 else []
         yield pytest.param(answers, id=label(answers), marks=marks)
+
+
+@pytest.mark.quick
+def test_no_meeting_is_left_out():
+    """Deploy and ci meet with every server, and a cluster with every sign-in, which changes its manifests."""
+    met = {(answers["deploy"], answers["ci"], answers["server"]) for answers in DEPLOYMENTS}
+    assert met == {tuple(answers.values()) for answers in combinations("deploy", "ci", "server")}
+    clusters = [answers for answers in DEPLOYMENTS if answers["deploy"] == "kubernetes"]
+    assert {answers["auth"] for answers in clusters} == set(CHOICES["auth"])
 
 
 @pytest.mark.parametrize("answers", list(parameters()))

@@ -11,15 +11,19 @@ from matrix import CHOICES
 
 pytestmark = pytest.mark.quick
 
+# Answers that another one presupposes; where one is changed, both projects have them.
+PRESUPPOSED = {("deploy", "kubernetes"): {"channel_layer": "redis", "database": "postgresql"}}
+
 # What differs from the default project when one answer changes: "+" came, "-" went, the others have other bytes.
 DIFFERENCES = {
     ("project_name", "Other Site"): {
         "LICENSE",
         "README.md",
+        "compose.yaml",
         "pyproject.toml",
         "templates/site_name.html",
     },
-    ("project_slug", "other_site"): {"pyproject.toml"},
+    ("project_slug", "other_site"): {"compose.yaml", "pyproject.toml"},
     ("description", "Another description."): {"README.md", "pyproject.toml"},
     ("author_name", "Ann Author"): {"LICENSE", "pyproject.toml"},
     ("author_email", "ann@example.com"): {"pyproject.toml"},
@@ -33,10 +37,13 @@ DIFFERENCES = {
     ("server", "hypercorn"): {"README.md", "config/server.py", "pyproject.toml"},
     ("channel_layer", "redis"): {
         ".env.example",
+        ".github/workflows/ci.yml",
         "README.md",
-        "+compose.yaml",
+        "compose.yaml",
         "config/settings.py",
+        "deploy/README.md",
         "pyproject.toml",
+        "realtime/checks.py",
         "realtime/layers.py",
         "realtime/places.py",
         "tests/test_settings.py",
@@ -77,6 +84,8 @@ DIFFERENCES = {
         "-accounts/views.py",
         "config/settings.py",
         "config/urls.py",
+        "deploy/README.md",
+        "deploy/nginx.conf",
         "realtime/auth.py",
         "realtime/health.py",
         "realtime/metrics.py",
@@ -88,12 +97,44 @@ DIFFERENCES = {
     },
     ("database", "postgresql"): {
         ".env.example",
+        ".github/workflows/ci.yml",
         "README.md",
-        "+compose.yaml",
+        "compose.yaml",
         "config/settings.py",
+        "deploy/README.md",
         "pyproject.toml",
+        "realtime/checks.py",
         "tests/test_settings.py",
     },
+    ("deploy", "kubernetes"): {
+        ".github/workflows/ci.yml",
+        ".gitignore",
+        "Makefile",
+        "README.md",
+        "+deploy/kubernetes/README.md",
+        "+deploy/kubernetes/configmap.yaml",
+        "+deploy/kubernetes/deployment.yaml",
+        "+deploy/kubernetes/hpa.yaml",
+        "+deploy/kubernetes/ingress.yaml",
+        "+deploy/kubernetes/kustomization.yaml",
+        "+deploy/kubernetes/migrate.yaml",
+        "+deploy/kubernetes/namespace.yaml",
+        "+deploy/kubernetes/pdb.yaml",
+        "+deploy/kubernetes/secret.example.yaml",
+        "+deploy/kubernetes/service.yaml",
+    },
+    ("deploy", "none"): {
+        "-.dockerignore",
+        ".env.example",
+        ".github/workflows/ci.yml",
+        "-Dockerfile",
+        "-compose.yaml",
+        "-deploy/README.md",
+        "-deploy/healthcheck.py",
+        "-deploy/nginx.conf",
+    },
+    ("ci", "gitlab"): {"-.github/workflows/ci.yml", "+.gitlab-ci.yml"},
+    ("ci", "none"): {"-.github/workflows/ci.yml"},
     ("django_version", "5.2"): {"README.md", "pyproject.toml"},
     ("license", "BSD-3-Clause"): {"LICENSE", "pyproject.toml"},
     ("license", "Apache-2.0"): {"LICENSE", "pyproject.toml"},
@@ -122,7 +163,8 @@ def test_table_has_every_option():
 @pytest.mark.parametrize(("question", "answer"), DIFFERENCES, ids=lambda value: value.replace(" ", "_"))
 def test_option_changes_its_files_only(question, answer, cookies):
     """Bytes are compared, for every file of both projects."""
-    default, changed = content(bake(cookies)), content(bake(cookies, **{question: answer}))
+    base = PRESUPPOSED.get((question, answer), {})
+    default, changed = content(bake(cookies, **base)), content(bake(cookies, **base, **{question: answer}))
     assert difference(default, changed) == DIFFERENCES[question, answer]
 
 
@@ -149,7 +191,10 @@ def test_env_holds_development_values(cookies):
     expected = {
         ("in-memory", "sqlite"): ["DATABASE_URL=sqlite:///db.sqlite3"],
         ("redis", "sqlite"): ["DATABASE_URL=sqlite:///db.sqlite3", "REDIS_URL=redis://127.0.0.1:6379/0"],
-        ("in-memory", "postgresql"): ["DATABASE_URL=postgresql://postgres:postgres@127.0.0.1:5432/my_site"],
+        ("in-memory", "postgresql"): [
+            "DATABASE_URL=postgresql://postgres:postgres@127.0.0.1:5432/my_site",
+            "POSTGRES_PASSWORD=postgres",
+        ],
     }
     for (layer, database), values in expected.items():
         project = bake(cookies, project_slug="my-site", channel_layer=layer, database=database)
@@ -161,9 +206,14 @@ def test_env_holds_development_values(cookies):
 
 
 def test_next_commands_are_said(cookies, capfd):
-    """The closing message has a line for services exactly where there is a compose.yaml."""
-    for layer, services in (("in-memory", []), ("redis", ["docker compose up -d"])):
+    """The closing message has a line that starts the chosen services, and nothing else of compose.yaml."""
+    started = {
+        ("in-memory", "sqlite"): [],
+        ("redis", "sqlite"): ["docker compose up -d redis"],
+        ("redis", "postgresql"): ["docker compose up -d postgresql redis"],
+    }
+    for (layer, database), services in started.items():
         capfd.readouterr()
-        project = bake(cookies, channel_layer=layer)
+        project = bake(cookies, channel_layer=layer, database=database)
         commands = [line.strip() for line in capfd.readouterr().out.splitlines() if line.startswith("    ")]
         assert commands == [f'cd "{project}"', *services, "make setup", "make dev"]
