@@ -20,7 +20,7 @@ LINTERS = [
     ("Dockerfile", "hadolint", "--failure-threshold", "style"),
     ("**/*.sh", "shellcheck"),
     (".github/workflows/*", "actionlint", "-shellcheck", "shellcheck"),
-    (".github/workflows/*", "zizmor", "--quiet", "--offline"),
+    (".github/workflows/*", "zizmor", "--quiet", "--offline", "--persona=auditor", "--min-severity=low"),
     (".github/workflows/*", *SCHEMA, "vendor.github-workflows"),
     (".gitlab-ci.yml", *SCHEMA, "vendor.gitlab-ci"),
     ("compose.yaml", *SCHEMA, "vendor.compose-spec"),
@@ -65,6 +65,13 @@ def lint(folder, linters=LINTERS):
         else:
             linted.update(new)
     return found
+
+
+def check_bounds(folder):
+    """A workflow may read the code and no more, and each of its jobs ends."""
+    (workflow,) = documents(folder / ".github" / "workflows" / "ci.yml")
+    assert workflow["permissions"] == {"contents": "read"}
+    assert [job for job in workflow["jobs"].values() if job["timeout-minutes"] > 60 or "permissions" in job] == []
 
 
 def documents(path):
@@ -151,6 +158,7 @@ def check_pipeline(answers, project, services):
         (pipeline,) = documents(project / ".gitlab-ci.yml")
         started = {service["alias"]: service["name"] for service in pipeline["test"].get("services", [])}
     else:
+        check_bounds(project)
         started = dict.fromkeys("".join(re.findall(r"docker compose up --wait (.*)", commands)).split())
     assert started.keys() == services
     if services:
@@ -163,6 +171,7 @@ def check_pipeline(answers, project, services):
 @pytest.mark.quick
 def test_pipeline_of_the_template_has_no_finding():
     """Nor has the script that it runs."""
+    check_bounds(TEMPLATE)
     own = [linter for linter in LINTERS if linter[0].startswith(".github")]
     assert lint(TEMPLATE, [*own, (".ci/run", "shellcheck"), (".github/**/*.yml", *LINTERS[-1][1:])]) == []
 
