@@ -1,0 +1,15 @@
+# As the official image does: begin as root, make the database the first time, go on as postgres.
+set -e
+if [ "$(id -u)" = 0 ]; then
+    mkdir -p "$PGDATA"
+    chown postgres "$PGDATA"
+    exec setpriv --reuid=postgres --regid=postgres --init-groups sh "$0" "$@"
+fi
+if [ ! -f "$PGDATA/PG_VERSION" ]; then
+    echo "$POSTGRES_PASSWORD" > /tmp/password
+    initdb --no-sync --username=postgres --pwfile=/tmp/password --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8
+    rm /tmp/password
+    echo "host all all all scram-sha-256" >> "$PGDATA/pg_hba.conf"
+    echo "CREATE DATABASE \"$POSTGRES_DB\"" | postgres --single -j postgres
+fi
+exec "$@" -c listen_addresses='*'

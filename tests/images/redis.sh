@@ -1,0 +1,1 @@
+exec "$@" --protected-mode no

@@ -1,0 +1,397 @@
+"""The image, the stack of Docker Compose and the page on production, with a real engine.
+
+The engine pulls nothing: see `containers.py` for what stands in for the images of others.
+"""
+
+import contextlib
+import re
+import shutil
+import socket
+import sqlite3
+import ssl
+import subprocess
+import threading
+import time
+
+import httpx
+import pytest
+from client import TIMEOUT, Person, numbers, receive, say, send, wait_for_users
+from containers import BASE, Engine, adapt
+from emitted import bake, clean_environ, run
+from matrix import CHOICES
+from servers import free_port, wait_until
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.sync.client import connect as connect_websocket
+
+from demo import find_python
+
+pytestmark = [pytest.mark.xdist_group("containers"), pytest.mark.timeout(400)]
+
+GRACE = 20  # seconds that compose.yaml gives the servers to end
+ANSWERS = {"server": "uvicorn", "channel_layer": "redis", "database": "postgresql", "auth": "session"}
+PRODUCTION = {
+    "DEBUG": "false",
+    "SECRET_KEY": "s" * 64,
+    "ALLOWED_HOSTS": ".example.com",
+    "ALLOWED_ORIGINS": "https://chat.example.com",
+    "SIGNUP_OPEN": "true",
+}
+
+
+@pytest.fixture(scope="module")
+def engine():
+    engine = Engine()
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+class Stack:
+    """A project's containers, and where its nginx answers."""
+
+    def __init__(self, engine, project, **variables) -> None:
+        self.engine = engine
+        self.project = project
+        self.name = project.parent.name.replace("_", "") + project.name
+        self.ports = {"http": free_port(), "https": free_port()}
+        self.variables = {
+            "COMPOSE_PROJECT_NAME": self.name,
+            "HTTP_PORT": str(self.ports["http"]),
+            "HTTPS_PORT": str(self.ports["https"]),
+            **variables,
+        }
+        shutil.copy(project / ".env.example", project / ".env")
+        adapt(project)
+
+    def compose(self, *arguments: str, **options) -> str:
+        return self.engine.docker("compose", *arguments, folder=self.project, **self.variables, **options)
+
+    def sh(self, commands: str) -> str:
+        """The output of commands that a person types in the project's folder."""
+        return run(["sh", "-e", "-c", commands], self.project, self.engine.environ | self.variables)
+
+    def containers(self, service: str = "") -> list[str]:
+        label = f"com.docker.compose.service={service}" if service else "com.docker.compose.service"
+        project = f"label=com.docker.compose.project={self.name}"
+        return self.engine.docker("ps", "--all", "--quiet", "--filter", project, "--filter", f"label={label}").split()
+
+    def states(self) -> dict[str, list[str]]:
+        """For each service how its containers are: their health, or the code that they ended with."""
+        states = {}
+        for container in self.containers():
+            found = self.engine.inspect(container)
+            state, service = found["State"], found["Config"]["Labels"]["com.docker.compose.service"]
+            ended = f"exit {state['ExitCode']}"
+            states.setdefault(service, []).append(state["Health"]["Status"] if state["Running"] else ended)
+        return states
+
+    def connections(self, container: str) -> float:
+        """How many sockets one server has."""
+        ask = "import urllib.request as r; print(r.urlopen('http://localhost:8000/metrics').read().decode())"
+        page = self.engine.docker("exec", container, "python", "-c", ask)
+        return float(re.search(r"^realtime_connections (\S+)$", page, re.MULTILINE)[1])
+
+    def __enter__(self) -> "Stack":
+        start = time.monotonic()
+        try:
+            self.compose("up", "--detach")
+            wait_until(lambda: self.states()["nginx"] == ["healthy"], f"a healthy nginx of {self.name}")
+        except BaseException:
+            print(self.compose("logs", "--no-color"))
+            self.__exit__()
+            raise
+        print(f"\n{self.name}: healthy after {time.monotonic() - start:.1f} s")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.compose("down", "--volumes", "--timeout", "1")
+
+
+class Visitor(Person):
+    """Somebody who comes through nginx, with the addresses that a browser has for the usual ports."""
+
+    def __init__(self, stack, scheme: str, host: str = "localhost") -> None:
+        self.port, self.host, self.scheme = stack.ports[scheme], host, scheme
+        self.auth, self.name = "session", f"visitor{next(numbers)}"
+        self.tls = None
+        if scheme == "https":
+            certificate = stack.compose("exec", "-T", "nginx", "cat", "/etc/nginx/tls/fullchain.pem")
+            self.tls = ssl.create_default_context(cadata=certificate)
+            self.tls.check_hostname = host == "localhost"
+        self.http = httpx.Client(
+            base_url=f"{scheme}://localhost:{self.port}",
+            timeout=TIMEOUT,
+            trust_env=False,
+            verify=self.tls or True,
+            headers={"Host": host, "Origin": f"{scheme}://{host}"},
+        )
+        self.sign_up()
+
+    def connect(self, room: str, query: str = ""):
+        scheme = {"http": "ws", "https": "wss"}[self.scheme]
+        return connect_websocket(
+            f"{scheme}://{self.host}/ws/chat/{room}/{query}",
+            sock=socket.create_connection(("127.0.0.1", self.port), TIMEOUT),
+            origin=f"{self.scheme}://{self.host}",
+            ssl=self.tls,
+            additional_headers=self.headers(),
+            open_timeout=TIMEOUT,
+            close_timeout=TIMEOUT,
+        )
+
+
+@pytest.fixture(scope="module")
+def project(cookies_session):
+    """The project whose stack is started below."""
+    return bake(cookies_session, project_slug="talking-site", **ANSWERS)
+
+
+@pytest.fixture(scope="module")
+def image(engine, project):
+    """The name of its image; prints how large it is and how long it takes to build."""
+    start = time.monotonic()
+    engine.build(project, "talking-site")
+    duration = time.monotonic() - start
+    size, base = (engine.inspect(tag)["Size"] / 1e6 for tag in ("talking-site", BASE))
+    print(f"\nimage: {size:.0f} MB, of which {base:.0f} MB are the base; built in {duration:.1f} s")
+    return "talking-site"
+
+
+@pytest.fixture(scope="module")
+def stack(engine, project, image):
+    """The stack as development starts it, with the values of .env.example."""
+    with Stack(engine, project) as stack:
+        yield stack
+
+
+def test_image_holds_nothing_that_it_does_not_need(engine, image):
+    """No compiler, no uv, no secret, no tests; its files belong to root, and it does not run as root."""
+    show = (
+        "id -u; for name in cc gcc g++ make uv git; do command -v $name; done; "
+        "find / -xdev \\( -name .env -o -name .git -o -name '*.sqlite3' -o -path /app/tests \\) -print 2>/dev/null; "
+        "find /app ! -user root; python -c 'import ssl, sqlite3; import psycopg'"
+    )
+    arguments = ("run", "--rm", "--network", "none", image)
+    assert engine.docker(*arguments, "sh", "-c", show).splitlines() == ["10001"]
+    config = engine.inspect(image)["Config"]
+    assert not {"SECRET_KEY", "DEBUG", "DATABASE_URL"} & {line.partition("=")[0] for line in config["Env"]}
+    assert config["Cmd"] == ["python", "-m", "config.server"]
+    assert "/app/staticfiles/staticfiles.json" in engine.docker(*arguments, "find", "/app/staticfiles")
+
+
+def test_change_of_code_keeps_the_packages(engine, project, image):
+    """Only what comes after them is made anew."""
+    views = project / "chat" / "views.py"
+    views.write_text(views.read_text() + "\n# One more line.\n")
+    start = time.monotonic()
+    output = engine.build(project, image)
+    print(f"\nimage: built in {time.monotonic() - start:.1f} s after a change of code")
+    steps = {step: f"#{number} CACHED" in output for number, step in re.findall(r"^#(\d+) \[.*?\] (\w+)", output, re.M)}
+    (install,) = re.findall(r"^#(\d+) .*uv sync", output, re.MULTILINE)
+    assert f"#{install} CACHED" in output
+    assert not steps["COPY"]
+
+
+def test_image_has_what_was_locked(engine, cookies_session):
+    """An older version in uv.lock is what is installed; a uv.lock that does not fit to pyproject.toml is refused."""
+    project = bake(cookies_session, project_slug="locked-site", **ANSWERS)
+    python = find_python(BASE.partition(":")[2][:4])
+    run(["uv", "lock", "--upgrade-package", "idna==3.10"], project, clean_environ(UV_PYTHON=python))
+    engine.build(project, "locked-site")
+    ask = "from importlib.metadata import version; print(version('idna'))"
+    assert engine.docker("run", "--rm", "--network", "none", "locked-site", "python", "-c", ask) == "3.10\n"
+
+    content = project / "pyproject.toml"
+    content.write_text(content.read_text().replace('"channels>', '"pytz>=2026.1",\n    "channels>'))
+    with pytest.raises(AssertionError, match=r"lockfile .* needs to be updated"):
+        engine.build(project, "locked-site")
+
+
+def test_stack_is_healthy(stack):
+    """Two servers, and what they need; the rest did its work and ended."""
+    assert stack.states() == {
+        "nginx": ["healthy"],
+        "web": ["healthy", "healthy"],
+        "redis": ["healthy"],
+        "postgresql": ["healthy"],
+        "migrate": ["exit 0"],
+        "certificate": ["exit 0"],
+    }
+    for container in stack.containers("web"):
+        config = stack.engine.inspect(container)["HostConfig"]
+        assert (config["ReadonlyRootfs"], config["CapDrop"]) == (True, ["ALL"])
+        assert config["PortBindings"] in (None, {})
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_people_talk_through_nginx(stack, scheme):
+    """They sign up and hear each other, over plain sockets and over TLS; static files come along."""
+    ann, ben = Visitor(stack, scheme), Visitor(stack, scheme)
+    with ann.connect(f"room-{scheme}") as one, ben.connect(f"room-{scheme}") as other:
+        assert (receive(one)["type"], receive(other)["type"]) == ("welcome", "welcome")
+        wait_for_users(one, ann.name, ben.name)
+        assert say(one, "1", "Grüße")["seq"] == 1
+        assert receive(other)["text"] == "Grüße"
+    page = ann.http.get(f"/chat/room-{scheme}/")
+    assert page.status_code == 200
+    for path in re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text):
+        assert ann.http.get(path).status_code == 200, path
+    for path in ("/healthz", "/readyz", "/metrics"):
+        assert ann.http.get(path).status_code == 404
+
+
+def test_people_on_both_servers_hear_each_other(stack):
+    """Sockets are opened until each server has one; then everybody gets what the first says."""
+    ann = Visitor(stack, "https")
+    servers = stack.containers("web")
+    with contextlib.ExitStack() as sockets:
+        members = []
+        while min(map(stack.connections, servers)) == 0:
+            assert len(members) < 10
+            members.append(sockets.enter_context(ann.connect("both")))
+            assert receive(members[-1])["type"] == "welcome"
+        say(members[0], "1", "everybody")
+        assert [receive(member)["text"] for member in members[1:]] == ["everybody"] * (len(members) - 1)
+
+
+def section(project, title: str) -> str:
+    """The commands of a section of deploy/README.md."""
+    page = (project / "deploy" / "README.md").read_text()
+    return re.search(rf"### {title}\n.*?```sh\n(.*?)```", page, re.DOTALL)[1]
+
+
+def test_update_loses_nothing(stack):
+    """Both servers are replaced while somebody talks, who misses and repeats nothing."""
+    commands = section(stack.project, "Update")
+    # There is nothing to pull, the image is there, and docker-compose 1 does not wait.
+    for left_out in ("git pull\n", "docker compose build\n", " --wait"):
+        assert left_out in commands
+        commands = commands.replace(left_out, "")
+    start, replace = re.fullmatch(r"(.*)(for server .*)", commands, re.DOTALL).groups()
+    ann, old = Visitor(stack, "https"), stack.containers("web")
+    with talking(ann) as said:
+        stack.sh(start)
+        wait_until(lambda: stack.states()["web"] == ["healthy"] * 4, "four healthy servers")
+        stack.sh(f"old='{' '.join(old)}'\n{replace}")
+        assert stack.states()["web"] == ["healthy"] * 2
+        assert not set(stack.containers("web")) & set(old)
+        count = len(said)
+        wait_until(lambda: len(said) > count + 5, "the talk goes on")
+    texts = [message["text"] for message in ann.history("update", "?limit=500")["messages"]]
+    assert texts == [str(number) for number in range(len(said))]
+    assert [message["seq"] for message in said] == list(range(1, len(said) + 1))
+
+
+@contextlib.contextmanager
+def talking(person):
+    """Somebody says one number after another, and connects again when told to; yields what was acknowledged."""
+    said, stop, failures = [], threading.Event(), []
+
+    def talk():
+        while not stop.is_set():
+            try:
+                with person.connect("update", f"?after={len(said)}") as connection:
+                    while not stop.is_set():
+                        number = str(len(said))
+                        send(connection, type="send", ref=number, text=number)
+                        # What was replayed, or sent a second time, comes before.
+                        while (event := receive(connection)).get("ref") != number:
+                            assert event["type"] in {"welcome", "message"}, event
+                        said.append(event)
+                        stop.wait(0.1)
+            except (ConnectionClosed, OSError, TimeoutError, WebSocketException):
+                stop.wait(0.2)
+            except Exception as failure:
+                failures.append(failure)
+                return
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    try:
+        yield said
+    finally:
+        stop.set()
+        thread.join(30)
+    assert failures == []
+
+
+def test_new_certificate_is_taken_without_a_restart(stack):
+    """When nginx is told to read it."""
+    first = ssl.get_server_certificate(("127.0.0.1", stack.ports["https"]))
+    stack.compose("run", "--rm", "certificate", "rm", "fullchain.pem")
+    stack.compose("run", "--rm", "certificate")
+    stack.sh(section(stack.project, "Certificate").replace(" exec ", " exec -T "))
+    wait_until(
+        lambda: ssl.get_server_certificate(("127.0.0.1", stack.ports["https"])) != first, "the new certificate", 10
+    )
+
+
+def test_example_secret_is_refused_in_production(stack):
+    """The tables are not touched and no server starts; one line says why."""
+    command = ["docker", "compose", "run", "--rm", "--no-deps", "-e", "DEBUG=false"]
+    for service in ("migrate", "web"):
+        done = subprocess.run(
+            [*command, service],
+            cwd=stack.project,
+            env=stack.engine.environ | stack.variables,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        lines = [line for line in (done.stdout + done.stderr).splitlines() if "SECRET_KEY" in line]
+        assert (done.returncode, len(lines)) == (1, 1), done.stdout + done.stderr
+        assert "It is the one of .env.example" in lines[0]
+
+
+@pytest.mark.parametrize("server", CHOICES["server"])
+def test_server_ends_when_it_is_told_to(engine, cookies_session, server):
+    """In production, on a file system that it cannot write to; the first process of the container is the server."""
+    project = bake(cookies_session, project_slug=f"{server}-site", server=server)
+    engine.build(project, server)
+    variables = [f"--env={name}={value}" for name, value in {**PRODUCTION, "DATABASE_URL": "sqlite:////tmp/db"}.items()]
+    confined = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--network", "none"]
+    start = time.monotonic()
+    container = engine.docker("run", "--detach", *confined, *variables, "--env=PORT=9000", server).strip()
+    wait_until(lambda: engine.health(container) == "healthy", f"a healthy {server}")
+    healthy = time.monotonic() - start
+    start = time.monotonic()
+    engine.docker("stop", "--time", str(GRACE), container)
+    ended = time.monotonic() - start
+    print(f"\n{server}: healthy after {healthy:.1f} s, ended after {ended:.1f} s")
+    assert (engine.inspect(container)["State"]["ExitCode"], ended < 5) == (0, True), engine.docker("logs", container)
+
+
+def test_production_on_one_machine_with_nothing_installed(engine, cookies_session, tmp_path):
+    """One server, SQLite, a folder for the certificate: people talk over TLS, and the page's commands make a backup."""
+    project = bake(cookies_session, project_slug="small-site", server="hypercorn")
+    stack = Stack(engine, project, TLS_FOLDER=str(tmp_path / "tls"))
+    with (project / ".env").open("a") as file:
+        file.writelines(f"{name}={value}\n" for name, value in PRODUCTION.items())
+    engine.build(project, "small-site")
+    with stack:
+        assert stack.states() == {
+            "nginx": ["healthy"],
+            "web": ["healthy"],
+            "migrate": ["exit 0"],
+            "certificate": ["exit 0"],
+        }
+        assert (tmp_path / "tls" / "fullchain.pem").exists()
+        answer = httpx.get(
+            f"http://localhost:{stack.ports['http']}/", headers={"Host": "chat.example.com"}, trust_env=False
+        )
+        assert (answer.status_code, answer.headers["location"]) == (301, "https://chat.example.com/")
+        ann, ben = (Visitor(stack, "https", "chat.example.com") for _ in range(2))
+        with ann.connect("production") as one, ben.connect("production") as other:
+            assert (receive(one)["type"], receive(other)["type"]) == ("welcome", "welcome")
+            say(one, "1", "hi")
+            assert receive(other)["text"] == "hi"
+        page = ann.http.get("/chat/production/")
+        static = re.findall(r'(?:src|href)="(/static/[^"]+)"', page.text)
+        assert static
+        for path in static:
+            assert "immutable" in ann.http.get(path).headers["cache-control"], path
+        with pytest.raises(AssertionError, match=r"realtime\.E001"):
+            stack.compose("exec", "-T", "web", "python", "manage.py", "check", "--deploy")
+        stack.sh(section(project, "Back up"))
+    with contextlib.closing(sqlite3.connect(project / "backup")) as database:
+        assert database.execute("SELECT text FROM chat_message").fetchall() == [("hi",)]
