@@ -46,6 +46,7 @@ DIFFERENCES = {
         "realtime/checks.py",
         "realtime/layers.py",
         "realtime/places.py",
+        "tests/test_checks.py",
         "tests/test_settings.py",
     },
     ("consumers", "sync"): {
@@ -104,6 +105,7 @@ DIFFERENCES = {
         "deploy/README.md",
         "pyproject.toml",
         "realtime/checks.py",
+        "tests/test_checks.py",
         "tests/test_settings.py",
     },
     ("deploy", "kubernetes"): {
@@ -130,7 +132,6 @@ DIFFERENCES = {
         "-Dockerfile",
         "-compose.yaml",
         "-deploy/README.md",
-        "-deploy/healthcheck.py",
         "-deploy/nginx.conf",
     },
     ("ci", "gitlab"): {"-.github/workflows/ci.yml", "+.gitlab-ci.yml"},
