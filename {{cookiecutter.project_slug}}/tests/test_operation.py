@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -48,14 +49,14 @@ async def test_what_happens_is_counted(visit: Visit) -> None:
     assert (await read())[0] == before[0] - 1
 
 
-def test_several_processes_are_added_up() -> None:
+def test_several_processes_are_added_up(tmp_path: Path) -> None:
     """Each writes what it counts into a folder that all of them read."""
     code = (
         "import os, django; django.setup(); from realtime import metrics; "
         "os.fork() and os.wait(); metrics.RECEIVED.inc(); "
         "print(metrics.metrics(None).content.decode())"
     )
-    output = run_python(code, PROMETHEUS_MULTIPROC_DIR=str(BASE_DIR))
+    output = run_python(code, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
     assert "realtime_messages_received_total 2.0" in output
 
 

@@ -61,6 +61,7 @@ def test_production_has_a_secret_of_its_own() -> None:
         ("LOG_LEVEL", "LOUD"),
 {% if cookiecutter.channel_layer == "redis" %}
         ("REDIS_URL", "localhost"),
+        ("REDIS_URL", "redis://:password@one:6379,two:6379"),
 {% else %}
         ("WEB_CONCURRENCY", "2"),
 {% endif %}

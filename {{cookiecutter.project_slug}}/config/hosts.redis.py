@@ -1,0 +1,95 @@
+"""Where Redis is, as REDIS_URL says.
+
+One URL, or several with commas between them: then groups are spread over the hosts. That of a
+master that Sentinel watches lists the sentinels: redis+sentinel://:password@one:26379,two/master/0.
+Redis Cluster is not supported by channels_redis.
+"""
+
+import re
+from typing import Any
+
+from channels_redis.utils import create_pool
+from environs import ValidationError
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.exceptions import RedisError
+
+# So that a restart of Redis is survived, and a Redis that hangs is noticed.
+OPTIONS = {
+    "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
+    "health_check_interval": 5,
+    "socket_timeout": 3,
+    "socket_connect_timeout": 3,
+}
+# Where a sentinel is silent, the next one is asked soon.
+SENTINEL_OPTIONS = {
+    "retry": Retry(NoBackoff(), 0),
+    "socket_timeout": 0.5,
+    "socket_connect_timeout": 0.5,
+}
+
+URL = re.compile(r"(rediss?://([^/?#]*@)?[^/?#@,]+(/\d*)?|unix://[^?#]*/[^?#]+)(\?.*)?")
+SENTINEL_URL = re.compile(
+    r"(?P<scheme>rediss?)\+sentinel://(?P<login>[^/?#]*@)?"
+    r"(?P<sentinels>[^/?#@,]+(,[^/?#@,]+)*)/(?P<master>[^/?#]+)(?P<rest>(/\d*)?(\?.*)?)"
+)
+
+
+def redis_hosts(value: str) -> list[dict[str, Any]]:
+    """What Channels wants to know of each host; an error says nothing of the value."""
+    # A comma within a URL stands between sentinels, or in a password.
+    urls = re.split(r"\s*,\s*(?=[a-z+]+://)", value.strip())
+    try:
+        hosts = [parse_host(url) for url in urls]
+        for host in hosts:
+            create_pool(host).make_connection()  # fails with an unknown option
+    except (TypeError, ValueError, RedisError):
+        raise ValidationError(
+            "Not a redis://, rediss://, unix:// or redis+sentinel:// URL, "
+            "nor several with commas between them."
+        ) from None
+    return hosts
+
+
+def parse_host(url: str) -> dict[str, Any]:
+    if match := SENTINEL_URL.fullmatch(url):
+        return parse_sentinels(**match.groupdict(default=""))
+    if not URL.fullmatch(url):
+        raise ValueError
+    return {**OPTIONS, **parse_url(url)}
+
+
+def parse_sentinels(
+    scheme: str, login: str, sentinels: str, master: str, rest: str
+) -> dict[str, Any]:
+    """What Channels wants to know of a master; the sentinels are met with TLS where it is."""
+    addresses = [parse_url(f"redis://{sentinel}") for sentinel in sentinels.split(",")]
+    options: dict[str, Any] = {**parse_url(f"{scheme}://{login}{master}{rest}")}
+    return {
+        "sentinel_kwargs": {
+            **SENTINEL_OPTIONS,
+            **{name: options[name] for name in options if name.startswith("ssl_")},
+            "ssl": scheme == "rediss",
+            "username": options.pop("sentinel_username", None),
+            "password": options.pop("sentinel_password", None),
+        },
+        "sentinels": [(address["host"], address.get("port", 26379)) for address in addresses],
+        "master_name": master,
+        **OPTIONS,
+        **options,
+        "connection_class": MasterTLSConnection if scheme == "rediss" else MasterConnection,
+    }
+
+
+class MasterConnection(SentinelManagedConnection):
+    """Asks for the master whenever it connects; after an error redis-py's own does not."""
+
+    async def _connect(self) -> None:
+        self.host, self.port = await self.connection_pool.get_master_address()
+        await super()._connect()  # type: ignore[no-untyped-call]
+
+
+class MasterTLSConnection(MasterConnection, SentinelManagedSSLConnection):
+    pass
