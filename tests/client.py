@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 import socket
+import time
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -144,3 +145,17 @@ def say(connection: ClientConnection, ref: str, text: str) -> dict:
     """Send a message, and return the event that acknowledges it."""
     send(connection, type="send", ref=ref, text=text)
     return receive(connection)
+
+
+def hears(speaker, listener, ref):
+    """Whether the other end gets a message within a second; what was sent before is skipped."""
+    send(speaker, type="send", ref=ref, text=ref)
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        try:
+            event = listener.recv(0.2)
+        except TimeoutError:
+            continue
+        if f'"ref":"{ref}"' in event:
+            return True
+    return False

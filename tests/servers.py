@@ -74,6 +74,11 @@ class Site:
         except httpx.TransportError:
             return False
 
+    def probe(self, name: str) -> tuple[int, str]:
+        """What an operator reads there; it has to come at once."""
+        answer = httpx.get(f"{self.url}/{name}", timeout=3, trust_env=False)
+        return answer.status_code, answer.text
+
     def terminate(self) -> float:
         """Ask the process that was started to end; returns after how many seconds the whole group was gone."""
         start = time.monotonic()
@@ -143,6 +148,9 @@ class Redis:
         """From now on it is silent, as a machine is that was cut off."""
         self.process.send_signal(signal.SIGSTOP)
 
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
     def ask(self, *commands: str) -> str:
         """What it answers, as it came over the network."""
         with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
@@ -187,7 +195,8 @@ def tls_in_front_of(server: Redis, folder: Path) -> Iterator[tuple[int, Path]]:
 
     async def take(reader, writer):
         other_reader, other_writer = await asyncio.open_connection("127.0.0.1", server.port)
-        await asyncio.gather(pass_on(reader, other_writer), pass_on(other_reader, writer))
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(pass_on(reader, other_writer), pass_on(other_reader, writer))
 
     async def serve(started, ended):
         listener = await asyncio.start_server(take, "127.0.0.1", 0, ssl=context)

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from client import Person, receive, say, send
+from client import Person, hears, receive, say
 from emitted import bake, environ_for, run
 from matrix import CHOICES, PYTHONS
 from servers import Redis, start_site, wait_until
@@ -47,18 +47,14 @@ def test_idle_connection_lives(site):
         assert (message["seq"], receive(other)) == (1, message)
 
 
-def hears(speaker, listener, ref):
-    """Whether the other end gets a message within a second; what was sent before is skipped."""
-    send(speaker, type="send", ref=ref, text=ref)
-    deadline = time.monotonic() + 1
-    while time.monotonic() < deadline:
-        try:
-            event = listener.recv(0.2)
-        except TimeoutError:
-            continue
-        if f'"ref":"{ref}"' in event:
-            return True
-    return False
+def test_probes_tell_that_redis_is_away(site, own_redis):
+    """The process is not ready until Redis is back, but it lives."""
+    assert site.probe("readyz") == (200, "ready\n")
+    own_redis.stop()
+    wait_until(lambda: site.probe("readyz") == (503, "away: channel layer\n"), "not ready without Redis", 5)
+    assert site.probe("healthz") == (200, "ok\n")
+    own_redis.start()
+    wait_until(lambda: site.probe("readyz") == (200, "ready\n"), "ready with Redis", 5)
 
 
 def test_restarted_redis_is_met_again(site, own_redis):

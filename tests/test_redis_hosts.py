@@ -1,0 +1,194 @@
+"""What REDIS_URL may name: a Redis with a password and TLS, several that share the work, a master with sentinels."""
+
+import contextlib
+import itertools
+import time
+
+import pytest
+from client import Person, hears, receive, say, send, wait_for_users
+from emitted import bake, environ_for, run
+from matrix import CHOICES, PYTHONS
+from servers import Redis, Sentinel, start_site, tls_in_front_of, wait_until
+
+PASSWORD, OTHER_PASSWORD = "sesame-open", "open-sesame"
+LOGIN = f"AUTH {PASSWORD}"
+CATCHING_UP = 10  # seconds after which everybody has what is stored, whatever became of Redis
+
+refs = map(str, itertools.count())
+
+
+@pytest.fixture
+def start(cookies, environment, services, request):
+    """A function that starts so many server processes of a project with these answers and this REDIS_URL."""
+    with contextlib.ExitStack() as stack:
+
+        def start(answers, redis_url, count):
+            answers = {**answers, "channel_layer": "redis"}
+            project = bake(cookies, **answers)
+            python = environment(PYTHONS[-1], CHOICES["django_version"][0])
+            environ = environ_for(python, **{**services(answers), "REDIS_URL": redis_url})
+            run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
+            command = ["uv", "run", "python", "-m", "config.server"]
+            sites = [stack.enter_context(start_site(command, project, environ)) for _ in range(count)]
+            return project, environ, sites
+
+        yield start
+
+
+@contextlib.contextmanager
+def running(*servers):
+    with contextlib.ExitStack() as stack:
+        for server in servers:
+            server.start()
+            stack.callback(server.stop)
+        yield
+
+
+def test_password_and_tls(start, tmp_path):
+    """People talk, and are counted, over an encrypted connection; an unknown authority is not believed."""
+    answers = {"server": "hypercorn", "consumers": "sync", "auth": "none", "database": "sqlite"}
+    redis = Redis(tmp_path, "--requirepass", PASSWORD)
+    with running(redis), tls_in_front_of(redis, tmp_path) as (port, authority):
+        url = f"rediss://:{PASSWORD}@127.0.0.1:{port}/0"
+        project, environ, (site,) = start(answers, f"{url}?ssl_ca_certs={authority}", 1)
+        assert site.probe("readyz") == (200, "ready\n")
+        ann, ben = Person(site, "none"), Person(site, "none")
+        with ann.connect("tls") as one, ben.connect("tls") as other:
+            assert (receive(one)["type"], receive(other)["type"]) == ("welcome", "welcome")
+            message = say(one, "a1", "hi")
+            assert receive(other) == message
+            assert redis.ask(LOGIN, "KEYS realtime:connections:*").count("realtime:connections:") == 2
+        code = "from asgiref.sync import async_to_sync; from realtime.layers import ping; async_to_sync(ping)()"
+        command = f"try: {code}\nexcept ConnectionError as error: print(error)"
+        output = run(
+            ["uv", "run", "python", "manage.py", "shell", "-c", command], project, {**environ, "REDIS_URL": url}
+        )
+        assert f"away: 127.0.0.1:{port} (" in output
+        assert "CERTIFICATE_VERIFY_FAILED" in output
+        assert PASSWORD not in output + site.log.read_text()
+
+
+def test_several_hosts(start, tmp_path):
+    """Each has rooms of its own; while one is away, those of the other live on, and its own a little slower."""
+    answers = {"server": "daphne", "consumers": "async", "auth": "session", "database": "postgresql"}
+    hosts = [Redis(tmp_path, "--requirepass", PASSWORD) for _ in range(2)]
+    with running(*hosts), contextlib.ExitStack() as stack:
+        url = ",".join(f"redis://:{PASSWORD}@127.0.0.1:{host.port}/0" for host in hosts)
+        project, environ, sites = start(answers, url, 2)
+        ann, ben, cem = (Person(site, "session") for site in (*sites, sites[1]))
+        # The harder one fails: it also carries what the processes tell each other.
+        doomed, other = sorted(hosts, key=lambda host: "asgi__group__realtime.processes" not in subscriptions(host))
+        rooms = find_rooms(hosts, ann)
+        pairs = {}
+        for host, room in rooms.items():
+            one, two = pairs[host] = [stack.enter_context(person.connect(room)) for person in (ann, ben)]
+            for connection in (one, two):
+                wait_for_users(connection, ann.name, ben.name)
+            assert hear_each_other(one, two)
+
+        for strike, mend in ((doomed.stop, doomed.start), (doomed.freeze, doomed.thaw)):
+            strike()
+            begin = time.monotonic()
+            wait_until(lambda: sites[0].probe("readyz") == (503, "away: channel layer\n"), "not ready", 5)
+            assert sites[0].probe("healthz") == (200, "ok\n")
+            assert hear_each_other(*pairs[other])
+            send(pairs[doomed][0], type="send", ref=strike.__name__, text="late")
+            with cem.connect(rooms[doomed]) as newcomer:
+                for connection in (*pairs[doomed], newcomer):
+                    receive_ref(connection, strike.__name__)
+            assert time.monotonic() - begin < CATCHING_UP
+            assert hear_each_other(*pairs[other])
+            if strike == doomed.stop:
+                output = failure_of_check(project, environ)
+                assert f"away: 127.0.0.1:{doomed.port} (" in output
+                assert f"127.0.0.1:{other.port}" not in output
+                assert PASSWORD not in output
+            mend()
+            begin = time.monotonic()
+            wait_until(lambda: sites[0].probe("readyz") == (200, "ready\n"), "ready again", 5)
+            wait_until(lambda: hear_each_other(*pairs[doomed]), "live again", 15)
+            print(f"after {strike.__name__} live again within {time.monotonic() - begin:.1f} s")
+        assert all(PASSWORD not in site.log.read_text() for site in sites)
+
+
+def find_rooms(hosts, person):
+    """A room on each host, found by where the site subscribes when somebody enters."""
+    rooms = {}
+    for room in map("room {}".format, range(100)):
+        before = set().union(*map(subscriptions, hosts))
+        with person.connect(room) as connection:
+            assert receive(connection)["type"] == "welcome"
+            (host,) = (host for host in hosts if subscriptions(host) - before)
+        rooms[host] = room
+        if len(rooms) == len(hosts):
+            return rooms
+    raise AssertionError(f"all rooms are on {rooms}")
+
+
+def subscriptions(host):
+    """The groups that some process hears there."""
+    return {line for line in host.ask(LOGIN, "PUBSUB CHANNELS").splitlines() if line.startswith("asgi__group__")}
+
+
+def hear_each_other(one, other):
+    """Whether each gets what the other says, within a second."""
+    return hears(one, other, next(refs)) and hears(other, one, next(refs))
+
+
+def receive_ref(connection, ref):
+    """Wait for a message as long as the database may take to tell of it."""
+    while f'"ref":"{ref}"' not in connection.recv(CATCHING_UP):
+        pass
+
+
+def failure_of_check(project, environ):
+    """What `manage.py check --deploy` prints, which must fail."""
+    with pytest.raises(AssertionError) as failed:
+        run(["uv", "run", "python", "manage.py", "check", "--deploy"], project, environ)
+    return str(failed.value)
+
+
+def test_fail_over(start, tmp_path):
+    """After each fail-over, of a master that was killed and of one that is silent, all hear each other again."""
+    answers = {"server": "uvicorn", "consumers": "async", "auth": "token", "database": "sqlite"}
+    options = ["--requirepass", PASSWORD, "--masterauth", PASSWORD]
+    one = Redis(tmp_path, *options)
+    two = Redis(tmp_path, *options, "--replicaof", "127.0.0.1", str(one.port))
+    sentinels = [Sentinel(tmp_path, one, PASSWORD, OTHER_PASSWORD) for _ in range(3)]
+    with running(one, two, *sentinels):
+        wait_until(lambda: all(map(is_ready, sentinels)), "the sentinels know all")
+        addresses = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in sentinels)
+        url = f"redis+sentinel://:{PASSWORD}@{addresses}/main/0?sentinel_password={OTHER_PASSWORD}"
+        _, _, sites = start(answers, url, 2)
+        ann, ben = (Person(site, "token") for site in sites)
+        with ann.connect("fail-over") as here, ben.connect("fail-over") as there:
+            assert (receive(here)["type"], receive(there)["type"]) == ("welcome", "welcome")
+            assert hear_each_other(here, there)
+            for strike, next_master in ((one.stop, two), (two.freeze, one)):
+                strike()
+                begin = time.monotonic()
+                wait_until(lambda: hear_each_other(here, there), "they hear each other", 20)
+                print(f"after {strike.__name__} deaf for {time.monotonic() - begin:.1f} s")
+                assert "master" in next_master.ask(LOGIN, "ROLE")
+                wait_until(lambda: sites[0].probe("readyz") == (200, "ready\n"), "ready again", 5)
+                if strike == one.stop:
+                    one.start()
+                    wait_until(lambda: all(map(is_ready, sentinels)), "the old master follows the new one")
+            last = next(refs)
+            assert hears(here, there, last)
+        stored = sorted(int(message["ref"]) for message in ann.history("fail-over")["messages"])
+        assert stored == list(range(stored[0], int(last) + 1))
+        assert all(word not in site.log.read_text() for site in sites for word in (PASSWORD, OTHER_PASSWORD))
+
+
+def is_ready(sentinel):
+    """Whether a sentinel knows the two others, and a replica that works."""
+    master, replica = (
+        sentinel.ask(f"AUTH {OTHER_PASSWORD}", f"SENTINEL {what} main").split() for what in ("MASTER", "REPLICAS")
+    )
+    return value(master, "num-other-sentinels") == "2" and value(replica, "master-link-status") == "ok"
+
+
+def value(words, name):
+    """What follows a name, and its length, in an answer of Redis."""
+    return words[words.index(name) + 2] if name in words else None
