@@ -153,6 +153,29 @@ async def test_what_was_lost_last_comes_soon(visit: Visit, monkeypatch: pytest.M
     assert await ann.receive() == event
 
 
+async def test_a_room_is_entered_while_the_layer_is_away(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it is back, what is stored is what members hear of."""
+
+    async def fail(group: str, channel: str) -> None:
+        raise ConnectionError
+
+    layer: Any = get_channel_layer()
+    monkeypatch.setattr(hub, "HEARTBEAT_SECONDS", 0.1)
+    with monkeypatch.context() as away:
+        away.setattr(layer, "group_add", fail)
+        ann = await visit(LOBBY)
+        await ann.receive_until("welcome")
+        (event,) = await store("1")
+        assert await ann.receive() == event
+        assert (GROUP in layer.groups, hub.PROCESSES in layer.groups) == (False, False)
+    await asyncio.sleep(0.3)
+    assert (GROUP in layer.groups, hub.PROCESSES in layer.groups) == (True, True)
+    await apublish(GROUP, {"type": "news"})
+    assert await ann.receive() == {"type": "news"}
+
+
 async def test_more_than_the_replay_carries_is_a_gap(
     visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,27 @@ async def test_a_process_that_ended_is_forgotten(
     assert await ann.sees("ann")
 
 
+async def test_nobody_is_forgotten_while_the_layer_is_away(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that does not even hear itself knows nothing of the others."""
+
+    async def lose(group: str, message: dict[str, Any]) -> None:
+        pass
+
+    monkeypatch.setattr(hub, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(hub, "SILENCE_SECONDS", 0.3)
+    ann = await visit(LOBBY)
+    assert await ann.sees("ann")
+    await say(type="realtime.users", users=["cem"])
+    assert await ann.sees("ann", "cem")
+    with monkeypatch.context() as away:
+        away.setattr(get_channel_layer(), "group_send", lose)
+        await asyncio.sleep(0.6)
+        assert get_hub().processes.keys() == {"other", get_hub().channel}
+    assert await ann.sees("ann")
+
+
 async def test_a_process_that_comes_back_is_asked(visit: Visit) -> None:
     """A heartbeat of an unknown process: what it said before was missed."""
     layer: Any = get_channel_layer()
