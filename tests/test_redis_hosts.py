@@ -131,8 +131,8 @@ def subscriptions(host):
 
 
 def hear_each_other(one, other):
-    """Whether each gets what the other says, within a second."""
-    return hears(one, other, next(refs)) and hears(other, one, next(refs))
+    """Whether each gets what the other says within a second, too often for the work of the database."""
+    return all(hears(*pair, next(refs)) for pair in [(one, other), (other, one)] * 3)
 
 
 def receive_ref(connection, ref):
