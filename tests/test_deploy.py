@@ -417,6 +417,8 @@ def test_manifests_run_the_site(server, cookies, environment, services):
     assert call(migrated).returncode == 1
     assert call(job).returncode == 0
     assert call(migrated).returncode == 0
+    checked = call({**web, "command": ["python", "manage.py", "check", "--deploy", "--fail-level=WARNING"]})
+    assert (checked.returncode, checked.stderr) == (0, ""), checked.stderr
 
     environ = clean_environ(**environ_of(manifests, web))
     run([str(python), "manage.py", "collectstatic", "--no-input"], project, environ)
