@@ -17,7 +17,7 @@ ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 QUESTIONS_WITH_FILES = ("server", "channel_layer", "consumers", "auth", "license")
 
 # What goes as a whole, and when.
-SERVICES = {ANSWERS["channel_layer"], ANSWERS["database"]} & {"redis", "postgresql"}
+SERVICES = ANSWERS["__services"]  # that the project needs, as words
 UNNEEDED = {
     "accounts": ANSWERS["auth"] == "none",
     "compose.yaml": ANSWERS["deploy"] == "none" and not SERVICES,
@@ -87,7 +87,7 @@ def say_what_is_next(project):
     folder = project.name if here and Path(here).resolve() == project.parent else f'"{project}"'
     commands = [f"cd {folder}", "make setup", "make dev"]
     if SERVICES:
-        commands.insert(1, f"docker compose up -d {' '.join(sorted(SERVICES))}")
+        commands.insert(1, f"docker compose up -d {SERVICES}")
     sys.stdout.reconfigure(errors="replace")
     print("\nThe project is ready. Next:\n")
     print("\n".join(f"    {command}" for command in commands))

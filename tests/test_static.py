@@ -108,6 +108,7 @@ def test_combination_is_clean(answers, cookies, environment, services, check_typ
     assert lint == ["uv run ruff check", "uv run ruff format --check", "uv run mypy ."]
 
     assert leftovers(project) == []
+    assert len((project / "README.md").read_text(encoding="utf-8").splitlines()) <= 60
     run(["uv", "run", "ruff", "check", "--no-cache"], project, environ)
     run(["uv", "run", "ruff", "format", "--check", "--no-cache"], project, environ)
     check_types(project, group, environ)
