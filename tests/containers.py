@@ -97,9 +97,9 @@ class Engine:
 
     def stop(self) -> None:
         """Remove containers and networks, end the engine, and leave nothing behind."""
-        with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
-            containers = self.docker("ps", "--all", "--quiet").split()
-            self.docker("rm", "--force", "--volumes", *containers) if containers else None
+        with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):  # it may not answer
+            for container in self.docker("ps", "--all", "--quiet").split():
+                self.docker("rm", "--force", "--volumes", container)
             self.docker("network", "prune", "--force")
         self.process.terminate()
         try:
@@ -110,7 +110,7 @@ class Engine:
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for mount in sorted((mount for mount in mounts if mount.startswith(f"{self.folder}/")), reverse=True):
             subprocess.run(["umount", "--lazy", mount])
-        shutil.rmtree(self.folder)
+        subprocess.run(["rm", "-rf", str(self.folder)], check=True)  # Python takes ten times as long
 
     def docker(self, *arguments: str, folder: Path = TEMPLATE, timeout: float = 120, **variables: str) -> str:
         """The output of a command that must succeed."""
@@ -165,7 +165,7 @@ class Engine:
             ln -s python{version} {root}/usr/local/bin/python3
             chroot {root} ldconfig
             chroot {root} python -m ensurepip
-            rm -rf {root}/var/cache/apt/archives/*.deb {root}/var/lib/apt/lists/*
+            rm -rf {root}/var/cache/apt/* {root}/var/lib/apt/lists/*
             cp "${{SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}}" {root}/etc/ssl/certs/ca-certificates.crt
             tar -C {root} -c . | docker import --change "ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt" - {BASE}
             rm -rf {root}

@@ -18,7 +18,6 @@ import pytest
 from client import TIMEOUT, Person, numbers, receive, say, send, wait_for_users
 from containers import BASE, Engine, adapt
 from emitted import bake, clean_environ, run
-from matrix import CHOICES
 from servers import free_port, wait_until
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import connect as connect_websocket
@@ -28,7 +27,12 @@ from demo import find_python
 pytestmark = [pytest.mark.xdist_group("containers"), pytest.mark.timeout(400)]
 
 GRACE = 20  # seconds that compose.yaml gives the servers to end
-ANSWERS = {"server": "uvicorn", "channel_layer": "redis", "database": "postgresql", "auth": "session"}
+# Of each server one project, the first of which has all services, and the last none.
+SITES = {
+    "uvicorn": {"channel_layer": "redis", "database": "postgresql"},
+    "daphne": {"channel_layer": "redis", "database": "sqlite"},
+    "hypercorn": {"channel_layer": "in-memory", "database": "sqlite"},
+}
 PRODUCTION = {
     "DEBUG": "false",
     "SECRET_KEY": "s" * 64,
@@ -36,6 +40,10 @@ PRODUCTION = {
     "ALLOWED_ORIGINS": "https://chat.example.com",
     "SIGNUP_OPEN": "true",
 }
+
+
+def bake_site(cookies, server: str):
+    return bake(cookies, project_slug=f"{server}-site", server=server, auth="session", deploy="docker", **SITES[server])
 
 
 @pytest.fixture(scope="module")
@@ -143,18 +151,18 @@ class Visitor(Person):
 @pytest.fixture(scope="module")
 def project(cookies_session):
     """The project whose stack is started below."""
-    return bake(cookies_session, project_slug="talking-site", **ANSWERS)
+    return bake_site(cookies_session, "uvicorn")
 
 
 @pytest.fixture(scope="module")
 def image(engine, project):
     """The name of its image; prints how large it is and how long it takes to build."""
     start = time.monotonic()
-    engine.build(project, "talking-site")
+    engine.build(project, "uvicorn-site")
     duration = time.monotonic() - start
-    size, base = (engine.inspect(tag)["Size"] / 1e6 for tag in ("talking-site", BASE))
+    size, base = (engine.inspect(tag)["Size"] / 1e6 for tag in ("uvicorn-site", BASE))
     print(f"\nimage: {size:.0f} MB, of which {base:.0f} MB are the base; built in {duration:.1f} s")
-    return "talking-site"
+    return "uvicorn-site"
 
 
 @pytest.fixture(scope="module")
@@ -194,17 +202,17 @@ def test_change_of_code_keeps_the_packages(engine, project, image):
 
 def test_image_has_what_was_locked(engine, cookies_session):
     """An older version in uv.lock is what is installed; a uv.lock that does not fit to pyproject.toml is refused."""
-    project = bake(cookies_session, project_slug="locked-site", **ANSWERS)
+    project = bake_site(cookies_session, "uvicorn")
     python = find_python(BASE.partition(":")[2][:4])
     run(["uv", "lock", "--upgrade-package", "idna==3.10"], project, clean_environ(UV_PYTHON=python))
-    engine.build(project, "locked-site")
+    engine.build(project, "uvicorn-site:locked")
     ask = "from importlib.metadata import version; print(version('idna'))"
-    assert engine.docker("run", "--rm", "--network", "none", "locked-site", "python", "-c", ask) == "3.10\n"
+    assert engine.docker("run", "--rm", "--network", "none", "uvicorn-site:locked", "python", "-c", ask) == "3.10\n"
 
     content = project / "pyproject.toml"
     content.write_text(content.read_text().replace('"channels>', '"pytz>=2026.1",\n    "channels>'))
     with pytest.raises(AssertionError, match=r"lockfile .* needs to be updated"):
-        engine.build(project, "locked-site")
+        engine.build(project, "uvicorn-site:locked")
 
 
 def test_stack_is_healthy(stack):
@@ -343,15 +351,22 @@ def test_example_secret_is_refused_in_production(stack):
         assert "It is the one of .env.example" in lines[0]
 
 
-@pytest.mark.parametrize("server", CHOICES["server"])
+@pytest.mark.parametrize("server", SITES)
 def test_server_ends_when_it_is_told_to(engine, cookies_session, server):
     """In production, on a file system that it cannot write to; the first process of the container is the server."""
-    project = bake(cookies_session, project_slug=f"{server}-site", server=server)
-    engine.build(project, server)
-    variables = [f"--env={name}={value}" for name, value in {**PRODUCTION, "DATABASE_URL": "sqlite:////tmp/db"}.items()]
+    project = bake_site(cookies_session, server)
+    engine.build(project, f"{server}-site")
+    services = {
+        "DATABASE_URL": {"sqlite": "sqlite:////tmp/db", "postgresql": "postgresql://nobody/site"}[
+            SITES[server]["database"]
+        ],
+        "REDIS_URL": "redis://nobody",
+        "PORT": "9000",
+    }
+    variables = [f"--env={name}={value}" for name, value in {**PRODUCTION, **services}.items()]
     confined = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--network", "none"]
     start = time.monotonic()
-    container = engine.docker("run", "--detach", *confined, *variables, "--env=PORT=9000", server).strip()
+    container = engine.docker("run", "--detach", *confined, *variables, f"{server}-site").strip()
     wait_until(lambda: engine.health(container) == "healthy", f"a healthy {server}")
     healthy = time.monotonic() - start
     start = time.monotonic()
@@ -363,11 +378,11 @@ def test_server_ends_when_it_is_told_to(engine, cookies_session, server):
 
 def test_production_on_one_machine_with_nothing_installed(engine, cookies_session, tmp_path):
     """One server, SQLite, a folder for the certificate: people talk over TLS, and the page's commands make a backup."""
-    project = bake(cookies_session, project_slug="small-site", server="hypercorn")
+    project = bake_site(cookies_session, "hypercorn")
     stack = Stack(engine, project, TLS_FOLDER=str(tmp_path / "tls"))
     with (project / ".env").open("a") as file:
         file.writelines(f"{name}={value}\n" for name, value in PRODUCTION.items())
-    engine.build(project, "small-site")
+    engine.build(project, "hypercorn-site")
     with stack:
         assert stack.states() == {
             "nginx": ["healthy"],
