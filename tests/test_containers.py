@@ -203,7 +203,7 @@ def test_change_of_code_keeps_the_packages(engine, project, image):
 def test_image_has_what_was_locked(engine, cookies_session):
     """An older version in uv.lock is what is installed; a uv.lock that does not fit to pyproject.toml is refused."""
     project = bake_site(cookies_session, "uvicorn")
-    python = find_python(BASE.partition(":")[2][:4])
+    python = find_python((project / ".python-version").read_text().strip())
     run(["uv", "lock", "--upgrade-package", "idna==3.10"], project, clean_environ(UV_PYTHON=python))
     engine.build(project, "uvicorn-site:locked")
     ask = "from importlib.metadata import version; print(version('idna'))"
