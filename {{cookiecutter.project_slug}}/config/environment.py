@@ -14,7 +14,6 @@ from realtime.origin import parse_origin
 type IPNetwork = IPv4Network | IPv6Network
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-EXAMPLES = dotenv_values(BASE_DIR / ".env.example")
 
 # Not eager: `seal()` judges all values together, so that one start shows every mistake.
 env = Env(eager=False)
@@ -23,12 +22,12 @@ env.read_env(BASE_DIR / ".env", recurse=False)
 
 @env.parser_for("secret_key")
 def secret_key(value: str, *, development: bool) -> str:
-    """A key that is long enough and, but for development, not the one which everybody can read."""
+    """A key that is long enough and, but for development, not marked as one that others know."""
     if len(value) < 50:
         raise ValidationError("Shorter than 50 characters.")
-    if value == EXAMPLES["SECRET_KEY"] and not development:
+    if value.startswith("django-insecure-") and not development:
         raise ValidationError(
-            "It is the one of .env.example. Make your own: "
+            "It is insecure, as the one of .env.example is. Make your own: "
             'python -c "import secrets; print(secrets.token_urlsafe(48))".'
         )
     return value
@@ -72,9 +71,10 @@ def seal() -> None:
         env.seal()
     except EnvValidationError as error:
         assert isinstance(error.error_messages, dict)
+        examples = dotenv_values(BASE_DIR / ".env.example")
         sys.exit(
             "\n".join(
-                f"{name}: {' '.join(problems)} Example: {name}={EXAMPLES.get(name)}"
+                f"{name}: {' '.join(problems)} Example: {name}={examples.get(name)}"
                 for name, problems in error.error_messages.items()
             )
         )

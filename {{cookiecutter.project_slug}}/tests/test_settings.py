@@ -40,7 +40,7 @@ def test_production_has_a_secret_of_its_own() -> None:
     """With the key that everybody can read it does not start, and says how to make one."""
     code, lines = load(PRODUCTION | {"SECRET_KEY": EXAMPLE["SECRET_KEY"]})
     assert (code, len(lines)) == (1, 1)
-    assert lines[0].startswith("SECRET_KEY: It is the one of .env.example. Make your own: python")
+    assert lines[0].startswith("SECRET_KEY: It is insecure, as the one of .env.example is.")
 
 
 @pytest.mark.parametrize(
