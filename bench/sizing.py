@@ -24,8 +24,14 @@ BUSY = 0.5  # of a core, so that a machine that fails can be made up for
 CORES, MEMORY = 8, 16 * 1024  # of a machine; MiB
 
 SIZES = (500, 2000, 6000)  # that are measured as a whole
-MESSAGES = 50  # per second, while the cost of one is measured
-UNITS = {"base": "MiB of a process", "connection": "KiB", "idle": "µs of CPU per second"}
+PLANNED = (10_000, 100_000, 1_000_000)
+STORED, RELAYED = 50, 1000  # messages per second, while the cost of one is measured
+UNITS = {
+    "base": "MiB of a process",
+    "connection": "KiB",
+    "idle": "µs of CPU per second and connection",
+    "redis_idle": "µs of CPU per second and connection",
+}
 
 
 @dataclass
@@ -41,6 +47,7 @@ class Costs:
     relay: float = 0  # in each further process that has members
     redis_message: float = 0
     redis_relay: float = 0  # for each further process
+    redis_idle: float = 0  # of a connection, which counts as one of its user's, per second
     database: float = 0
 
     def server(self, people: int, processes: int = 1) -> float:
@@ -52,11 +59,12 @@ class Costs:
 
     def redis(self, people: int, processes: int = 1) -> float:
         """Cores that Redis needs; each has one."""
-        return people / SILENCE * (self.redis_message + self.redis_relay * (spread(processes) - 1)) / 1e6
+        each = self.redis_message + self.redis_relay * (spread(processes) - 1)
+        return (people / SILENCE * each + people * self.redis_idle) / 1e6
 
     def memory(self, people: int, processes: int = 1) -> float:
-        """MiB of all server processes."""
-        return processes * self.base + people * self.connection / 1024
+        """MiB of all server processes; where there are several, one more starts and ends them."""
+        return (processes + (processes > 1)) * self.base + people * self.connection / 1024
 
 
 def spread(processes: int) -> float:
@@ -80,8 +88,11 @@ def sizing(plan: "Plan") -> None:
         print_row(f"{people:,}", processes, *pairs)
     print(f"\n  Machines of {CORES} cores and {MEMORY // 1024} GiB, busy to {BUSY:.0%}")
     print_row("people", "messages/s", "deliveries/s", "processes", "machines", "Redis shards", "PostgreSQL cores")
-    for people in (10_000, 100_000, 1_000_000):
+    for people in PLANNED:
         print_row(*needs(costs, people))
+    print("\n  The same, where a balancer brings all of a room to one process")
+    for people in PLANNED:
+        print_row(*needs(replace(costs, relay=0, redis_relay=0), people))
 
 
 def print_row(*cells: object) -> None:
@@ -114,16 +125,17 @@ def measure_costs(chat: Contestant, seconds: float) -> Costs:
         measure_memory(server, chat.join, 100)
         costs.base = resident(server.process.pid) / 1024
         costs.connection = measure_memory(server, [*chat.join, "--rooms", "40"], 2000).memory
-        costs.idle = measure_idle(server, chat, 2000, max(20, seconds))
-        small, redis, database = per_message(server, chat, 2, seconds)
-        large, _, _ = per_message(server, chat, 2 * ROOM, seconds)
+        costs.idle, costs.redis_idle = measure_idle(server, chat, 2000, max(20, seconds))
+        small, _, costs.database = per_message(server, chat, 2, STORED, seconds)
+        large, _, _ = per_message(server, chat, 2 * ROOM, STORED, seconds)
         costs.delivery = (large - small) / (2 * ROOM - 2)
         costs.message = small - 2 * costs.delivery
-        costs.redis_message, costs.database = redis, database
-    with with_processes(chat, 2).serve() as server:
-        both, redis, _ = per_message(server, chat, 2 * ROOM, seconds)
-        costs.relay = max(0, both - large)
-        costs.redis_relay = max(0, redis - costs.redis_message)
+    relayed = who.ours(layer="redis")  # nothing is stored, which would cost far more than what is looked for
+    with relayed.serve() as server:
+        alone, costs.redis_message = per_message(server, relayed, 10, RELAYED, seconds)
+    with with_processes(relayed, 2).serve() as server:
+        both, redis = per_message(server, relayed, 10, RELAYED, seconds)
+        costs.relay, costs.redis_relay = both - alone, redis - costs.redis_message
     signed_in = who.ours(layer="redis", auth="session")
     with signed_in.serve() as server:
         options = ["--connections", "16", "--rooms", "16", "--handshakes", "--seconds", str(seconds)]
@@ -132,21 +144,23 @@ def measure_costs(chat: Contestant, seconds: float) -> Costs:
     return costs
 
 
-def measure_idle(server: Server, chat: Contestant, people: int, seconds: float) -> float:
-    """Microseconds per second for a connection on which there are pings only."""
+def measure_idle(server: Server, chat: Contestant, people: int, seconds: float) -> list[float]:
+    """Microseconds per second of the server and of Redis for a connection on which there are pings only."""
+    processes = (server.process.pid, server.services[0])
     options = [*chat.join, "--connections", str(people), "--rooms", str(people // ROOM), "--hold"]
     with start_load(server, options) as load:
         wait_for(load, "open")
         time.sleep(3)
-        before = cpu_seconds(server.process.pid)
+        before = [cpu_seconds(process) for process in processes]
         time.sleep(seconds)
-        return (cpu_seconds(server.process.pid) - before) * 1e6 / people / seconds
+        after = [cpu_seconds(process) for process in processes]
+    return [(late - early) * 1e6 / people / seconds for late, early in zip(after, before, strict=True)]
 
 
-def per_message(server: Server, chat: Contestant, members: int, seconds: float) -> list[float]:
-    """Microseconds of the server, of Redis and of PostgreSQL for a message in a room of so many, who take turns."""
-    speak = [*chat.dialect.say, "--connections", str(members), "--senders", str(members), "--rate", str(MESSAGES)]
-    result = measure(server, [*chat.join, *speak, "--seconds", str(seconds), "--warmup", "1"])
+def per_message(server: Server, player: Contestant, members: int, rate: int, seconds: float) -> list[float]:
+    """Microseconds of the server and of each service for a message in a room of so many, who take turns."""
+    speak = [*player.dialect.say, "--connections", str(members), "--senders", str(members), "--rate", str(rate)]
+    result = measure(server, [*player.join, *speak, "--seconds", str(seconds), "--warmup", "1"])
     return [cpu * 1e6 / result.load["sent"] for cpu in (result.server_cpu, *result.services)]
 
 

@@ -19,13 +19,13 @@ from emitted import BUILD, clean_environ, run
 from filelock import FileLock
 from matrix import TEMPLATE
 from servers import free_port, wait_until
+from tools import ROOTS, require_programs
 
 from demo import find_python
 
 EMITTED = TEMPLATE / "{{cookiecutter.project_slug}}"
 IMAGES = Path(__file__).parent / "images"
 PACKAGES = {"dockerd": "docker.io", "docker-compose": "docker-compose", "debootstrap": "debootstrap"}
-ROOTS = "/usr/sbin:/usr/bin:/sbin:/bin"  # Debian's programs first: other clients may be too new for its engine
 BASE = re.search(r"^ARG PYTHON=(\S+)$", (EMITTED / "Dockerfile").read_text(), re.MULTILINE)[1]
 SERVICES = sorted(set(re.findall(r"image: ((?:nginx|redis|postgres):\S+)", (EMITTED / "compose.yaml").read_text())))
 # What Python's official image has beside Python, and what a copied Python wants.
@@ -41,23 +41,11 @@ exec docker-compose "$@"
 """
 
 
-def require_programs() -> None:
-    """Install what is missing; fails with the command where that takes another user."""
-    missing = [package for program, package in PACKAGES.items() if not shutil.which(program, path=ROOTS)]
-    if not missing:
-        return
-    command = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
-    assert os.geteuid() == 0 and shutil.which("apt-get"), f"These tests need: sudo {' '.join(command)}"
-    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    run(["apt-get", "update", "--quiet"], TEMPLATE, environ, 120)
-    run([*command, "--quiet"], TEMPLATE, environ, 240)
-
-
 class Engine:
     """A started dockerd with the images that projects want, and the commands that people type."""
 
     def __init__(self) -> None:
-        require_programs()
+        require_programs(PACKAGES)
         assert os.geteuid() == 0, "These tests start a Docker engine, which takes root: sudo make test"
         self.folder = Path(tempfile.mkdtemp(prefix="engine-"))
         self.log = self.folder / "log"
@@ -66,7 +54,7 @@ class Engine:
         plugin.write_text(PLUGIN)
         plugin.chmod(0o755)
         self.environ = clean_environ(
-            PATH=f"{ROOTS}:{os.environ['PATH']}",
+            PATH=f"{ROOTS}:{os.environ['PATH']}",  # Debian's first: other clients may be too new for its engine
             DOCKER_HOST=f"unix://{self.folder}/socket",
             DOCKER_CONFIG=str(self.folder / "config"),
             DOCKER_BUILDKIT="1",

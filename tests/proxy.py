@@ -1,6 +1,5 @@
 """The emitted nginx.conf in front of server processes, with loopback addresses in the place of containers."""
 
-import os
 import shutil
 import ssl
 import subprocess
@@ -11,18 +10,9 @@ import trustme
 from dnslib import RR, A
 from dnslib.server import DNSLogger, DNSServer
 from servers import free_port, listens, wait_until
+from tools import ROOTS, require_programs
 
 ADDRESSES = ("127.0.0.1", "127.0.0.2")  # of the servers, all on one port
-
-
-def find_nginx() -> str:
-    """The program; where it is missing and we may, it is installed."""
-    path = f"{os.environ['PATH']}:/usr/sbin"
-    if not shutil.which("nginx", path=path):
-        install = "apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends nginx-light"
-        assert os.geteuid() == 0 and shutil.which("apt-get"), f"nginx is missing: {install}"
-        subprocess.run(install, shell=True, check=True, timeout=240)
-    return shutil.which("nginx", path=path)
 
 
 class Names:
@@ -78,7 +68,16 @@ class Proxy:
             Names(), port=self.name_port, address="127.0.0.1", logger=DNSLogger(logf=lambda line: None)
         )
         self.names.start_thread()
-        command = [find_nginx(), "-p", str(self.folder), "-c", str(configuration), "-g", "daemon off;"]
+        require_programs({"nginx": "nginx-light"})
+        command = [
+            shutil.which("nginx", path=ROOTS),
+            "-p",
+            str(self.folder),
+            "-c",
+            str(configuration),
+            "-g",
+            "daemon off;",
+        ]
         with (self.folder / "log").open("ab") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         wait_until(lambda: self.process.poll() is not None or listens(self.port), "nginx")

@@ -39,10 +39,19 @@ async def apublish(group: str, event: Mapping[str, Any], *, sender: str = "") ->
 def sign_out(user_name: str, credential: str | None = None) -> None:
     """Close the sockets of a user with 4403, on every process, once the transaction is committed.
 
-    With a credential only those that came in by it.
+    With a credential only those that came in by it. Where the channel layer is away, the other
+    processes are told when it is back.
     """
     message = {"type": "realtime.sign_out", "user": user_name, "credential": credential}
-    transaction.on_commit(lambda: send_from_sync(PROCESSES, message))
+
+    def sign_out_now() -> None:
+        if loop := socket_loop():
+            telling = hubs[loop].tell_sign_out(user_name, credential)
+            asyncio.run_coroutine_threadsafe(telling, loop).result()
+        else:
+            async_to_sync(send)(PROCESSES, message)
+
+    transaction.on_commit(sign_out_now)
 
 
 def envelope(group: str, event: Mapping[str, Any], sender: str) -> dict[str, Any]:
@@ -57,12 +66,16 @@ def envelope(group: str, event: Mapping[str, Any], sender: str) -> dict[str, Any
 
 
 def send_from_sync(group: str, message: dict[str, Any]) -> None:
-    """Send in the event loop of this process's sockets, if it has any, and wait for it."""
-    loop = next((loop for loop in hubs if loop.is_running()), None)
-    if loop is None:
-        async_to_sync(send)(group, message)
-    else:
+    """Send in the event loop of the sockets, and wait for it."""
+    if loop := socket_loop():
         asyncio.run_coroutine_threadsafe(send(group, message), loop).result()
+    else:
+        async_to_sync(send)(group, message)
+
+
+def socket_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop of this process's sockets, if it has any."""
+    return next((loop for loop in hubs if loop.is_running()), None)
 
 
 async def send(group: str, message: dict[str, Any]) -> None:

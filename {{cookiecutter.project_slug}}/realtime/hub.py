@@ -209,6 +209,26 @@ class Hub:
             if topic.presence and self.announced.get(topic.group, 0) <= due:
                 self.announce(topic)
 
+    async def tell_sign_out(self, user: str, credential: str | None) -> None:
+        """Sign a user out here at once, and elsewhere as soon as the channel layer answers."""
+        self.sign_out(user, credential)
+        message = {"type": "realtime.sign_out", "user": user, "credential": credential}
+        self.say(self.insist(message))
+
+    async def insist(self, message: dict[str, Any]) -> None:
+        """Send to all processes; after a failure twice, for they may hear later than we speak."""
+        failed = False
+        while True:
+            try:
+                await self.layer.group_send(PROCESSES, message)
+                if not failed:
+                    return
+                failed = False
+            except Exception as error:
+                failed = True
+                logger.warning("The other processes were not reached: %s", error)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
     def say(self, message: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Send something without waiting for it."""
         task = asyncio.create_task(message)

@@ -13,7 +13,7 @@ from django.urls import path
 from chat.models import room_group, store_message
 from config.routing import websocket_urlpatterns
 from realtime import hub, topic
-from realtime.broadcast import apublish, publish
+from realtime.broadcast import apublish, publish, sign_out
 from realtime.hub import get_hub
 from tests.conftest import Visit
 from tests.ordinary import OrdinaryConsumer
@@ -210,3 +210,25 @@ async def test_a_plain_thread_may_publish(visit: Visit, monkeypatch: pytest.Monk
     assert await ann.receive() == {"type": "news"}
     await asyncio.to_thread(thread.join)
     assert loops == [asyncio.get_running_loop()]
+
+
+async def test_a_sign_out_outlives_the_channel_layer(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here it counts at once; elsewhere when the layer is back, and again when all hear it."""
+    ann = await visit(LOBBY)
+    user = (await ann.receive_until("welcome"))[-1]["user"]
+    tries: list[str] = []
+
+    async def fail_first(group: str, message: dict[str, Any]) -> None:
+        if message["type"] == "realtime.sign_out":
+            tries.append(message["user"])
+            if len(tries) == 1:
+                raise ConnectionError("away")
+
+    monkeypatch.setattr(hub, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(get_hub().layer, "group_send", fail_first)
+    await sync_to_async(sign_out)(user)
+    assert await ann.close_code() == 4403
+    await asyncio.sleep(0.5)
+    assert tries == [user] * 3

@@ -1,0 +1,24 @@
+"""Programs that come with no package of Python's."""
+
+import os
+import shutil
+
+from emitted import BUILD, run
+from filelock import FileLock
+from matrix import TEMPLATE
+
+ROOTS = "/usr/sbin:/usr/bin:/sbin:/bin"  # where Debian puts them; sbin is not on everybody's PATH
+
+
+def require_programs(packages: dict[str, str]) -> None:
+    """Install the Debian packages of the programs that are missing; fails with the command where that takes root."""
+    BUILD.mkdir(exist_ok=True)
+    with FileLock(BUILD / "packages.lock"):  # apt-get does not wait for another one
+        missing = [package for program, package in packages.items() if not shutil.which(program, path=ROOTS)]
+        if not missing:
+            return
+        command = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
+        assert os.geteuid() == 0 and shutil.which("apt-get"), f"These tests need: sudo {' '.join(command)}"
+        environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        run(["apt-get", "update", "--quiet"], TEMPLATE, environ, 120)
+        run([*command, "--quiet"], TEMPLATE, environ, 240)
