@@ -24,7 +24,7 @@ from websockets.sync.client import connect as connect_websocket
 
 from demo import find_python
 
-pytestmark = [pytest.mark.xdist_group("containers"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.xdist_group("containers"), pytest.mark.timeout(900)]  # the first of all makes images
 
 GRACE = 20  # seconds that compose.yaml gives the servers to end
 # Of each server one project, the first of which has all services, and the last none.
