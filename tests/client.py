@@ -1,15 +1,19 @@
 """People who use an emitted site, whichever way it wants to know who they are."""
 
+import asyncio
 import contextlib
+import functools
 import itertools
 import json
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from urllib.parse import quote
 
 import httpx
+from websockets.asyncio.client import connect as connect_asynchronously
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
@@ -94,7 +98,44 @@ def csrf_token(page: httpx.Response) -> str:
 def open_socket(site, path: str, **options) -> ClientConnection:
     """A WebSocket connection from a page of the site itself, unless the options say otherwise."""
     options = {"origin": site.url, "open_timeout": TIMEOUT, "close_timeout": TIMEOUT, **options}
-    return connect_websocket(site.url.replace("http", "ws", 1) + path, proxy=None, ssl=site.tls, **options)
+    connect = Tunnel if site.tls else connect_websocket
+    return connect(site.url.replace("http", "ws", 1) + path, proxy=None, ssl=site.tls, **options)
+
+
+class Tunnel:
+    """A WebSocket connection over TLS for code without an event loop.
+
+    That of the library reads and writes in two threads, which Python's TLS does not bear before 3.13: handshakes hang.
+    """
+
+    def __init__(self, url: str, **options) -> None:
+        async def connect():
+            return await connect_asynchronously(url, **options)
+
+        self.connection = self.wait_for(connect())
+
+    def wait_for(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, event_loop()).result()
+
+    def recv(self, timeout: float) -> str:
+        return self.wait_for(asyncio.wait_for(self.connection.recv(), timeout))
+
+    def send(self, text: str) -> None:
+        self.wait_for(self.connection.send(text))
+
+    def __enter__(self) -> "Tunnel":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait_for(self.connection.close())
+
+
+@functools.cache
+def event_loop() -> asyncio.AbstractEventLoop:
+    """A loop that runs in a thread of its own until the end."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    return loop
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import time
 
 import httpx
 import pytest
-from client import TIMEOUT, Person, numbers, receive, say, send, wait_for_users
+from client import TIMEOUT, Person, Tunnel, numbers, receive, say, send, wait_for_users
 from containers import BASE, Engine, adapt
 from emitted import bake, clean_environ, run
 from servers import free_port, wait_until
@@ -136,8 +136,8 @@ class Visitor(Person):
         self.sign_up()
 
     def connect(self, room: str, query: str = ""):
-        scheme = {"http": "ws", "https": "wss"}[self.scheme]
-        return connect_websocket(
+        scheme, connect = {"http": ("ws", connect_websocket), "https": ("wss", Tunnel)}[self.scheme]
+        return connect(
             f"{scheme}://{self.host}/ws/chat/{room}/{query}",
             sock=socket.create_connection(("127.0.0.1", self.port), TIMEOUT),
             origin=f"{self.scheme}://{self.host}",

@@ -132,6 +132,7 @@ DIFFERENCES = {
         ".env.example",
         ".github/workflows/ci.yml",
         "-Dockerfile",
+        "README.md",
         "-compose.yaml",
         "-deploy/README.md",
         "-deploy/nginx.conf",

@@ -70,8 +70,9 @@ class Places:
         for some in batched(share, 500):
             async with self.host(number) as redis, redis.pipeline(transaction=False) as pipeline:
                 for connection, user in some:
-                    pipeline.zadd(self.key(user), {connection: until})
-                    pipeline.expire(self.key(user), LIFETIME_SECONDS)
+                    if connection in self.own:  # it may have left while we waited for the host
+                        pipeline.zadd(self.key(user), {connection: until})
+                        pipeline.expire(self.key(user), LIFETIME_SECONDS)
                 await pipeline.execute()
 
     async def close(self) -> None:
