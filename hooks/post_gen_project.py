@@ -16,8 +16,10 @@ ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 # A file `name.<choice>.ext` becomes `name.ext` where <choice> is the answer to one of these questions, else it goes.
 QUESTIONS_WITH_FILES = ("server", "channel_layer", "consumers", "auth", "license")
 
+# The services that the project needs, by their names in compose.yaml, with spaces between them.
+SERVICES = ANSWERS["__services"]
+
 # What goes as a whole, and when.
-SERVICES = ANSWERS["__services"]  # that the project needs, as words
 UNNEEDED = {
     "accounts": ANSWERS["auth"] == "none",
     "compose.yaml": ANSWERS["deploy"] == "none" and not SERVICES,

@@ -46,8 +46,7 @@ def sign_out(user_name: str, credential: str | None = None) -> None:
 
     def sign_out_now() -> None:
         if loop := socket_loop():
-            telling = hubs[loop].tell_sign_out(user_name, credential)
-            asyncio.run_coroutine_threadsafe(telling, loop).result()
+            asyncio.run_coroutine_threadsafe(hubs[loop].tell_all(message), loop).result()
         else:
             async_to_sync(send)(PROCESSES, message)
 

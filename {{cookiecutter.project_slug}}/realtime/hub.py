@@ -198,6 +198,8 @@ class Hub:
     def announce(self, topic: Topic) -> None:
         """Tell the other processes who is in a group here."""
         assert topic.presence is not None
+        if not self.tasks:
+            return  # after the goodbye
         self.announced[topic.group] = time.monotonic()
         users = {"group": topic.group, "process": self.channel, "users": list(topic.presence.here)}
         self.say(self.layer.group_send(topic.group, {"type": "realtime.users", **users}))
@@ -209,10 +211,9 @@ class Hub:
             if topic.presence and self.announced.get(topic.group, 0) <= due:
                 self.announce(topic)
 
-    async def tell_sign_out(self, user: str, credential: str | None) -> None:
-        """Sign a user out here at once, and elsewhere as soon as the channel layer answers."""
-        self.sign_out(user, credential)
-        message = {"type": "realtime.sign_out", "user": user, "credential": credential}
+    async def tell_all(self, message: dict[str, Any]) -> None:
+        """Act on a message at once, and let the others as soon as the channel layer answers."""
+        self.take(message)
         self.say(self.insist(message))
 
     async def insist(self, message: dict[str, Any]) -> None:
@@ -291,6 +292,6 @@ class Hub:
             goodbye = {"type": "realtime.goodbye", "process": self.channel}
             self.say(self.layer.group_send(PROCESSES, goodbye))
             await asyncio.wait(self.saying, timeout=1)
-        for task in self.tasks:
-            task.cancel()
+        while self.tasks:
+            self.tasks.pop().cancel()
         await self.places.close()

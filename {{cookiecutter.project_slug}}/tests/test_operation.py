@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from typing import Any
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from chat.models import Message, store_message
 from config.environment import BASE_DIR
 from realtime.hub import get_hub
 from realtime.logs import ConnectionFilter
+from realtime.presence import QUIET_SECONDS
 from tests.conftest import Visit
 
 LOBBY = "/ws/chat/lobby/"
@@ -125,3 +127,22 @@ async def test_a_process_that_is_about_to_end_is_not_ready(visit: Visit) -> None
     await get_hub().drain()
     response = await AsyncClient().get("/readyz")
     assert (response.status_code, response.content) == (503, b"going away\n")
+
+
+async def test_nothing_is_said_after_the_goodbye(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who left shortly before is not announced by a process that everybody forgot."""
+    ann = await visit(LOBBY)
+    await ann.receive_until("welcome")
+    await ann.leave()
+    hub = get_hub()
+    await hub.drain()
+    said: list[str] = []
+
+    async def group_send(group: str, message: dict[str, Any]) -> None:
+        said.append(message["type"])
+
+    monkeypatch.setattr(hub.layer, "group_send", group_send)
+    await asyncio.sleep(2 * QUIET_SECONDS)
+    assert said == []
