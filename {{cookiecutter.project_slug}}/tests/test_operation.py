@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 import threading
-from typing import Any
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
