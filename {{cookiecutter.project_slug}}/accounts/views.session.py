@@ -7,15 +7,19 @@ from django.contrib.auth.forms import UserCreationForm
 from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
 
 
 @login_not_required
 def signup(request: HttpRequest) -> HttpResponse:
-    """Create an account and sign it in, while `SIGNUP_OPEN`; 404 otherwise."""
+    """Create an account, sign it in, and go on to `?next=`, while `SIGNUP_OPEN`; 404 otherwise."""
     if not settings.SIGNUP_OPEN:
         raise Http404("Sign-up is closed.")
     form: UserCreationForm[User] = UserCreationForm(request.POST or None)
     if form.is_valid():
         login(request, form.save())
-        return redirect("rooms")
+        destination = request.GET.get("next", "")
+        if not url_has_allowed_host_and_scheme(destination, request.get_host()):
+            destination = "rooms"
+        return redirect(destination)
     return render(request, "accounts/signup.html", {"form": form})

@@ -23,9 +23,10 @@ PASSWORD = "correct horse battery"
 LOBBY = "/ws/chat/lobby/"
 
 
-def sign_up(client: Client) -> int:
+def sign_up(client: Client, query: str = "") -> tuple[int, str | None]:
     data = {"username": "ann", "password1": PASSWORD, "password2": PASSWORD}
-    return client.post("/accounts/signup/", data).status_code
+    response = client.post(f"/accounts/signup/{query}", data)
+    return response.status_code, response.get("Location")
 
 
 def test_a_visitor_signs_up_and_is_signed_in(settings: Settings) -> None:
@@ -33,14 +34,24 @@ def test_a_visitor_signs_up_and_is_signed_in(settings: Settings) -> None:
     settings.SIGNUP_OPEN = True
     client = Client()
     assert client.get("/accounts/signup/").status_code == 200
-    assert sign_up(client) == 302
+    assert sign_up(client) == (302, "/")
     assert client.get("/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "destination"),
+    [("?next=/chat/lobby/", "/chat/lobby/"), ("?next=https://example.com/", "/")],
+)
+def test_sign_up_leads_back(settings: Settings, query: str, destination: str) -> None:
+    """Who was sent to sign in by a page gets there, but never to another site."""
+    settings.SIGNUP_OPEN = True
+    assert sign_up(Client(), query) == (302, destination)
 
 
 def test_sign_up_may_be_closed(settings: Settings) -> None:
     """It is then as if it were not there."""
     settings.SIGNUP_OPEN = False
-    assert sign_up(Client()) == 404
+    assert sign_up(Client()) == (404, None)
     assert User.objects.count() == 0
 
 
