@@ -139,7 +139,7 @@ DIFFERENCES = {
     },
     ("ci", "gitlab"): {"-.github/workflows/ci.yml", "+.gitlab-ci.yml"},
     ("ci", "none"): {"-.github/workflows/ci.yml"},
-    ("django_version", "5.2"): {"README.md", "pyproject.toml"},
+    ("django_version", "5.2"): {"README.md", "config/settings.py", "pyproject.toml", "realtime/middleware.py"},
     ("license", "BSD-3-Clause"): {"LICENSE", "pyproject.toml"},
     ("license", "Apache-2.0"): {"LICENSE", "pyproject.toml"},
     ("license", "Proprietary"): {"LICENSE", "pyproject.toml"},

@@ -91,6 +91,13 @@ def messages_after(room: str, after: int, limit: int) -> tuple[list[Message], bo
     return found[:limit], len(found) > limit
 
 
+def messages_before(room: str, before: int, limit: int) -> tuple[list[Message], bool]:
+    """The newest messages with a lesser number, oldest first, and whether there are older ones."""
+    older = Message.objects.filter(room__name=room, seq__lt=before).order_by("-seq")
+    found = list(older[: limit + 1])
+    return found[:limit][::-1], len(found) > limit
+
+
 def messages_between(room: str, after: int, until: int) -> list[Message]:
     """The messages with `after < seq <= until`, oldest first."""
     return list(Message.objects.filter(room__name=room, seq__gt=after, seq__lte=until))

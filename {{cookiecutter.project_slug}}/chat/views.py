@@ -6,7 +6,7 @@ from django.urls import NoReverseMatch, reverse
 from django.views.decorators.http import require_safe
 
 from chat.events import parse_number
-from chat.models import Room, messages_after
+from chat.models import Room, messages_after, messages_before
 
 MAX_MESSAGES = 500  # in one answer of the history
 
@@ -32,11 +32,16 @@ def room(request: HttpRequest, room: str) -> HttpResponse:
 
 @require_safe
 def messages(request: HttpRequest, room: str) -> JsonResponse:
-    """The messages after `?after=`, oldest first, at most `?limit=`, and whether there are more."""
+    """The messages after `?after=`, or the last before `?before=`, and whether there are more.
+
+    They come oldest first, at most `?limit=`.
+    """
+    backwards = "before" in request.GET
     try:
-        after = parse_number(request.GET.get("after", "0"))
+        seq = parse_number(request.GET.get("before" if backwards else "after", "0"))
         limit = parse_number(request.GET.get("limit", str(MAX_MESSAGES)))
     except ValueError as error:
         return JsonResponse({"error": f"{error}."}, status=400)
-    found, more = messages_after(room, after, min(limit, MAX_MESSAGES))
+    find = messages_before if backwards else messages_after
+    found, more = find(room, seq, min(limit, MAX_MESSAGES))
     return JsonResponse({"messages": [message.event() for message in found], "more": more})

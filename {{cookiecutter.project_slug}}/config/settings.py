@@ -64,6 +64,11 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+{% if cookiecutter.django_version == "5.2" %}
+    "realtime.middleware.ContentSecurityPolicyMiddleware",
+{% else %}
+    "django.middleware.csp.ContentSecurityPolicyMiddleware",
+{% endif %}
     "servestatic.middleware.ServeStaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "realtime.middleware.CommonMiddleware",
@@ -179,6 +184,13 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 {% endif %}
 CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
+SECURE_CSP = {
+    "default-src": ["'self'"],  # WebSockets of this site are of 'self' too
+    "base-uri": ["'none'"],
+    "form-action": ["'self'"],
+    "frame-ancestors": ["'none'"],
+    "object-src": ["'none'"],
+}
 if not DEBUG:
     # HTTPS ends at the proxy, which must set this header and drop a client's own.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")

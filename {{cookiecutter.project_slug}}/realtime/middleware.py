@@ -1,7 +1,16 @@
+{% if cookiecutter.django_version == "5.2" %}
+"""Lets balancers and collectors in by a process's address, and says what pages may load."""
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
+from django.middleware import common
+from django.utils.deprecation import MiddlewareMixin
+{% else %}
 """Lets balancers and collectors in, which name a process by its address."""
 
 from django.http import HttpRequest, HttpResponsePermanentRedirect
 from django.middleware import common
+{% endif %}
 
 FOR_OPERATORS = {"/healthz", "/readyz", "/metrics"}
 
@@ -11,3 +20,16 @@ class CommonMiddleware(common.CommonMiddleware):
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
         return None if request.path in FOR_OPERATORS else super().process_request(request)
+{% if cookiecutter.django_version == "5.2" %}
+
+
+class ContentSecurityPolicyMiddleware(MiddlewareMixin):
+    """Sends `SECURE_CSP` as the middleware of that name does which Django 6 brings along."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        # Django's pages for developers have inline styles and scripts.
+        if not (settings.DEBUG and response.status_code in {404, 500}):
+            policy = (f"{name} {' '.join(values)}" for name, values in settings.SECURE_CSP.items())
+            response.headers.setdefault("Content-Security-Policy", "; ".join(policy))
+        return response
+{% endif %}

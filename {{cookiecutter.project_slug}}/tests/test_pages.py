@@ -1,6 +1,7 @@
 """The pages, the history, and the probes."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ from django.test import Client
 from pytest_django import Settings
 
 from chat.models import Message, store_message
+from config.environment import BASE_DIR
 from tests.people import client_of
+
+TEMPLATES = [*BASE_DIR.glob("templates/**/*.html"), *BASE_DIR.glob("*/templates/**/*.html")]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -65,12 +69,54 @@ def test_the_history_comes_in_portions() -> None:
     assert client.get(history, {"limit": 9**99}).json()["more"] is False
 
 
-@pytest.mark.parametrize("query", [{"after": "x"}, {"limit": "-1"}, {"after": ""}])
+def test_the_history_goes_backwards_too() -> None:
+    """`before` wants the last ones before it, still oldest first, and `more` means older ones."""
+    client = client_of("ann")
+    messages = [store_message("lobby", "ann", f"a{n}", str(n))[0].event() for n in range(4)]
+    history = "/chat/lobby/messages/"
+    assert client.get(history, {"before": 4, "limit": 2}).json() == {
+        "messages": messages[1:3],
+        "more": True,
+    }
+    assert client.get(history, {"before": 2}).json() == {"messages": messages[:1], "more": False}
+    assert client.get(history, {"before": 1}).json() == {"messages": [], "more": False}
+    assert client.get(history, {"before": 9**99}).json() == {"messages": messages, "more": False}
+
+
+@pytest.mark.parametrize(
+    "query", [{"after": "x"}, {"limit": "-1"}, {"after": ""}, {"before": "x"}, {"before": ""}]
+)
 def test_a_bad_portion_is_refused(query: dict[str, str]) -> None:
     """The answer says what a number is."""
     response = client_of("ann").get("/chat/lobby/messages/", query)
     assert response.status_code == 400
     assert "not a number of at least 0" in json.loads(response.content)["error"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/chat/lobby/", "/chat/lobby/messages/", "/admin/login/", "/nowhere/"]
+)
+def test_a_page_runs_only_files_of_the_site(path: str) -> None:
+    """What somebody might smuggle into a page, or load from elsewhere, the browser refuses."""
+    assert client_of("ann").get(path)["Content-Security-Policy"] == (
+        "default-src 'self'; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'none'; object-src 'none'"
+    )
+
+
+def test_djangos_pages_for_developers_are_as_they_are(settings: Settings) -> None:
+    """They have styles and scripts of their own, and are there in development only."""
+    settings.DEBUG = True
+    response = client_of("ann").get("/nowhere/")
+    assert response.status_code == 404
+    assert "Content-Security-Policy" not in response
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
+def test_a_template_has_nothing_inline(template: Path) -> None:
+    """The browser would refuse it."""
+    inline = r"<style|<script(?![^>]* src=)|\s(style|on\w+)=|javascript:"
+    assert re.findall(inline, template.read_text()) == []
 
 
 def test_static_files_are_named_by_their_content(settings: Settings, tmp_path: Path) -> None:
