@@ -1,5 +1,6 @@
 // The room's page: shows what the client reports, and gives it what is typed.
 import { RealtimeClient } from "../realtime/client.js";
+import { MessageLog } from "./log.js";
 
 const TYPING_SHOWN_MS = 5_000;
 const PEOPLE_SHOWN = 8;
@@ -15,9 +16,6 @@ const STOPPED = {
 };
 
 const room = document.querySelector("[data-room]");
-const log = room.querySelector("[role=log]");
-const list = log.querySelector("ol");
-const template = room.querySelector("template").content.firstElementChild;
 const people = room.querySelector(".people");
 const typing = room.querySelector(".typing");
 const status = room.querySelector("[role=status]");
@@ -29,72 +27,33 @@ const client = new RealtimeClient({
   url: room.dataset.socketPath,
   historyUrl: room.dataset.historyUrl,
 });
-const unsettled = new Map(); // items that are pending or failed, by ref
+const log = new MessageLog(room, (seq) => client.older(seq));
 const typists = new Map(); // timers, by user
 
-const timeOnly = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
-const dateAndTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-
-/** Shows the item at the end, before what is pending; who reads older messages is left in peace. */
-function place(item) {
-  const following = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-  const next = item.matches(".pending") ? null : list.querySelector(".pending");
-  if (!item.isConnected || item.nextElementSibling !== next) list.insertBefore(item, next);
-  if (following) log.scrollTop = log.scrollHeight;
-}
-
-function showMessage({ ref, user, text, at }) {
-  const item = unsettled.get(ref) ?? template.cloneNode(true);
-  unsettled.delete(ref);
-  const date = new Date(at);
-  const today = date.toDateString() === new Date().toDateString();
-  const time = item.querySelector("time");
-  time.dateTime = at;
-  time.title = dateAndTime.format(date);
-  time.textContent = today ? timeOnly.format(date) : time.title;
-  item.querySelector(".user").textContent = user;
-  item.querySelector(".text").textContent = text;
-  item.querySelector(".reason").hidden = true;
-  item.classList.remove("pending", "failed");
-  item.classList.toggle("own", user === client.user);
-  place(item);
-  showTyping(user, false);
-}
-
-function showPending(ref, text) {
-  const item = template.cloneNode(true);
-  item.classList.add("own", "pending");
-  item.querySelector(".user").textContent = client.user ?? "";
-  item.querySelector("time").textContent = "sending…";
-  item.querySelector(".text").textContent = text;
-  unsettled.set(ref, item);
-  place(item);
-  log.scrollTop = log.scrollHeight;
-}
-
-function showFailed({ ref, detail }) {
-  const item = unsettled.get(ref);
-  item.classList.replace("pending", "failed");
-  item.querySelector("time").textContent = "not sent";
-  const reason = item.querySelector(".reason");
-  reason.textContent = detail;
-  reason.hidden = false;
-  place(item);
-}
-
 function showTyping(user, active) {
+  if (!active && !typists.has(user)) return;
   clearTimeout(typists.get(user));
   typists.delete(user);
   if (active) typists.set(user, setTimeout(showTyping, TYPING_SHOWN_MS, user, false));
   const names = [...typists.keys()];
-  const who = names.length > 3 ? "Several people" : names.join(", ");
-  typing.textContent = names.length ? `${who} ${names.length > 1 ? "are" : "is"} typing…` : "";
+  if (names.length > 3) typing.textContent = "Several people are typing…";
+  else if (names.length > 1) typing.replaceChildren(...listed(names), " are typing…");
+  else typing.replaceChildren(...listed(names), names.length ? " is typing…" : "");
 }
 
 function showPeople({ users, count }) {
-  const others = count - PEOPLE_SHOWN;
-  const names = users.sort().slice(0, PEOPLE_SHOWN).join(", ");
-  people.textContent = `Here: ${names}${others > 0 ? ` and ${others} more` : ""}`;
+  const names = users.sort().slice(0, PEOPLE_SHOWN);
+  const others = count - names.length;
+  people.replaceChildren("Here: ", ...listed(names), others > 0 ? ` and ${others} more` : "");
+}
+
+/** The names with commas between them, each in the direction of its own script. */
+function listed(names) {
+  return names.flatMap((name, index) => {
+    const element = document.createElement("bdi");
+    element.textContent = name;
+    return index ? [", ", element] : [element];
+  });
 }
 
 function showState({ state, code, retrying }) {
@@ -107,18 +66,23 @@ function showState({ state, code, retrying }) {
   status.dataset.state = stopped ? "stopped" : state;
   reconnect.hidden = !stopped;
   reconnect.textContent = SIGNED_OUT.includes(code) ? "Log in" : "Reconnect";
+  log.user = client.user;
 }
 
-client.addEventListener("message", ({ detail }) => showMessage(detail));
-client.addEventListener("failed", ({ detail }) => showFailed(detail));
+client.addEventListener("message", ({ detail }) => {
+  log.add(detail);
+  showTyping(detail.user, false);
+});
+client.addEventListener("failed", ({ detail }) => log.fail(detail.ref, detail.detail));
+client.addEventListener("reset", () => log.clear());
 client.addEventListener("typing", ({ detail: { user } }) => {
   showTyping(user, user !== client.user); // one's own other window is no news
 });
-client.addEventListener("presence", ({ detail }) => showPeople(detail));
-client.addEventListener("state", ({ detail }) => showState(detail));
-client.addEventListener("reset", () => {
-  for (const item of list.querySelectorAll("li:not(.pending)")) item.remove();
+client.addEventListener("presence", ({ detail }) => {
+  log.start();
+  showPeople(detail);
 });
+client.addEventListener("state", ({ detail }) => showState(detail));
 
 reconnect.addEventListener("click", () => {
   // A page that needs a login sends whoever has none there, and back.
@@ -130,7 +94,7 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   const text = input.value.trim();
   if (!text) return;
-  showPending(client.send(text), text);
+  log.addPending(client.send(text), text);
   form.reset();
   input.focus();
 });
@@ -145,7 +109,9 @@ input.addEventListener("keydown", (event) => {
 input.addEventListener("input", () => input.value && client.typing());
 
 addEventListener("beforeunload", (event) => {
-  if (list.querySelector(".pending")) event.preventDefault();
+  if (log.hasPending) event.preventDefault();
 });
 
+// On a touch screen the keyboard would come up and cover the messages.
+if (matchMedia("(hover: hover)").matches) input.focus();
 client.connect();

@@ -17,6 +17,7 @@ const PING_MS = 25_000; // a proxy may drop a socket that is idle for a minute
 const SILENCE_MS = 10_000; // how long the server may take to answer before it counts as gone
 const TYPING_MS = 3_000;
 const PAGE_SIZE = 500;
+const OLDER_SIZE = 200;
 
 /**
  * The connection to one room. In: `connect()`, `send()`, `typing()`, `close()`. Out: each event of
@@ -48,11 +49,13 @@ export class RealtimeClient extends EventTarget {
   #users = new Set(); // who is here
   #outbox = []; // not acknowledged; only the first is on its way, which keeps them in order
   #typedAt = -Infinity;
+  #explained = false;
 
   /**
    * @param {object} options
    * @param {string} options.url the socket, a path or a URL
-   * @param {string} options.historyUrl answers `?after=<seq>&limit=<n>` with `{messages, more}`
+   * @param {string} options.historyUrl answers `?after=<seq>&limit=<n>`, and the same with
+   *   `before`, with `{messages, more}`
 {% if cookiecutter.auth == "token" %}
    * @param {string} [options.ticketUrl] answers a POST with `{ticket}`, one for each connection
    * @param {string} [options.csrfToken] for that POST, if scripts cannot read the cookie
@@ -109,6 +112,11 @@ export class RealtimeClient extends EventTarget {
     this.#write({ type: "typing" });
   }
 
+  /** Older messages: `{messages, more}` of before that `seq`, the oldest first. */
+  older(seq) {
+    return this.#fetchHistory({ before: seq, limit: OLDER_SIZE }, this.#requests.signal);
+  }
+
 {% if cookiecutter.auth == "token" %}
   async #open() {
 {% else %}
@@ -133,7 +141,11 @@ export class RealtimeClient extends EventTarget {
     const socket = new WebSocket(url);
     // A socket that was given up may still speak; only the current one is heard.
     socket.onmessage = ({ data }) => socket === this.#socket && this.#receive(JSON.parse(data));
-    socket.onclose = ({ code }) => socket === this.#socket && this.#closed(code);
+    socket.onclose = ({ code }) => {
+      if (socket !== this.#socket) return;
+      if (code === LOST && this.user === null) this.#explainRefusal();
+      this.#closed(code);
+    };
     this.#socket = socket;
   }
 
@@ -168,6 +180,16 @@ export class RealtimeClient extends EventTarget {
       this.#timers.reconnect = setTimeout(() => this.#open(), 100 + Math.random() * limit);
     }
     this.#setState("closed", { code, retrying });
+  }
+
+  // No script is told why a handshake was refused; if the server answers otherwise, it is this.
+  async #explainRefusal() {
+    const answer = await this.#fetchHistory({ limit: 0 }).catch(() => null);
+    if (answer === null || this.#explained) return;
+    this.#explained = true;
+    console.error(
+      `The server refuses WebSockets of this page: its ALLOWED_ORIGINS must name ${location.origin}.`,
+    );
   }
 
   #setState(state, detail = {}) {
@@ -285,6 +307,11 @@ export class RealtimeClient extends EventTarget {
     for (let next; (next = this.#ahead.get(this.#last + 1)); ) this.#deliver(next);
   }
 
+  async #fetchHistory(query, signal) {
+    const response = await fetch(`${this.#historyUrl}?${new URLSearchParams(query)}`, { signal });
+    return response.json();
+  }
+
   // Fetches what is missing, page by page, while live messages wait in #ahead.
   async #fill() {
     if (this.#filling) return;
@@ -294,9 +321,7 @@ export class RealtimeClient extends EventTarget {
       let before, page;
       do {
         before = this.#last;
-        const query = new URLSearchParams({ after: before, limit: PAGE_SIZE });
-        const response = await fetch(`${this.#historyUrl}?${query}`, { signal });
-        page = await response.json();
+        page = await this.#fetchHistory({ after: before, limit: PAGE_SIZE }, signal);
         signal.throwIfAborted();
         for (const message of page.messages) {
           this.#settle(message.ref);
