@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
@@ -84,7 +85,9 @@ def write_env(project):
 
 
 def say_what_is_next(project):
-    """Print the commands from here to the first page."""
+    """Print the commands from here to the first page, unless cruft makes the project only to compare it."""
+    if "_output_dir" not in ANSWERS and project.parent.parent == Path(tempfile.gettempdir()).resolve():
+        return
     here = os.environ.get("PWD")
     folder = project.name if here and Path(here).resolve() == project.parent else f'"{project}"'
     commands = [f"cd {folder}", "make setup", "make dev"]

@@ -28,6 +28,7 @@ TAKEN = """
     uvicorn uvloop watchfiles websockets wsproto zope-interface
 """
 UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates, line and paragraph separators
+CRUFT = "_output_dir" not in ANSWERS  # which renders the answers again at each update
 
 
 def problem(answers):
@@ -36,6 +37,8 @@ def problem(answers):
         text = answers[key]
         if any(unicodedata.category(character) in UNPRINTABLE for character in text):
             return f"{key} contains a line break or another control character: use plain text in one line."
+        if CRUFT and (found := re.search(r"\{[\x7b%#]", text)):
+            return f"{key} contains {found[0]}, which cruft would run as a template at each update: leave it out."
         if len(text) > LONGEST_TEXT:
             return f"{key} has {len(text)} characters: use at most {LONGEST_TEXT}."
     for key in ("project_name", "author_name"):
@@ -82,7 +85,8 @@ def remove_folders(target, output):
 if __name__ == "__main__":
     complaint = problem(ANSWERS)
     if complaint:
-        target, output = Path.cwd(), Path(ANSWERS["_output_dir"]).resolve()
+        target = Path.cwd()
+        output = Path(ANSWERS.get("_output_dir", target.parent)).resolve()
         if target.parent != output:
             remove_folders(target, output)
         sys.exit(f"Error: {complaint}")

@@ -16,12 +16,15 @@ YAML_RULES = (
     "{extends: default, rules: {comments: {min-spaces-from-content: 1}, document-start: disable, "
     "line-length: {max: 120}, truthy: {check-keys: false}}}"
 )
+ZIZMOR = ("zizmor", "--quiet", "--offline", "--persona=auditor", "--min-severity=low")
 LINTERS = [
     ("Dockerfile", "hadolint", "--failure-threshold", "style"),
     ("**/*.sh", "shellcheck"),
     (".github/workflows/*", "actionlint", "-shellcheck", "shellcheck"),
-    (".github/workflows/*", "zizmor", "--quiet", "--offline", "--persona=auditor", "--min-severity=low"),
+    (".github/workflows/*", *ZIZMOR),
+    (".github/dependabot.yml", *ZIZMOR),
     (".github/workflows/*", *SCHEMA, "vendor.github-workflows"),
+    (".github/dependabot.yml", *SCHEMA, "vendor.dependabot"),
     (".gitlab-ci.yml", *SCHEMA, "vendor.gitlab-ci"),
     ("compose.yaml", *SCHEMA, "vendor.compose-spec"),
     # All but kustomization.yaml, which is read by kustomize and not by Kubernetes.
@@ -69,9 +72,10 @@ def lint(folder, linters=LINTERS):
 
 def check_bounds(folder):
     """A workflow may read the code and no more, and each of its jobs ends."""
-    (workflow,) = documents(folder / ".github" / "workflows" / "ci.yml")
-    assert workflow["permissions"] == {"contents": "read"}
-    assert [job for job in workflow["jobs"].values() if job["timeout-minutes"] > 60 or "permissions" in job] == []
+    for path in (folder / ".github" / "workflows").iterdir():
+        (workflow,) = documents(path)
+        assert workflow["permissions"] == {"contents": "read"}
+        assert [job for job in workflow["jobs"].values() if job["timeout-minutes"] > 60 or "permissions" in job] == []
 
 
 def documents(path):
@@ -132,7 +136,9 @@ def test_combination_has_no_finding(answers, cookies):
     wanted = {
         "Dockerfile": answers["deploy"] != "none",
         "compose.yaml": answers["deploy"] != "none" or bool(services),
+        ".github/dependabot.yml": answers["ci"] == "github",
         ".github/workflows/ci.yml": answers["ci"] == "github",
+        ".github/workflows/update.yml": answers["ci"] == "github",
         ".gitlab-ci.yml": answers["ci"] == "gitlab",
         "deploy/kubernetes/deployment.yaml": answers["deploy"] == "kubernetes",
     }
@@ -159,6 +165,7 @@ def check_pipeline(answers, project, services):
         started = {service["alias"]: service["name"] for service in pipeline["test"].get("services", [])}
     else:
         check_bounds(project)
+        check_dependabot(project)
         started = dict.fromkeys("".join(re.findall(r"docker compose up --wait (.*)", commands)).split())
     assert started.keys() == services
     if services:
@@ -166,6 +173,15 @@ def check_pipeline(answers, project, services):
         assert {name: image or compose["services"][name]["image"] for name, image in started.items()} == {
             name: compose["services"][name]["image"] for name in services
         }
+
+
+def check_dependabot(project):
+    """Every week it looks for newer packages and actions, and for images where there are any."""
+    (content,) = documents(project / ".github" / "dependabot.yml")
+    files = {"uv": "pyproject.toml", "github-actions": ".github/workflows/ci.yml", "docker-compose": "compose.yaml"}
+    assert {update["package-ecosystem"]: update["schedule"]["interval"] for update in content["updates"]} == {
+        name: "weekly" for name, file in files.items() if (project / file).exists()
+    }
 
 
 @pytest.mark.quick

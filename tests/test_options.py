@@ -130,6 +130,7 @@ DIFFERENCES = {
     ("deploy", "none"): {
         "-.dockerignore",
         ".env.example",
+        ".github/dependabot.yml",
         ".github/workflows/ci.yml",
         "-Dockerfile",
         "README.md",
@@ -137,8 +138,13 @@ DIFFERENCES = {
         "-deploy/README.md",
         "-deploy/nginx.conf",
     },
-    ("ci", "gitlab"): {"-.github/workflows/ci.yml", "+.gitlab-ci.yml"},
-    ("ci", "none"): {"-.github/workflows/ci.yml"},
+    ("ci", "gitlab"): {
+        "-.github/dependabot.yml",
+        "-.github/workflows/ci.yml",
+        "-.github/workflows/update.yml",
+        "+.gitlab-ci.yml",
+    },
+    ("ci", "none"): {"-.github/dependabot.yml", "-.github/workflows/ci.yml", "-.github/workflows/update.yml"},
     ("django_version", "5.2"): {"README.md", "config/settings.py", "pyproject.toml", "realtime/middleware.py"},
     ("license", "BSD-3-Clause"): {"LICENSE", "pyproject.toml"},
     ("license", "Apache-2.0"): {"LICENSE", "pyproject.toml"},
