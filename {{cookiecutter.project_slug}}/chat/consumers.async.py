@@ -40,17 +40,17 @@ class ChatConsumer(RealtimeConsumer):
     async def receive_event(self, event: dict[str, Any]) -> None:
         match event["type"]:
             case "send":
-                await self.say(*parse_send(event))
+                await self.say(event)
             case "typing":
                 typing = {"type": "typing", "user": self.user_name}
                 await apublish(self.group, typing, sender=self.id)
             case _:
                 await super().receive_event(event)
 
-    async def say(self, ref: str, text: str) -> None:
-        """Store a message and send it to all, or answer with the one stored under this `ref`."""
+    async def say(self, event: dict[str, Any]) -> None:
+        """Store a message and send it to all, or answer with the one stored under its `ref`."""
         store = database_sync_to_async(store_message)
-        message, new = await store(self.room, self.user_name, ref, text)
+        message, new = await store(self.room, self.user_name, *parse_send(event))
         if new:
             await apublish(self.group, message.event())
         else:

@@ -38,16 +38,16 @@ class ChatConsumer(RealtimeConsumer):
     def receive_event(self, event: dict[str, Any]) -> None:
         match event["type"]:
             case "send":
-                self.say(*parse_send(event))
+                self.say(event)
             case "typing":
                 typing = {"type": "typing", "user": self.user_name}
                 publish(self.group, typing, sender=self.id)
             case _:
                 super().receive_event(event)
 
-    def say(self, ref: str, text: str) -> None:
-        """Store a message and send it to all, or answer with the one stored under this `ref`."""
-        message, new = store_message(self.room, self.user_name, ref, text)
+    def say(self, event: dict[str, Any]) -> None:
+        """Store a message and send it to all, or answer with the one stored under its `ref`."""
+        message, new = store_message(self.room, self.user_name, *parse_send(event))
         if new:
             publish(self.group, message.event())
         else:

@@ -102,7 +102,7 @@ async def test_clients_are_let_go(visit: Visit, monkeypatch: pytest.MonkeyPatch)
     """With 4012, after what was sent last is stored and acknowledged; new ones at once."""
     storing, released = threading.Event(), threading.Event()
 
-    def store_slowly(*arguments: str) -> tuple[Message, bool]:
+    def store_slowly(*arguments: Any) -> tuple[Message, bool]:
         storing.set()
         released.wait(5)
         return store_message(*arguments)

@@ -165,7 +165,7 @@ async def test_a_slow_handler_does_not_delay_the_end(
     """The others see at once that somebody left; what was sent last is stored all the same."""
     storing, released = threading.Event(), threading.Event()
 
-    def store_slowly(*arguments: str) -> tuple[Message, bool]:
+    def store_slowly(*arguments: Any) -> tuple[Message, bool]:
         storing.set()
         released.wait(5)
         return store_message(*arguments)
