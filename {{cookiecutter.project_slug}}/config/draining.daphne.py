@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from realtime.hub import get_hub
+from realtime.protocol import Close
 
 
 @implementer(IPushProducer)
@@ -42,6 +43,9 @@ class DrainingServer(Server):  # type: ignore[misc]
             protocol.transport.registerProducer(protocol.gate, True)
         elif message["type"] == "websocket.send":
             await protocol.gate.opened.wait()
+        elif message.get("code") == Close.INTERNAL_ERROR:
+            protocol.handle_exception(None)  # its close refuses the code
+            return
         await super().handle_reply(protocol, message)
 
     def run(self) -> None:

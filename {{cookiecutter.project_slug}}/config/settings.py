@@ -224,7 +224,10 @@ USE_TZ = True
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"connection": {"()": "realtime.logs.ConnectionFilter"}},
+    "filters": {
+        "connection": {"()": "realtime.logs.ConnectionFilter"},
+        "outage": {"()": "realtime.logs.OutageFilter"},
+    },
     "formatters": {
         "line": {
             "format": "%(asctime)s %(levelname)s %(name)s: %(message)s "
@@ -239,9 +242,11 @@ LOGGING = {
     "handlers": {
         "console": {
             "class": "logging.StreamHandler",
-            "filters": ["connection"],
+            "filters": ["connection", "outage"],
             "formatter": LOG_FORMAT,
         }
     },
+    # Under DEBUG a handler of Django's own would say everything twice.
+    "loggers": {"django": {}} if DEBUG else {},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
 }

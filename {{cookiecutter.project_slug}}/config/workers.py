@@ -9,8 +9,9 @@ import sys
 import tempfile
 from collections.abc import Callable
 
-import django
 from django.conf import settings
+
+from config import startup
 
 RECEIVE_BYTES = 8 * 1024  # which Linux doubles
 
@@ -24,12 +25,15 @@ def run(serve: Serve) -> None:
         family = socket.AF_INET6 if ":" in settings.HOST else socket.AF_INET
         listener = socket.create_server((settings.HOST, settings.PORT), family=family, backlog=2048)
     except OSError as error:
-        reason = os.strerror(error.errno or 0)
-        sys.exit(f"PORT: cannot listen on {settings.HOST}:{settings.PORT} ({reason}).")
+        reason, *_ = str(error.strerror).split(" (")
+        sys.exit(
+            f"PORT: cannot listen on {settings.HOST}:{settings.PORT} ({reason}). "
+            "Choose another, such as PORT=9000."
+        )
     # All frames that one read brings are parsed at a stretch, so a flood must come in small reads.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
     if settings.WEB_CONCURRENCY == 1:
-        django.setup()
+        startup.set_up()
         serve(listener)
     else:
         supervise(serve, listener)
@@ -39,7 +43,7 @@ def supervise(serve: Serve, listener: socket.socket) -> None:
     """Start the processes; when one ends, end all, so that whoever watches starts them anew."""
     with tempfile.TemporaryDirectory() as metrics:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics  # where they add up what they count
-        django.setup()
+        startup.set_up()
         context = multiprocessing.get_context("fork")
         workers = [
             context.Process(target=serve, args=[listener]) for _ in range(settings.WEB_CONCURRENCY)

@@ -1,5 +1,8 @@
 """System checks that name the mistakes which lose messages, or let others in, in production."""
 
+{% if cookiecutter.channel_layer == "redis" %}
+import asyncio
+{% endif %}
 {% if cookiecutter.database == "postgresql" %}
 from collections.abc import Sequence
 {% endif %}
@@ -18,6 +21,8 @@ from django.db import connection
 {% if cookiecutter.channel_layer == "redis" %}
 
 from realtime.layers import ping
+
+PATIENCE = 2  # seconds
 {% endif %}
 
 
@@ -41,12 +46,12 @@ def channel_layer_reaches_all_processes(**_: Any) -> list[CheckMessage]:
 def channel_layer_answers(**_: Any) -> list[CheckMessage]:
     """Without it sockets hear of what is new only when they ask the database."""
     try:
-        async_to_sync(ping)()
+        async_to_sync(asyncio.wait_for)(ping(), PATIENCE)
     except Exception as error:
         return [
             Error(
-                f"The channel layer does not answer: {error}",
-                hint="Start Redis, or mend REDIS_URL.",
+                f"The channel layer does not answer: {str(error) or 'too late'}.",
+                hint="Start Redis (`docker compose up -d redis`), or mend REDIS_URL.",
                 id="realtime.E002",
             )
         ]

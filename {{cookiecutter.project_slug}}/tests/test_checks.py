@@ -33,7 +33,7 @@ def test_redis_has_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError("refused")
 
     monkeypatch.setattr("realtime.checks.ping", fail)
-    assert found() == {"realtime.E002": "The channel layer does not answer: refused"}
+    assert found() == {"realtime.E002": "The channel layer does not answer: refused."}
 
 
 {% endif %}
