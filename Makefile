@@ -1,4 +1,4 @@
-.PHONY: demo test check bench matrix clean
+.PHONY: demo test check bench matrix docs clean
 
 PORT ?= 8000
 BIN := build/venv/bin
@@ -31,6 +31,10 @@ bench: $(DEVTOOLS)
 # The combinations whose servers and suites are run.
 matrix:
 	@python3 tests/matrix.py
+
+# The parts of README.md that are made: a first minute, the questions, the numbers.
+docs: $(DEVTOOLS)
+	PYTHONPATH=.:tests $(BIN)/python tests/readme.py
 
 clean:
 	rm -rf build
