@@ -262,10 +262,11 @@ def test_people_on_both_servers_hear_each_other(stack):
         assert [receive(member)["text"] for member in members[1:]] == ["everybody"] * (len(members) - 1)
 
 
-def section(project, title: str) -> str:
+def section(project, title: str, block: int = 0) -> str:
     """The commands of a section of deploy/README.md."""
     page = (project / "deploy" / "README.md").read_text()
-    return re.search(rf"### {title}\n.*?```sh\n(.*?)```", page, re.DOTALL)[1]
+    text = re.search(rf"### {title}\n(.*?)(?=\n### |\Z)", page, re.DOTALL)[1]
+    return re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[block]
 
 
 def test_update_loses_nothing(stack):
@@ -349,6 +350,53 @@ def test_example_secret_is_refused_in_production(stack):
         lines = [line for line in (done.stdout + done.stderr).splitlines() if "SECRET_KEY" in line]
         assert (done.returncode, len(lines)) == (1, 1), done.stdout + done.stderr
         assert "It is insecure, as the one of .env.example is" in lines[0]
+
+
+def test_first_user_is_made(stack):
+    """By the command of the page, which asks here nobody."""
+    command = section(stack.project, "First start").splitlines()[-1].replace(" exec ", " exec -T -e PASSWORD ")
+    assert command.endswith(" createsuperuser")
+    command = command.replace("-e PASSWORD", "-e DJANGO_SUPERUSER_PASSWORD=secret")
+    assert "Superuser created" in stack.sh(f"{command} --no-input --username root --email root@example.com")
+
+
+def test_operators_look(stack):
+    """They see who is healthy, what the servers say, and the pages that are not for visitors."""
+    assert stack.sh("docker compose ps").count("(healthy)") == 5
+    assert "startup complete" in stack.sh("timeout 5 docker compose logs --follow web || test $? = 124")
+    looked = stack.sh(section(stack.project, "Look").replace(" exec ", " exec -T "))
+    assert "realtime_connections" in looked
+
+
+def test_backup_comes_back(stack):
+    """What was said before it is there again, what was said later is not, and people can talk on."""
+    save, restore = (section(stack.project, "Back up", block) for block in (0, 1))
+    ann = Visitor(stack, "https")
+    with ann.connect("backup") as connection:
+        assert receive(connection)["type"] == "welcome"
+        say(connection, "1", "kept")
+        stack.sh(save)
+        assert say(connection, "2", "forgotten")["seq"] == 2
+    stack.sh(restore)
+    wait_until(lambda: stack.states()["web"] == ["healthy"] * 2, "two healthy servers")
+    assert [message["text"] for message in ann.history("backup")["messages"]] == ["kept"]
+    with ann.connect("backup", "?after=1") as connection:
+        assert receive(connection)["type"] == "welcome"
+        assert say(connection, "3", "on")["seq"] == 2
+
+
+def test_services_come_back(stack):
+    """Those of development by the command of README.md, nginx when its configuration is read anew."""
+    (command,) = re.findall("`(docker compose up -d [^`]+)`", (stack.project / "README.md").read_text())
+    stack.sh(f"{command.replace('up -d', 'stop')}\n{command}\ndocker compose restart nginx")
+    healthy = ["healthy"]
+    wait_until(
+        lambda: [stack.states()[service] for service in ("nginx", "postgresql", "redis")] == [healthy] * 3,
+        "healthy services",
+    )
+    with Visitor(stack, "https").connect("services") as connection:
+        assert receive(connection)["type"] == "welcome"
+        say(connection, "1", "hi")
 
 
 @pytest.mark.parametrize("server", SITES)

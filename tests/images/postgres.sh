@@ -1,4 +1,5 @@
-# As the official image does: begin as root, make the database the first time, go on as postgres.
+# As the official image does: begin as root, make the database the first time, go on as postgres, and trust whoever is in
+# the container.
 set -e
 if [ "$(id -u)" = 0 ]; then
     mkdir -p "$PGDATA"
@@ -7,7 +8,7 @@ if [ "$(id -u)" = 0 ]; then
 fi
 if [ ! -f "$PGDATA/PG_VERSION" ]; then
     echo "$POSTGRES_PASSWORD" > /tmp/password
-    initdb --no-sync --username=postgres --pwfile=/tmp/password --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8
+    initdb --no-sync --username=postgres --pwfile=/tmp/password --encoding=UTF8 --locale=C.UTF-8
     rm /tmp/password
     echo "host all all all scram-sha-256" >> "$PGDATA/pg_hba.conf"
     echo "CREATE DATABASE \"$POSTGRES_DB\"" | postgres --single -j postgres
