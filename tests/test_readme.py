@@ -1,0 +1,236 @@
+"""What README.md and all other pages say: each command is run by a test, what is made is up to date, links lead on."""
+
+import ast
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+import readme
+from emitted import bake, clean_environ, environ_for, run
+from matrix import TEMPLATE, combinations, covering, label
+from servers import start_site
+from test_static import production_values
+
+pytestmark = pytest.mark.xdist_group("readme")  # they share projects
+
+PROGRAMS = r"(?:make|uvx?|cookiecutter|cruft|git|docker|kubectl|python|sudo|cp|curl|old=\S+|for) "
+CLUSTER = "needs a cluster; its manifests and their commands are run without one"
+ITSELF = "runs this test itself, or takes half an hour"
+
+# Each command, as a regular expression, with the test that runs it.
+RUN = {
+    "uvx cookiecutter gh:org/channels-template": "test_readme.py::test_made_parts_are_up_to_date",  # from this folder
+    "cd book-club": "test_readme.py::test_made_parts_are_up_to_date",
+    "make (setup|dev)": "test_readme.py::test_made_parts_are_up_to_date",
+    "make dev PORT=9000": "test_readme.py::test_made_parts_are_up_to_date",
+    "make test": "test_install.py::test_installation_by_the_readme_works",
+    "make lint": "test_readme.py::test_lint_of_a_new_project_succeeds",
+    "make load( URL=.*)?": "test_load.py::test_load_is_measured",
+    "make serve": "test_live.py::test_two_people_talk",
+    "make demo( PORT=8001)?": "test_demo.py::test_demo_is_ready_and_stops_on_ctrl_c",
+    "make matrix": "test_readme.py::test_matrix_is_listed",
+    "python (manage.py (check|migrate|collectstatic) ?.*|-m config.server)": (
+        "test_readme.py::test_production_without_containers"
+    ),
+    "(cp (.env|secret).example\\S* .*|chmod 600 .env)": "test_readme.py::test_examples_are_copied",
+    "docker compose up (-d (postgresql ?)?(redis)?|--build)": "test_containers.py::test_services_come_back",
+    "docker compose up --build --detach": "test_containers.py::test_stack_is_healthy",
+    "docker compose up --detach": "test_containers.py::test_backup_comes_back",
+    "docker compose exec web python manage.py check --deploy": (
+        "test_containers.py::test_production_on_one_machine_with_nothing_installed"
+    ),
+    "docker compose exec web python manage.py createsuperuser": "test_containers.py::test_first_user_is_made",
+    "docker compose exec nginx nginx -s reload": "test_containers.py::test_new_certificate_is_taken_without_a_restart",
+    "docker compose run --rm migrate|old=.*|docker compose up .* --scale web=4 web|for server in .*": (
+        "test_containers.py::test_update_loses_nothing"
+    ),
+    "docker compose restart nginx": "test_containers.py::test_services_come_back",
+    "docker compose (exec -T postgresql pg_(dump|restore) .*|stop web)": "test_containers.py::test_backup_comes_back",
+    "docker compose exec -T web (python -m sqlite3|sh -c) .*": (
+        "test_containers.py::test_production_on_one_machine_with_nothing_installed"
+    ),
+    "docker compose (ps|logs --follow web|exec nginx curl .*)": "test_containers.py::test_operators_look",
+    "docker build --tag .*": "test_containers.py::test_image_holds_nothing_that_it_does_not_need",
+}
+# What cannot be run here: why, and what is run instead.
+NOT_HERE = {
+    "make (check|test|docs|bench.*)": (ITSELF, "test_readme.py::test_targets_start_what_is_said"),
+    "git pull": ("there is nothing to pull", "test_containers.py::test_update_loses_nothing"),
+    "docker compose build": ("builds need a network of their own", "test_containers.py::test_update_loses_nothing"),
+    "docker push .*": ("needs a registry", "test_containers.py::test_image_holds_nothing_that_it_does_not_need"),
+    "kubectl .*": (CLUSTER, "test_deploy.py::test_manifests_run_the_site"),
+    "curl http://127.0.0.1:8000/readyz .*": (CLUSTER, "test_deploy.py::test_manifests_run_the_site"),
+}
+
+
+def own_pages() -> list[Path]:
+    """The pages of the template."""
+    return [*sorted(TEMPLATE.glob("*.md")), *sorted((TEMPLATE / "docs").rglob("*.md"))]
+
+
+@pytest.fixture(scope="module")
+def projects(cookies_session):
+    """Projects that have every page, and all that a page may say."""
+    answers = covering("server", "channel_layer", "consumers", "auth", "database", "deploy", "ci")
+    return [bake(cookies_session, **one) for one in [*answers, *combinations("channel_layer", "database")]]
+
+
+def pages(projects: list[Path]) -> dict[str, Path]:
+    """All pages by names for people; equal ones of two projects once."""
+    found = {str(page.relative_to(TEMPLATE)): page for page in own_pages()}
+    for number, project in enumerate(projects):
+        for page in sorted(project.rglob("*.md")):
+            if not any(page.read_bytes() == other.read_bytes() for other in found.values()):
+                found[f"emitted {page.relative_to(project)} ({number})"] = page
+    return found
+
+
+def commands(text: str):
+    """The commands of a page with the numbers of their lines: those of its blocks, and those between backticks."""
+    language = None
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith("```"):
+            language = None if language is not None else line[3:]
+        elif language is None:
+            found = re.findall(rf"`({PROGRAMS}[^`]+)`", line)
+            yield from ((number, command) for both in found for command in both.split(" && "))
+        elif language in {"", "sh", "shell", "bash"} or (language == "console" and line.startswith("$ ")):
+            command = re.sub(r"(^|\s+)#.*", "", line.removeprefix("$ ")).strip()
+            if command:
+                yield number, command
+
+
+@pytest.mark.quick
+def test_every_command_is_run(projects):
+    """None is without a test that runs it, or a reason why not and a test that runs what stands in for it."""
+    expected = [*RUN, *NOT_HERE]
+    unknown, seen = [], set()
+    for name, page in pages(projects).items():
+        for number, command in commands(page.read_text(encoding="utf-8")):
+            known = [pattern for pattern in expected if re.fullmatch(pattern, command)]
+            seen.update(known)
+            if not known:
+                unknown.append(f"{name}:{number}: {command}")
+    assert not unknown, "\n".join(["in RUN there is no test that runs", *unknown])
+    assert [pattern for pattern in expected if pattern not in seen] == [], "no page says so any more"
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("test", sorted({*RUN.values(), *(test for _, test in NOT_HERE.values())}))
+def test_tests_of_commands_exist(test):
+    """A test that was renamed is renamed here as well."""
+    name, function = test.split("::")
+    tree = ast.parse((Path(__file__).parent / name).read_text(encoding="utf-8"))
+    assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.quick
+def test_commands_are_found():
+    """In blocks of a shell and in text, and nothing else."""
+    page = (
+        "Take `make a` or `b`,\nor `cp c d && make e`.\n```sh\n# f\nmake g  # h\n```\n"
+        "```console\n$ make i\nmake j\n```\n```python\nmake k\n```\n"
+    )
+    found = [(1, "make a"), (2, "cp c d"), (2, "make e"), (5, "make g"), (8, "make i")]
+    assert list(commands(page)) == found
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    """What is seen of a new project's first minute, and the project, which is set up."""
+    return readme.record(tmp_path_factory.mktemp("minute"))
+
+
+def test_made_parts_are_up_to_date(recording):
+    """Somebody who types what README.md shows sees what it shows, but for seconds and versions."""
+    text = readme.README.read_text(encoding="utf-8")
+    made = {"questions": readme.questions(), "matrix": readme.matrix(), "transcript": readme.as_block(recording[0])}
+    for name, part in made.items():
+        alike = readme.stable if name == "transcript" else str
+        assert alike(readme.parts(text, name)[1]) == alike(part), "run `make docs`"
+
+
+def test_lint_of_a_new_project_succeeds(recording):
+    """`make lint` of its README, in its own environment."""
+    assert "Success: no issues found" in run(["make", "lint"], recording[1], clean_environ())
+
+
+@pytest.mark.parametrize("answers", covering("channel_layer", "database"), ids=label)
+def test_production_without_containers(answers, cookies, environment, services):
+    """The commands that README.md gives start a site with production's values, or name the in-memory channel layer."""
+    project = bake(cookies, **answers)
+    shared = environment("3.13", "6.1")
+    values = production_values(project) | services(answers)
+    environ = environ_for(shared, **values)
+    environ["PATH"] = f"{shared / 'bin'}:{environ['PATH']}"
+    text = (project / "README.md").read_text(encoding="utf-8")
+    check, migrate, collect, serve = [shlex.split(command) for _, command in commands(text) if "python " in command]
+    if answers["channel_layer"] == "redis":
+        assert "no issues" in run(check, project, environ)
+    else:
+        with pytest.raises(AssertionError, match=r"realtime\.E001"):
+            run(check, project, environ)
+    run(migrate, project, environ)
+    run(collect, project, environ)
+    with start_site(serve, project, environ) as site:
+        home = {"Host": "chat.example.com", "X-Forwarded-Proto": "https"}
+        assert httpx.get(site.url, headers=home, trust_env=False, follow_redirects=False).status_code < 400
+
+
+def test_examples_are_copied(projects):
+    """What is to be filled in has the name that a page gives, and nobody else may read the settings."""
+    for name, page in pages(projects).items():
+        for command in re.findall(r"`(cp [^`]+)`", page.read_text(encoding="utf-8")):
+            folder = page.parent if "secret" in command else page.parent.parent
+            run(["sh", "-e", "-c", command], folder, clean_environ())
+            assert (folder / command.split(" && ")[0].split()[-1]).exists(), name
+
+
+@pytest.mark.quick
+def test_matrix_is_listed():
+    """`make matrix` names each combination once."""
+    lines = run(["make", "--silent", "matrix"], TEMPLATE, clean_environ()).splitlines()
+    assert len(lines) == len(set(lines)) >= len(combinations("server", "channel_layer", "consumers", "auth"))
+
+
+def test_targets_start_what_is_said():
+    """Those that start everything would: pytest, ruff and the benchmarks, of which there are those that pages name."""
+    starts = {"test": "pytest", "check": "pytest", "docs": "tests/readme.py", "bench": "bench.engine"}
+    for target, program in starts.items():
+        plan = run(["make", "--dry-run", target], TEMPLATE, clean_environ())
+        assert program in plan.splitlines()[-1]
+    text = "".join(page.read_text(encoding="utf-8") for page in own_pages())
+    named = {name for names in re.findall(r'make bench ARGS="--only ([\w,]+)', text) for name in names.split(",")}
+    engine = [str(Path("build/venv/bin/python")), "-m", "bench.engine"]
+    environ = clean_environ(PYTHONPATH=".:tests")
+    done = subprocess.run([*engine, "--only", "nothing"], cwd=TEMPLATE, env=environ, capture_output=True, text=True)
+    assert named <= set(re.findall(r"\w+", done.stderr.partition("there are ")[2])), done.stderr
+    for arguments in re.findall(r'make bench ARGS="([^"]+)"', text):
+        run([*engine, *arguments.split(), "--help"], TEMPLATE, environ)
+
+
+@pytest.mark.quick
+def test_links_lead_somewhere(projects):
+    """Those to other files of the same repository."""
+    broken = []
+    for name, page in pages(projects).items():
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+        links = re.findall(r'\]\(([^)#\s]+)|(?:src|srcset|href)="([^"#]+)"', text)
+        relative = [link for pair in links for link in pair if link and not re.match(r"https?:", link)]
+        broken += [f"{name}: {link}" for link in relative if not (page.parent / link).exists()]
+    assert not broken, "\n".join(broken)
+
+
+@pytest.mark.quick
+def test_files_that_are_named_exist(projects):
+    """What stands between backticks and looks like a path is one: of the template, or of some project."""
+    roots = [TEMPLATE, *projects]
+    missing = []
+    for name, page in pages(projects).items():
+        for path in re.findall(r"`([\w.-]+/[\w./-]*)`", page.read_text(encoding="utf-8")):
+            if not any((root / path).exists() for root in [*roots, page.parent]):
+                missing.append(f"{name}: {path}")
+    assert not missing, "\n".join(missing)
