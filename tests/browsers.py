@@ -1,0 +1,230 @@
+"""Real browsers, what people do in their windows, and what must not happen there."""
+
+import contextlib
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from client import Person
+from emitted import BUILD, clean_environ, run
+from filelock import FileLock
+from matrix import TEMPLATE
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Playwright,
+    Request,
+    Response,
+    expect,
+)
+from tools import ROOTS, require_programs
+
+import demo
+
+PACKAGES = TEMPLATE / "tests" / "browser" / "package.json"
+PROGRAMS = {
+    "chromium": ("chromium", "chromium-browser", "google-chrome"),
+    "firefox": ("firefox-esr", "firefox"),
+}
+AXE = "axe.run().then(({ violations }) => violations.map(({ id, nodes }) => [id, ...nodes.map(({ html }) => html)]))"
+OUTAGE = "ERR_CONNECTION_REFUSED|ERR_INTERNET_DISCONNECTED|WebSocket connection|can.t establish a connection"
+
+# A machine with two cores runs two such tests, each with a browser and a server.
+expect.set_options(timeout=20_000)
+
+
+def find_browser(kind: str) -> str:
+    """The program of a browser that is there, or that Debian has."""
+    names = PROGRAMS[kind]
+    found = next(filter(None, map(shutil.which, names)), None)
+    if not found:
+        require_programs({names[0]: names[0]})
+        found = shutil.which(names[0], path=ROOTS)
+    return found
+
+
+@contextlib.contextmanager
+def launch(playwright: Playwright, kind: str) -> Iterator[Browser]:
+    """A browser of the system; Firefox, as others have it, by WebDriver BiDi."""
+    options = {"channel": "moz-firefox"} if kind == "firefox" else {}
+    browser = getattr(playwright, kind).launch(executable_path=find_browser(kind), **options)
+    yield browser
+    browser.close()
+
+
+def node_packages() -> Path:
+    """The folder with the programs and scripts of npm's packages; installed where they are not, or are others."""
+    folder = BUILD / "browser"
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted, stamp = PACKAGES.read_text(encoding="utf-8"), folder / "installed.json"
+    with FileLock(BUILD / "browser.lock"):
+        if not stamp.exists() or stamp.read_text() != wanted:
+            (folder / "package.json").write_text(wanted)
+            install = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]
+            run(install, folder, clean_environ())
+            stamp.write_text(wanted)
+    return folder / "node_modules"
+
+
+def prepare_demo(folder: Path) -> tuple[list[str], dict[str, str]]:
+    """The command and the variables that serve the default project, in build/demo, on an empty database."""
+    demo.set_up()
+    python = str(demo.PROJECT / ".venv" / "bin" / "python")
+    environ = clean_environ(DATABASE_URL=f"sqlite:///{folder / 'db.sqlite3'}")
+    run([python, "manage.py", "migrate", "--verbosity", "0"], demo.PROJECT, environ)
+    return [python, "-m", "config.server"], environ
+
+
+def seed(room: str, last: int, first: int = 1, days_ago: int = 0) -> list[str]:
+    """The command of manage.py that fills a room with messages that somebody wrote some days ago."""
+    code = f"""
+from datetime import UTC, datetime, timedelta
+from chat.models import Message, Room
+room, _ = Room.objects.update_or_create(name={room!r}, defaults={{"seq": {last}}})
+at = datetime.now(UTC) - timedelta(days={days_ago})
+Message.objects.bulk_create(
+    Message(room=room, seq=seq, user_name="zoe", ref=str(seq), text=f"Message {{seq}}", at=at)
+    for seq in range({first}, {last} + 1)
+)"""
+    return ["shell", "-c", code]
+
+
+class Visits:
+    """Windows of people on a site, and the problems that browsers reported in any of them."""
+
+    def __init__(self, browser: Browser, url: str) -> None:
+        self.browser = browser
+        self.url = url
+        self.problems: list[str] = []
+        self.expected: list[str] = []
+        self.contexts: list[BrowserContext] = []
+
+    def __call__(self, person: Person | None, path: str, **options: object) -> "Window":
+        """Open a page in a browser of the person's own, who is signed in, or of nobody."""
+        context = self.browser.new_context(base_url=self.url, timezone_id="UTC", locale="en-GB", **options)
+        cookies = person.http.cookies.items() if person else ()
+        context.add_cookies([{"name": name, "value": value, "url": self.url} for name, value in cookies])
+        # Firefox tells of a violation in its console only to people.
+        context.add_init_script(
+            "addEventListener('securitypolicyviolation', (event) =>"
+            " console.error('CSP', event.effectiveDirective, event.blockedURI, event.sourceFile))"
+        )
+        context.on("console", self.on_console)
+        context.on("weberror", lambda error: self.problems.append(f"exception: {error.error}"))
+        context.on("requestfailed", self.on_failure)
+        context.on("response", self.on_response)
+        self.contexts.append(context)
+        window = Window(context.new_page())
+        window.page.goto(path)
+        return window
+
+    def on_console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.problems.append(f"console: {message.text}")
+
+    def on_failure(self, request: Request) -> None:
+        self.problems.append(f"request: {request.url} {request.failure}")
+
+    def on_response(self, response: Response) -> None:
+        if response.status >= 400:
+            self.problems.append(f"response: {response.url} {response.status}")
+
+    def expect_problem(self, pattern: str) -> None:
+        """From now on such problems are in order."""
+        self.expected.append(pattern)
+
+    def check(self) -> None:
+        """Fails if there was a problem that nobody expected."""
+        unexpected = [
+            problem for problem in self.problems if not any(re.search(pattern, problem) for pattern in self.expected)
+        ]
+        assert not unexpected, unexpected
+
+    def close(self) -> None:
+        for context in self.contexts:
+            context.close()
+
+
+class Window:
+    """A page in front of somebody; what is in a room is found as a screen reader finds it, where that is possible."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.log = page.get_by_role("log", name="Messages")
+        self.messages = page.locator("li.message")
+        self.status = page.get_by_role("status")
+        self.people = page.locator(".people")
+        self.typing = page.locator(".typing")
+        self.box = page.get_by_role("textbox", name="Message")
+
+    def tab(self, path: str) -> "Window":
+        """Another window of the same browser."""
+        window = Window(self.page.context.new_page())
+        window.page.goto(path)
+        return window
+
+    def say(self, *texts: str) -> None:
+        for text in texts:
+            self.box.fill(text)
+            self.box.press("Enter")
+
+    def fill_in(self, button: str, fields: dict[str, str]) -> None:
+        """Fill in a form, and send it off."""
+        for label, value in fields.items():
+            self.page.get_by_label(re.compile(f"^{label}:?$")).fill(value)
+        with self.page.expect_navigation():
+            self.page.get_by_role("button", name=button).click()
+
+    def tab_to(self, target: Locator, key: str = "Tab") -> None:
+        """Press Tab until this is what the keyboard goes to."""
+        for _ in range(20):
+            if target.evaluate("element => element === document.activeElement"):
+                return
+            self.page.keyboard.press(key)
+        raise AssertionError(f"{key} does not lead to {target}")
+
+    def read_back_to(self, seq: int) -> None:
+        """Scroll up until this message has come; those on the screen stay where they are while older ones come."""
+        while (first := int(self.messages.first.get_attribute("data-seq"))) > seq:
+            oldest = self.log.locator(f"[data-seq='{first}']")
+            # In one go, before the next can come.
+            before = oldest.evaluate("item => { item.scrollIntoView(); return item.getBoundingClientRect().top }")
+            expect(self.messages.first).not_to_have_attribute("data-seq", str(first))
+            after = oldest.evaluate("item => item.getBoundingClientRect().top")
+            assert abs(after - before) < 2, f"message {first} moved from {before} to {after}"
+
+    def transcript(self, count: int) -> list[tuple[int, str, str]]:
+        """Number, user and text of each message, once there are so many and all are stored."""
+        expect(self.messages).to_have_count(count)
+        expect(self.log.locator(".pending, .failed")).to_have_count(0)
+        rows = self.messages.evaluate_all(
+            "items => items.map((item) => [Number(item.dataset.seq),"
+            " ...['.user', '.text'].map((part) => item.querySelector(part).textContent)])"
+        )
+        return [tuple(row) for row in rows]
+
+    def sees(self, *transcript: tuple[int, str, str]) -> None:
+        """Exactly this, in this order."""
+        assert self.transcript(len(transcript)) == list(transcript)
+
+    def violations(self) -> list[list[str]]:
+        """What axe finds fault with, in either colour scheme: rules, each with the elements that break it."""
+        self.page.evaluate((node_packages() / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
+        found = []
+        for scheme in ("light", "dark"):
+            self.page.emulate_media(color_scheme=scheme)
+            found += self.page.evaluate(AXE)
+        return found
+
+    def overflows(self) -> list[str]:
+        """What is wider than its place, so that one would have to scroll sideways."""
+        return self.page.evaluate(
+            """() => [...document.querySelectorAll("*")].filter((element) =>
+              element.getBoundingClientRect().right > innerWidth + 0.5 ||
+              (/auto|scroll/.test(getComputedStyle(element).overflowX) && element.scrollWidth > element.clientWidth)
+            ).map((element) => element.outerHTML.slice(0, 100))"""
+        )

@@ -1,0 +1,425 @@
+"""The pages in real browsers, while people talk, networks fail and servers die."""
+
+import contextlib
+import json
+import re
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from browsers import OUTAGE, Visits, find_browser, launch, node_packages, seed
+from client import PASSWORD, Person, csrf_token
+from emitted import bake, clean_environ, environ_for, run
+from matrix import PYTHONS, TEMPLATE
+from playwright.sync_api import expect, sync_playwright
+from servers import free_port, start_site
+
+SITES = {
+    "uvicorn": {"channel_layer": "in-memory", "consumers": "async", "auth": "session", "django_version": "6.1"},
+    "daphne": {"channel_layer": "redis", "consumers": "sync", "auth": "token", "django_version": "5.2"},
+    "hypercorn": {"channel_layer": "in-memory", "consumers": "async", "auth": "none", "django_version": "6.1"},
+}
+PAGE_BYTES = 60_000
+
+
+def where(*places):
+    """Run a test in these browsers on these sites; the tests of one place share both."""
+    return pytest.mark.parametrize(
+        "place",
+        [pytest.param(place, marks=pytest.mark.xdist_group(f"browser-{place}")) for place in places],
+        indirect=True,
+        scope="module",
+    )
+
+
+everywhere = where("chromium-uvicorn", "chromium-daphne", "chromium-hypercorn", "firefox-uvicorn")
+signed_in = where("chromium-uvicorn", "chromium-daphne", "firefox-uvicorn")
+in_chromium = where("chromium-uvicorn", "chromium-daphne", "chromium-hypercorn")
+once = where("chromium-uvicorn")
+
+
+class Site:
+    """An emitted project whose server is killed now and then, and comes back at the same place."""
+
+    tls = None
+
+    def __init__(self, project, environ, auth, stack):
+        self.project, self.environ, self.auth, self.stack = project, environ, auth, stack
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.manage("migrate", "--verbosity", "0")
+
+    def start(self):
+        self.process = self.stack.enter_context(start_site(["make", "serve"], self.project, self.environ, self.port))
+
+    def kill(self):
+        self.process.kill()
+
+    def manage(self, *command):
+        run(["uv", "run", "python", "manage.py", *command], self.project, self.environ)
+
+    def end_session(self, key):
+        code = f"from django.contrib.sessions.models import Session; Session.objects.get(pk={key!r}).delete()"
+        self.manage("shell", "-c", code)
+
+
+@pytest.fixture(scope="module")
+def place(request):
+    """A browser and a server."""
+    return request.param.split("-")
+
+
+@pytest.fixture(scope="module")
+def browser(place):
+    """One for all tests of a place; each window has a profile of its own."""
+    # Not for the whole session: it keeps an event loop running, and other modules need theirs.
+    with sync_playwright() as playwright, launch(playwright, place[0]) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def site(place, cookies_session, environment, request):
+    answers = SITES[place[1]]
+    project = bake(cookies_session, server=place[1], **answers)
+    redis = {"REDIS_URL": f"{request.getfixturevalue('redis').url}/0"} if answers["channel_layer"] == "redis" else {}
+    environ = environ_for(environment(PYTHONS[-1], answers["django_version"]), **redis)
+    with contextlib.ExitStack() as stack:
+        site = Site(project, environ, answers["auth"], stack)
+        site.start()
+        yield site
+
+
+@pytest.fixture(scope="module")
+def ann(site):
+    return Person(site, site.auth)
+
+
+@pytest.fixture(scope="module")
+def ben(site):
+    return Person(site, site.auth)
+
+
+@pytest.fixture
+def room(request):
+    """A room that no other test uses."""
+    return request.node.originalname.removeprefix("test_")
+
+
+@pytest.fixture
+def visit(browser, site):
+    """A function that opens a window; in the end, no console may hold anything that the test did not expect."""
+    visits = Visits(browser, site.url)
+    yield visits
+    visits.check()
+    visits.close()
+
+
+@pytest.fixture
+def windows(visit, ann, ben, room):
+    """Ann's and Ben's, in one room and connected."""
+    windows = [visit(person, f"/chat/{room}/") for person in (ann, ben)]
+    for window in windows:
+        expect(window.status).to_have_text("Connected")
+    return windows
+
+
+def word(name):
+    return re.compile(rf"\b{re.escape(name)}\b")
+
+
+@everywhere
+def test_two_windows_talk(windows, ann, ben):
+    """Both show the same messages, who is there, and who is typing."""
+    mine, theirs = windows
+    for window in windows:
+        for person in (ann, ben):
+            expect(window.people).to_contain_text(word(person.name))
+    mine.box.press_sequentially("Hello")
+    expect(theirs.typing).to_have_text(f"{ann.name} is typing…")
+    mine.box.press("Enter")
+    expect(theirs.typing).to_have_text("")
+    theirs.say("<b>Hi</b>", "How are you?")
+    for window in windows:
+        window.sees((1, ann.name, "Hello"), (2, ben.name, "<b>Hi</b>"), (3, ben.name, "How are you?"))
+    expect(mine.log.locator(".own")).to_have_count(1)
+    theirs.page.close()
+    expect(mine.people).not_to_contain_text(word(ben.name))
+
+
+@everywhere
+def test_killed_server(windows, visit, site, ann, ben):
+    """The page says that it lost the connection, and comes back; what was written meanwhile arrives once."""
+    visit.expect_problem(OUTAGE)
+    mine, theirs = windows
+    mine.say("before")
+    theirs.sees((1, ann.name, "before"))
+    mine.say("amid")  # stored or not, acknowledged or not
+    site.kill()
+    for window in windows:
+        expect(window.status).to_have_text("Connection lost. Reconnecting…")
+    mine.say("lost 1", "lost 2")
+    theirs.say("lost 3")
+    assert mine.violations() == []
+    site.start()
+    for window in windows:
+        expect(window.status).to_have_text("Connected")
+    transcript = mine.transcript(5)
+    assert theirs.transcript(5) == transcript
+    assert [number for number, _, _ in transcript] == [1, 2, 3, 4, 5]
+    assert [text for _, user, text in transcript if user == ann.name] == ["before", "amid", "lost 1", "lost 2"]
+    assert [text for _, user, text in transcript if user == ben.name] == ["lost 3"]
+
+
+@in_chromium  # Firefox's driver takes the network from new connections only
+def test_offline(windows, visit, ann):
+    """Fifty messages that are written without a network arrive with it, each once and in order."""
+    visit.expect_problem(OUTAGE)
+    mine = windows[0]
+    mine.page.context.set_offline(True)
+    expect(mine.status).to_have_text("Connection lost. Reconnecting…")
+    texts = [f"Message {number}" for number in range(1, 51)]
+    mine.say(*texts)
+    expect(mine.log.locator(".pending")).to_have_count(50)
+    mine.page.context.set_offline(False)
+    for window in windows:
+        window.sees(*((number, ann.name, text) for number, text in enumerate(texts, 1)))
+    expect(mine.status).to_have_text("Connected")
+
+
+@signed_in
+def test_logout_in_another_tab(visit, site, room):
+    """The room says so and leads to the login, from where one comes back."""
+    person = Person(site, site.auth)
+    window = visit(person, f"/chat/{room}/")
+    expect(window.status).to_have_text("Connected")
+    window.tab("/").page.get_by_role("button", name="Log out").click()
+    expect(window.status).to_have_text("You are signed out.")
+    window.page.get_by_role("button", name="Log in").click()
+    window.fill_in("Log in", {"Username": person.name, "Password": PASSWORD})
+    expect(window.page).to_have_url(f"{site.url}/chat/{room}/")
+    expect(window.status).to_have_text("Connected")
+
+
+@signed_in
+def test_expired_session(visit, site, room):
+    """Whoever comes back with a session that is over is told so."""
+    visit.expect_problem(OUTAGE)
+    person = Person(site, site.auth)
+    window = visit(person, f"/chat/{room}/")
+    expect(window.status).to_have_text("Connected")
+    site.kill()
+    expect(window.status).to_have_text("Connection lost. Reconnecting…")
+    site.end_session(person.http.cookies["sessionid"])
+    site.start()
+    expect(window.status).to_have_text("You are signed out.")
+    expect(window.page.get_by_role("button", name="Log in")).to_be_visible()
+    assert window.violations() == []
+
+
+@signed_in
+def test_keyboard_alone(visit, site, room):
+    """Without a mouse one signs up, opens a room, writes, and logs out."""
+    window = visit(None, "/accounts/signup/")
+    page, keyboard = window.page, window.page.keyboard
+    for label in ("Username", "Password", "Password confirmation"):
+        window.tab_to(page.get_by_label(re.compile(f"^{label}:?$")))
+        keyboard.type(f"{room}-{site.port}" if label == "Username" else PASSWORD)
+    keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Rooms")
+    window.tab_to(page.get_by_role("textbox"))
+    keyboard.type(room)
+    keyboard.press("Enter")
+    expect(window.status).to_have_text("Connected")
+    window.tab_to(window.box)
+    keyboard.type("Hello")
+    keyboard.press("Shift+Enter")
+    keyboard.type("again")
+    window.tab_to(page.get_by_role("button", name="Send"))
+    keyboard.press("Enter")
+    window.sees((1, f"{room}-{site.port}", "Hello\nagain"))
+    expect(window.box).to_be_focused()
+    window.tab_to(page.get_by_role("button", name="Log out"), "Shift+Tab")
+    keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
+
+
+@once
+def test_days_are_separated(visit, site, ann, room):
+    """Before the first message of each day, in a list that older messages come into later."""
+    for first, last, days_ago in ((1, 60, 2), (61, 62, 1), (63, 63, 0)):
+        site.manage(*seed(room, last, first, days_ago))
+    window = visit(ann, f"/chat/{room}/")
+    window.read_back_to(1)
+    rows = window.log.locator("li.message, li.day")
+    parts = rows.evaluate_all("rows => rows.map((row) => row.dataset.seq ?? 'day')")
+    assert parts == ["day", *map(str, range(1, 61)), "day", "61", "62", "day", "63"]
+
+
+@everywhere
+def test_older_messages(visit, site, ann, room):
+    """Two thousand come as one scrolls up, each once; what is read stays where it is."""
+    site.manage(*seed(room, 2000))
+    window = visit(ann, f"/chat/{room}/")
+    expect(window.messages.last).to_be_in_viewport()
+    assert window.messages.count() < 2000
+    window.read_back_to(1)
+    window.sees(*((seq, "zoe", f"Message {seq}") for seq in range(1, 2001)))
+
+
+@once
+def test_unread_messages_are_marked(visit, site, ann, ben, room):
+    """What comes while one reads further up moves nothing, and begins with a line that says so, until one answers."""
+    site.manage(*seed(room, 60))
+    mine, theirs = (visit(person, f"/chat/{room}/") for person in (ann, ben))
+    expect(mine.messages.last).to_be_in_viewport()
+    mine.messages.first.evaluate("item => item.scrollIntoView()")
+    expect(mine.messages.last).not_to_be_in_viewport()
+    theirs.say("Did you see this?", "And this?")
+    expect(mine.messages.last).to_have_attribute("data-seq", "62")
+    expect(mine.messages.last).not_to_be_in_viewport()
+    rows = mine.log.locator("li.message, li.unread")
+    assert rows.evaluate_all("rows => rows.slice(-4).map((row) => row.dataset.seq ?? row.textContent)") == [
+        "60",
+        "New messages",
+        "61",
+        "62",
+    ]
+    mine.page.get_by_role("button", name="2 new messages").click()
+    expect(mine.messages.last).to_be_in_viewport()
+    mine.say("I did.")
+    expect(mine.log.locator("li.unread")).to_have_count(0)
+
+
+@once
+def test_narrow_phone(visit, ann, room):
+    """On a screen of 320 pixels nothing is wider than it, long words neither."""
+    for path in ("/", f"/chat/{room}/", f"/chat/{'long' * 16}/"):
+        window = visit(ann, path, viewport={"width": 320, "height": 568})
+        if path != "/":
+            expect(window.status).to_have_text("Connected")
+            window.say("W" * 400, "https://example.org/" + "path/" * 40)
+            window.transcript(2)
+            expect(window.box).to_be_in_viewport(ratio=1)
+        assert window.overflows() == []
+    for path in ("/accounts/login/", "/accounts/signup/"):
+        assert visit(None, path, viewport={"width": 320, "height": 568}).overflows() == []
+
+
+@once
+def test_dark_and_light(visit, ann, room):
+    """The page is as bright as its reader asked for."""
+    brightness = {}
+    for scheme in ("dark", "light"):
+        window = visit(ann, f"/chat/{room}/", color_scheme=scheme)
+        for role in ("color", "backgroundColor"):
+            colour = window.page.locator("body").evaluate(f"body => getComputedStyle(body).{role}")
+            brightness[scheme, role] = sum(map(float, re.findall(r"[\d.]+", colour)[:3])) / 3 / 255
+    assert brightness["dark", "backgroundColor"] < 0.2 < 0.7 < brightness["dark", "color"]
+    assert brightness["light", "color"] < 0.3 < 0.9 < brightness["light", "backgroundColor"]
+
+
+@once
+def test_right_to_left_text(windows):
+    """Hebrew and Arabic run from the right, in messages of their own and beside others."""
+    for window in windows:
+        window.say("שלום, מה שלומך?", "مرحبا (hello)", "Hello!")
+    texts = windows[0].messages.locator(".text")
+    expect(texts).to_have_count(6)
+    directions = texts.evaluate_all("texts => texts.map((text) => getComputedStyle(text).direction)")
+    assert sorted(directions) == ["ltr"] * 2 + ["rtl"] * 4
+
+
+@once
+def test_wrong_origin(visit, site, ann, room):
+    """The console and the log name the origin, and the setting that lacks it."""
+    environ = {**site.environ, "ALLOWED_ORIGINS": "http://chat.example"}
+    with start_site(["uv", "run", "python", "-m", "config.server"], site.project, environ) as other:
+        visit.url = other.url
+        visit.expect_problem("WebSocket connection|ALLOWED_ORIGINS")
+        window = visit(ann, f"/chat/{room}/")
+        with window.page.expect_console_message(lambda message: "ALLOWED_ORIGINS" in message.text) as console:
+            pass
+        assert other.url in console.value.text
+        assert f"Origin {other.url} refused: it is not in ALLOWED_ORIGINS." in other.log.read_text()
+
+
+@in_chromium
+def test_accessible(windows, visit, site, ann):
+    """axe finds nothing to say about any page, in either colour scheme."""
+    mine, theirs = windows
+    for window in windows:
+        window.say("Hello")
+    expect(mine.messages).to_have_count(2)
+    theirs.box.press_sequentially("I")
+    expect(mine.typing).not_to_be_empty()
+    assert mine.violations() == []
+    for path in ("/", "/?room=a/b"):
+        assert visit(ann, path).violations() == []
+    if site.auth != "none":
+        for path, button, wrong in (
+            ("/accounts/login/", "Log in", {"Username": "nobody", "Password": "wrong"}),
+            ("/accounts/signup/", "Sign up", {"Username": ann.name, "Password": "1", "Password confirmation": "2"}),
+        ):
+            window = visit(None, path)
+            assert window.violations() == []
+            window.fill_in(button, wrong)
+            assert window.violations() == []
+
+
+@in_chromium
+def test_valid_html(site, ann, room, tmp_path):
+    """What the server sends is HTML as its standard wants it, also with errors in forms."""
+    paths = ["/", "/?room=a/b", f"/chat/{room}/", "/chat/%22%3Cb%3E/"]
+    pages = [ann.http.get(path) for path in paths]
+    if site.auth != "none":
+        with httpx.Client(base_url=site.url, trust_env=False) as http:
+            for path in ("/accounts/login/", "/accounts/signup/"):
+                pages.append(http.get(path))
+                wrong = {"username": ann.name, "password": "1", "password1": "1", "password2": "2"}
+                token = {"csrfmiddlewaretoken": csrf_token(pages[-1])}
+                pages.append(http.post(path, data=wrong | token))
+    for number, page in enumerate(pages):
+        assert page.status_code == 200
+        (tmp_path / f"{number}.html").write_text(page.text)
+    configuration = TEMPLATE / "tests" / "browser" / "htmlvalidate.json"
+    command = [str(node_packages() / ".bin" / "html-validate"), "--config", str(configuration), str(tmp_path)]
+    run(command, TEMPLATE, clean_environ())
+
+
+@once
+@pytest.mark.parametrize("path", ["/", "/chat/lighthouse/"])
+def test_lighthouse(site, ann, tmp_path, path):
+    """Accessibility and best practices have the full score."""
+    cookies = "; ".join(f"{name}={value}" for name, value in ann.http.cookies.items())
+    report = tmp_path / "report.json"
+    command = [
+        str(node_packages() / ".bin" / "lighthouse"),
+        site.url + path,
+        "--quiet",
+        "--only-categories=accessibility,best-practices",
+        f"--extra-headers={json.dumps({'Cookie': cookies})}",
+        "--chrome-flags=--headless=new --no-sandbox",
+        "--output=json",
+        f"--output-path={report}",
+    ]
+    run(command, TEMPLATE, clean_environ(CHROME_PATH=find_browser("chromium")))
+    found = json.loads(report.read_text(encoding="utf-8"))
+    assert found["finalDisplayedUrl"] == site.url + path
+    failed = [audit["id"] for audit in found["audits"].values() if audit["score"] not in (None, 1)]
+    assert (failed, {name: part["score"] for name, part in found["categories"].items()}) == (
+        [],
+        {"accessibility": 1, "best-practices": 1},
+    )
+
+
+@once
+def test_weight(visit, ann, room):
+    """The page of a room with all that it loads is small, though nothing is compressed here."""
+    requests = []
+    window = visit(ann, "/")
+    window.page.context.on("requestfinished", lambda request: requests.append(request))
+    window.page.goto(f"/chat/{room}/")
+    expect(window.status).to_have_text("Connected")
+    sizes = {urlsplit(request.url).path: request.sizes() for request in requests}
+    assert {"/static/site.css", "/static/chat/room.js", "/static/realtime/client.js"} < sizes.keys()
+    assert sum(size["responseHeadersSize"] + size["responseBodySize"] for size in sizes.values()) < PAGE_BYTES
