@@ -7,6 +7,7 @@ from statistics import median
 from bench import contestants as who
 from bench.contestants import Contestant, event
 from bench.measure import Failed, Result, Server, measure, measure_memory
+from bench.page import page
 from bench.report import Ratio, Table, Unit
 from bench.sizing import sizing
 
@@ -275,4 +276,5 @@ SCENARIOS = {
     "stored": stored,
     "bystanders": bystanders,
     "sizing": sizing,
+    "page": page,
 }
