@@ -1,4 +1,4 @@
-.PHONY: demo test check bench matrix docs clean
+.PHONY: demo test check bench matrix docs screenshots clean
 
 PORT ?= 8000
 BIN := build/venv/bin
@@ -35,6 +35,10 @@ matrix:
 # The parts of README.md that are made: a first minute, the questions, the numbers.
 docs: $(DEVTOOLS)
 	PYTHONPATH=.:tests $(BIN)/python tests/readme.py
+
+# The pictures of the README, taken anew.
+screenshots: $(DEVTOOLS)
+	PYTHONPATH=.:tests $(BIN)/python tests/screenshots.py
 
 clean:
 	rm -rf build

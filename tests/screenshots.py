@@ -1,0 +1,83 @@
+"""Takes the pictures in docs/screenshots: two people talk on the default project, in Chromium."""
+
+import tempfile
+from pathlib import Path
+
+from browsers import Visits, Window, launch, prepare_demo
+from client import PASSWORD
+from emitted import run
+from matrix import TEMPLATE
+from playwright.sync_api import expect, sync_playwright
+from servers import start_site
+
+import demo
+
+PICTURES = TEMPLATE / "docs" / "screenshots"
+DESKTOP = {"width": 960, "height": 640}
+PHONE = {"width": 320, "height": 568}
+
+YESTERDAY = """
+from datetime import timedelta
+from django.db.models import F
+from chat.models import Message
+Message.objects.update(at=F("at") - timedelta(days=1))"""
+TALK = (
+    [("ann", "Who is in for the harbour tomorrow? The boats leave at ten."), ("ben", "Me! Shall I bring the bread?")],
+    [("ann", "Please do. Coffee is on me."), ("ben", "Then we lack nothing but the sun ☀️")],
+)
+HEBREW = (("ann", "שלום! מישהו רוצה קפה?"), ("ben", "כן, בשמחה ☕"), ("ann", "ניפגש ב-Café Nordlicht בעשר"))
+
+
+def sign_up(visits: Visits, name: str) -> Window:
+    window = visits(None, "/accounts/signup/", viewport=DESKTOP)
+    window.fill_in("Sign up", {"Username": name, "Password": PASSWORD, "Password confirmation": PASSWORD})
+    return window
+
+
+def talk(windows: dict[str, Window], path: str, *lines: tuple[str, str]) -> None:
+    """Say these lines in a room; each waits for the one before."""
+    for window in windows.values():
+        window.page.goto(path)
+        expect(window.status).to_have_text("Connected")
+    for name, text in lines:
+        windows[name].say(text)
+        for window in windows.values():
+            expect(window.messages.last.locator(".text")).to_have_text(text)
+            expect(window.log.locator(".pending")).to_have_count(0)
+
+
+def take(window: Window, name: str) -> None:
+    window.page.screenshot(path=PICTURES / f"{name}.png", animations="disabled")
+    print(f"docs/screenshots/{name}.png: {(PICTURES / f'{name}.png').stat().st_size / 1000:.0f} KB")
+
+
+def main() -> None:
+    PICTURES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        command, environ = prepare_demo(Path(folder))
+        with launch(playwright, "chromium") as browser, start_site(command, demo.PROJECT, environ) as site:
+            visits = Visits(browser, site.url)
+            windows = {name: sign_up(visits, name) for name in ("ann", "ben")}
+            ann, ben = windows.values()
+            talk(windows, "/chat/lobby/", *TALK[0])
+            run([command[0], "manage.py", "shell", "-c", YESTERDAY], demo.PROJECT, environ)
+            talk(windows, "/chat/שלום/", *HEBREW)
+            take(ann, "right-to-left")
+            talk(windows, "/chat/café/", ("ben", "A table for two at noon?"))
+            talk(windows, "/chat/lobby/", *TALK[1])
+            ben.box.press_sequentially("I")
+            expect(ann.typing).to_have_text("ben is typing…")
+            take(ann, "room-light")
+            ann.page.emulate_media(color_scheme="dark")
+            take(ann, "room-dark")
+            ann.page.emulate_media(color_scheme="light")
+            ann.page.set_viewport_size(PHONE)
+            take(ann, "phone")
+            ann.page.set_viewport_size(DESKTOP)
+            ann.page.goto("/")
+            take(ann, "rooms")
+            visits.check()
+
+
+if __name__ == "__main__":
+    main()
