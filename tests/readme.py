@@ -28,8 +28,8 @@ NAME = "Book Club"
 # Lines that are many and tell little, for which dots stand, and what differs from one machine to the next.
 LEFT_OUT = re.compile(r" \+ |  Applying |\[\d\d:\d\d:\d\d\] watchfiles|.*(Started server|Waiting for)")
 NOT_SHOWN = re.compile(r"(?<=\d) interpreter at: .*| +\[connection=.*\]$| +$|^.* uvicorn\.access: .*\n?", re.M)
-# What nearly every answer changes, and what .env.example and .gitignore say of it.
-COMMON = ("README.md", "pyproject.toml", "tests/", ".env.example", ".gitignore")
+# What follows an answer in nearly every case, and so tells nothing.
+COMMON = ("AGENTS.md", "README.md", "docs/", "pyproject.toml", "tests/", ".env.example", ".gitignore")
 
 
 def record(folder: Path) -> tuple[str, Path]:

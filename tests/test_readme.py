@@ -107,14 +107,14 @@ def commands(text: str):
 def test_every_command_is_run(projects):
     """None is without a test that runs it, or a reason why not and a test that runs what stands in for it."""
     expected = [*RUN, *NOT_HERE]
-    unknown, seen = [], set()
+    unknown, seen = {}, set()
     for name, page in pages(projects).items():
         for number, command in commands(page.read_text(encoding="utf-8")):
             known = [pattern for pattern in expected if re.fullmatch(pattern, command)]
             seen.update(known)
             if not known:
-                unknown.append(f"{name}:{number}: {command}")
-    assert not unknown, "\n".join(["in RUN there is no test that runs", *unknown])
+                unknown.setdefault(command, f"{name}:{number}: {command}")
+    assert not unknown, "\n".join(["in RUN there is no test that runs", *unknown.values()])
     assert [pattern for pattern in expected if pattern not in seen] == [], "no page says so any more"
 
 
@@ -213,24 +213,23 @@ def test_targets_start_what_is_said():
 
 
 @pytest.mark.quick
-def test_links_lead_somewhere(projects):
-    """Those to other files of the same repository."""
+def test_links_lead_somewhere():
+    """Those of the template's pages to its other files."""
     broken = []
-    for name, page in pages(projects).items():
+    for page in own_pages():
         text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
         links = re.findall(r'\]\(([^)#\s]+)|(?:src|srcset|href)="([^"#]+)"', text)
         relative = [link for pair in links for link in pair if link and not re.match(r"https?:", link)]
-        broken += [f"{name}: {link}" for link in relative if not (page.parent / link).exists()]
+        broken += [f"{page.name}: {link}" for link in relative if not (page.parent / link).exists()]
     assert not broken, "\n".join(broken)
 
 
 @pytest.mark.quick
 def test_files_that_are_named_exist(projects):
-    """What stands between backticks and looks like a path is one: of the template, or of some project."""
-    roots = [TEMPLATE, *projects]
+    """What looks like a path on a page of the template is one: here, or in some project."""
     missing = []
-    for name, page in pages(projects).items():
+    for page in own_pages():
         for path in re.findall(r"`([\w.-]+/[\w./-]*)`", page.read_text(encoding="utf-8")):
-            if not any((root / path).exists() for root in [*roots, page.parent]):
-                missing.append(f"{name}: {path}")
+            if not any((root / path).exists() for root in [TEMPLATE, *projects]):
+                missing.append(f"{page.name}: {path}")
     assert not missing, "\n".join(missing)
