@@ -1,4 +1,4 @@
-.PHONY: demo test check bench matrix docs screenshots clean
+.PHONY: demo test check bench matrix combinations docs screenshots clean
 
 PORT ?= 8000
 BIN := build/venv/bin
@@ -31,6 +31,10 @@ bench: $(DEVTOOLS)
 # The combinations whose servers and suites are run.
 matrix:
 	@python3 tests/matrix.py
+
+# What CI's machines run: more than `make test` does. JOB=uvicorn-3.13-6.1 or JOB=pairs-3.13 is one of them.
+combinations: $(DEVTOOLS)
+	$(BIN)/pytest -n logical tests/combinations.py -k "$(JOB)"
 
 # The parts of README.md that are made: a first minute, the questions, the numbers.
 docs: $(DEVTOOLS)

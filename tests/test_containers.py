@@ -10,6 +10,7 @@ import socket
 import sqlite3
 import ssl
 import subprocess
+import sys
 import threading
 import time
 
@@ -18,6 +19,7 @@ import pytest
 from client import TIMEOUT, Person, Tunnel, numbers, receive, say, send, wait_for_users
 from containers import BASE, Engine, adapt
 from emitted import bake, clean_environ, run
+from matrix import TEMPLATE
 from servers import free_port, wait_until
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import connect as connect_websocket
@@ -458,3 +460,14 @@ def test_production_on_one_machine_with_nothing_installed(engine, cookies_sessio
         stack.sh(section(project, "Back up"))
     with contextlib.closing(sqlite3.connect(project / "backup")) as database:
         assert database.execute("SELECT text FROM chat_message").fetchall() == [("hi",)]
+
+
+def test_smoke_test_passes_on_a_stack(engine, cookies_session, image, tmp_path):
+    """What CI lets run on a machine with Docker's own Compose: people talk, and trust the certificate that nginx has."""
+    port = str(free_port())
+    url = f"https://localhost:{port}"
+    with Stack(engine, bake_site(cookies_session, "uvicorn"), HTTPS_PORT=port, ALLOWED_ORIGINS=url) as stack:
+        certificate = tmp_path / "site.pem"
+        certificate.write_text(stack.compose("exec", "-T", "nginx", "cat", "/etc/nginx/tls/fullchain.pem"))
+        output = run([sys.executable, "tests/smoke.py", url, str(certificate)], TEMPLATE, clean_environ())
+    assert output == f"Two people talked at {url}\n"

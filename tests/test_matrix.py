@@ -4,7 +4,18 @@ import itertools
 import os
 
 import pytest
-from matrix import CHOICES, CONTEXT, CORE, PYTHONS, combinations, rotated
+from matrix import (
+    CHOICES,
+    CONTEXT,
+    CORE,
+    PYTHONS,
+    PYTHONS_OF_CI,
+    ci_jobs,
+    combinations,
+    is_possible,
+    pairs,
+    rotated,
+)
 
 pytestmark = pytest.mark.quick
 
@@ -35,6 +46,48 @@ def test_each_server_and_style_meets_each_database_on_each_django():
         keys = ("server", "consumers", third)
         met = {tuple(answers[key] for key in keys) for answers, _ in rotated()}
         assert met == {tuple(answers.values()) for answers in combinations(*keys)}
+
+
+def test_ci_has_every_core_combination_on_each_python_and_django():
+    """Each once, with no more jobs than GitHub takes; a machine has one Python, one Django and one server."""
+    jobs = {name: runs for name, runs in ci_jobs().items() if not name.startswith("pairs-")}
+    asked = (*CORE, "django_version")
+    met = [(python, *(answers[key] for key in asked)) for runs in jobs.values() for answers, python in runs]
+    product = [(python, *answers.values()) for python in PYTHONS_OF_CI for answers in combinations(*asked)]
+    assert sorted(met) == sorted(product)
+    assert len(ci_jobs()) <= 256
+    for name, runs in jobs.items():
+        assert {f"{answers['server']}-{python}-{answers['django_version']}" for answers, python in runs} == {name}
+    assert {answers["database"] for runs in jobs.values() for answers, _ in runs} == set(CHOICES["database"])
+
+
+def test_ci_has_every_pair():
+    """Any two choices of all questions, and each with every Python, but for those that the template refuses."""
+    choices = {**CHOICES, "python": PYTHONS_OF_CI}
+    jobs = {name: runs for name, runs in ci_jobs().items() if name.startswith("pairs-")}
+    assert {f"pairs-{python}" for runs in jobs.values() for _, python in runs} == jobs.keys()
+    runs = [{**answers, "python": python} for runs in jobs.values() for answers, python in runs]
+    met = {two for run in runs for two in itertools.combinations(run.items(), 2)}
+    missing = [
+        {one: this, other: that}
+        for one, other in itertools.combinations(choices, 2)
+        for this, that in itertools.product(choices[one], choices[other])
+        if ((one, this), (other, that)) not in met
+    ]
+    assert missing == [
+        {"channel_layer": "in-memory", "deploy": "kubernetes"},
+        {"database": "sqlite", "deploy": "kubernetes"},
+    ]
+    assert [two for two in missing if is_possible(two)] == []
+
+
+def test_pairs_are_few():
+    """Not many more than the two longest questions have pairs of choices, and for two all of their product."""
+    assert pairs({"a": ["1", "2"], "b": ["x", "y", "z"]}) == [{"a": a, "b": b} for a in "12" for b in "xyz"]
+    longest = sorted(map(len, [*CHOICES.values(), PYTHONS_OF_CI]))[-2:]
+    assert (
+        sum(len(runs) for name, runs in ci_jobs().items() if name.startswith("pairs-")) <= 2 * longest[0] * longest[1]
+    )
 
 
 def test_hooks_know_the_choices():

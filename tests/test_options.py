@@ -7,12 +7,9 @@ from pathlib import Path
 
 import pytest
 from emitted import bake
-from matrix import CHOICES
+from matrix import CHOICES, PRESUPPOSED
 
 pytestmark = pytest.mark.quick
-
-# Answers that another one presupposes; where one is changed, both projects have them.
-PRESUPPOSED = {("deploy", "kubernetes"): {"channel_layer": "redis", "database": "postgresql"}}
 
 # What differs from the default project when one answer changes: "+" came, "-" went, the others have other bytes.
 DIFFERENCES = {

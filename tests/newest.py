@@ -1,0 +1,25 @@
+"""Take the upper bounds off what emitted projects require, in the template's files: `python tests/newest.py`.
+
+The nightly run does that to its own copy, and so meets new releases of the dependencies before they are let in.
+A Django that was chosen for its age keeps its bound.
+"""
+
+import re
+
+from matrix import CHOICES, TEMPLATE
+
+FILES = ("cookiecutter.json", "{{cookiecutter.project_slug}}/pyproject.toml")
+BOUND = re.compile(r"""("[\w.-]+(?:\[[\w,]+\])?>=[\w.]+),<[\w.]+""")
+
+
+def without_bounds(text: str) -> str:
+    """The text of a file with requirements, whose lines keep their bounds where they begin with an older Django."""
+    older = tuple(f'"{version}":' for version in CHOICES["django_version"][1:])
+    lines = text.splitlines(keepends=True)
+    return "".join(line if line.lstrip().startswith(older) else BOUND.sub(r"\1", line) for line in lines)
+
+
+if __name__ == "__main__":
+    for name in FILES:
+        path = TEMPLATE / name
+        path.write_text(without_bounds(path.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")

@@ -1,0 +1,163 @@
+"""What CI does beyond `make test` is what it says, and runs here as well."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from emitted import bake, clean_environ, run
+from matrix import CHOICES, CONTEXT, PYTHONS, TEMPLATE, ci_jobs
+from packaging.requirements import Requirement
+
+from demo import find_python
+
+EMITTED = "{{cookiecutter.project_slug}}"
+WORKFLOWS = sorted((TEMPLATE / ".github" / "workflows").glob("*.yml"))
+
+
+def requirements_in_tables() -> list[str]:
+    """What cookiecutter.json says that projects require."""
+    tables = [*CONTEXT["_servers"].values(), *CONTEXT["_djangos"].values()]
+    values = [value for row in tables for value in row.values()]
+    return [text for value in values for text in (value if isinstance(value, list) else [value])]
+
+
+def test_github_is_given_the_names_of_the_jobs():
+    """As JSON in one line; a name selects the runs of its job, and `pairs` those of the nightly run."""
+    printed = run([sys.executable, "tests/matrix.py", "--github"], TEMPLATE, clean_environ())
+    jobs = ci_jobs()
+    assert (json.loads(printed), printed.count("\n")) == (list(jobs), 1)
+    collect = [sys.executable, "-m", "pytest", "-q", "--collect-only", "tests/combinations.py"]
+    found = re.findall(r"\[(.*?):", run([*collect, "-k", "uvicorn-3.14-5.2 or pairs"], TEMPLATE, clean_environ()))
+    selected = [job for job in jobs if job == "uvicorn-3.14-5.2" or job.startswith("pairs")]
+    assert found == [job for job in selected for _ in jobs[job]]
+
+
+def test_every_pair_can_be_baked(cookies):
+    """None is refused by the hooks."""
+    for name, runs in ci_jobs().items():
+        for answers, _ in runs if name.startswith("pairs-") else []:
+            bake(cookies, **answers)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_commands_of_the_workflows_exist(path):
+    """The targets of make and the files that they name."""
+    targets = re.search(r"^\.PHONY: (.*)", (TEMPLATE / "Makefile").read_text(encoding="utf-8"))[1].split()
+    jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
+    commands = "\n".join(step.get("run", "") for job in jobs for step in job["steps"])
+    assert set(re.findall(r"\bmake (\w+)", commands)) <= set(targets)
+    assert [name for name in re.findall(r"\btests/\S+\.py", commands) if not (TEMPLATE / name).exists()] == []
+
+
+def test_newest_releases_are_let_in(cookies, tmp_path):
+    """Without its upper bounds a project of the template requires the same packages, from the same versions on."""
+    template = tmp_path / "template"
+    for name in ("hooks", EMITTED, "tests"):
+        shutil.copytree(TEMPLATE / name, template / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(TEMPLATE / "cookiecutter.json", template)
+    run([sys.executable, "tests/newest.py"], template, clean_environ())
+    answers = {"server": "hypercorn", "channel_layer": "redis", "database": "postgresql"}
+    for django in CHOICES["django_version"]:
+        bounded, free = (
+            {
+                requirement.name: requirement
+                for requirement in map(Requirement, dependencies(result.project_path / "pyproject.toml"))
+            }
+            for result in (
+                cookies.bake(template=str(source), extra_context={**answers, "django_version": django})
+                for source in (TEMPLATE, template)
+            )
+        )
+        kept = {"django", "django-stubs"} if django != CHOICES["django_version"][0] else set()
+        assert bounded.keys() == free.keys() > kept
+        for name, requirement in free.items():
+            lower = [one for one in bounded[name].specifier if one.operator == ">="]
+            assert list(requirement.specifier) == (list(bounded[name].specifier) if name in kept else lower)
+            assert (requirement.extras, requirement.marker) == (bounded[name].extras, bounded[name].marker)
+
+
+def dependencies(path: Path) -> list[str]:
+    content = tomllib.loads(path.read_text(encoding="utf-8"))
+    groups = [*content.get("dependency-groups", {}).values(), content["project"]["dependencies"]]
+    return [requirement for group in groups for requirement in group if isinstance(requirement, str)]
+
+
+@pytest.mark.timeout(300)
+def test_smoke_test_passes():
+    """Two people talk on the default project, set up by its own commands, and are told that the server ends."""
+    environ = clean_environ(UV_PYTHON=find_python("3.13"))
+    output = run([sys.executable, "tests/smoke.py"], TEMPLATE, environ)
+    assert "Two people talked at " in output
+    assert output.endswith("The server ended\n")
+
+
+@pytest.mark.parametrize(("name", "runs_anywhere"), [("smoke.py", True), ("servers.py", False)])
+def test_smoke_test_uses_what_every_system_has(name, runs_anywhere, environment):
+    """For Windows mypy knows no attribute of a module that is not there, as other files of the tests show."""
+    python = environment(PYTHONS[1], "6.1") / "bin" / "python"
+    command = [str(python), "-m", "mypy", "--platform", "win32", "--check-untyped-defs", "--ignore-missing-imports"]
+    done = subprocess.run(
+        [*command, "--cache-dir", os.devnull, name], cwd=TEMPLATE / "tests", capture_output=True, text=True
+    )
+    assert re.search(r"^(Found|Success)", done.stdout, re.MULTILINE), done.stdout + done.stderr
+    assert ("Module has no attribute" not in done.stdout) == runs_anywhere, done.stdout
+
+
+def found_by_renovate(name: str) -> set[tuple[str, str]]:
+    """Name and version of what the patterns of renovate.json find in a file, whose path they take too."""
+    found = set()
+    for manager in json.loads((TEMPLATE / "renovate.json").read_text(encoding="utf-8"))["customManagers"]:
+        assert all(pattern[0] == pattern[-1] == "/" for pattern in manager["managerFilePatterns"])
+        if any(re.search(pattern[1:-1], name) for pattern in manager["managerFilePatterns"]):
+            text = (TEMPLATE / name).read_text(encoding="utf-8")
+            for pattern in manager["matchStrings"]:
+                matches = re.finditer(pattern.replace("(?<", "(?P<"), text)
+                found |= {(match["depName"], match["currentValue"]) for match in matches}
+    return found
+
+
+def named(requirements: list[str]) -> set[tuple[str, str]]:
+    """The same of requirements."""
+    return {tuple(re.match(r"([\w.-]+)(?:\[.*\])?([^;]*)", requirement).groups()) for requirement in requirements}
+
+
+def test_renovate_finds_every_requirement(cookies):
+    """Those of the template, of its tables, and all that any project requires, names in its other files, or pulls."""
+    assert found_by_renovate("pyproject.toml") == named(dependencies(TEMPLATE / "pyproject.toml"))
+    assert found_by_renovate("cookiecutter.json") == named(requirements_in_tables())
+    sources = found_by_renovate("cookiecutter.json") | found_by_renovate(f"{EMITTED}/pyproject.toml")
+    answers = {"deploy": "kubernetes", "channel_layer": "redis", "database": "postgresql"}
+    emitted = set()
+    for server in CHOICES["server"]:
+        for django in CHOICES["django_version"]:
+            project = bake(cookies, server=server, django_version=django, **answers)
+            emitted |= named(dependencies(project / "pyproject.toml"))
+    assert sources == emitted
+
+    others = set()
+    for path in (TEMPLATE / EMITTED).rglob("*"):
+        if path.is_file() and path.name != "pyproject.toml":
+            name = path.relative_to(TEMPLATE).as_posix()
+            text = path.read_text(encoding="utf-8")
+            wanted = named(re.findall(r'"([\w.-]+(?:\[\w+\])?>=\d[^"]*)"', text))
+            wanted |= set(re.findall(r"(?:image|name): ([a-z]+):(\d\S*)", text))
+            assert found_by_renovate(name) == wanted, name
+            others |= {package for package, _ in wanted}
+    assert {"uv", "cruft", "kubernetes-validate", "nginx", "redis", "postgres", "python", "docker"} == others
+
+
+@pytest.mark.quick
+def test_actions_are_pinned():
+    """Each by its commit, and with the version in the words that Renovate and Dependabot read."""
+    for folder in (TEMPLATE, TEMPLATE / EMITTED):
+        for path in (folder / ".github" / "workflows").iterdir():
+            for action in re.findall(r"uses: (.*)", path.read_text(encoding="utf-8")):
+                assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), path
