@@ -14,6 +14,7 @@ import yaml
 from emitted import bake, clean_environ, run
 from matrix import CHOICES, CONTEXT, PYTHONS, TEMPLATE, ci_jobs
 from packaging.requirements import Requirement
+from test_update import BEHIND
 
 from demo import find_python
 
@@ -152,6 +153,20 @@ def test_renovate_finds_every_requirement(cookies):
             assert found_by_renovate(name) == wanted, name
             others |= {package for package, _ in wanted}
     assert {"uv", "cruft", "kubernetes-validate", "nginx", "redis", "postgres", "python", "docker"} == others
+
+
+@pytest.mark.quick
+def test_renovate_can_read_its_file():
+    """It fits the published schema."""
+    command = ["check-jsonschema", "--builtin-schema", "vendor.renovate", "renovate.json"]
+    assert "ok -- validation done" in run(command, TEMPLATE, clean_environ())
+
+
+@pytest.mark.quick
+def test_history_reaches_the_older_template():
+    """CI clones as many commits as the test that updates a project from an older one goes back."""
+    workflow = yaml.safe_load((TEMPLATE / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    assert workflow["jobs"]["test"]["steps"][0]["with"]["fetch-depth"] == BEHIND + 1
 
 
 @pytest.mark.quick

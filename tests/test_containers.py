@@ -463,7 +463,7 @@ def test_production_on_one_machine_with_nothing_installed(engine, cookies_sessio
 
 
 def test_smoke_test_passes_on_a_stack(engine, cookies_session, image, tmp_path):
-    """What CI lets run on a machine with Docker's own Compose: people talk, and trust the certificate that nginx has."""
+    """What CI lets run on a machine with Docker's own Compose: people talk, trusting the certificate of nginx."""
     port = str(free_port())
     url = f"https://localhost:{port}"
     with Stack(engine, bake_site(cookies_session, "uvicorn"), HTTPS_PORT=port, ALLOWED_ORIGINS=url) as stack:
