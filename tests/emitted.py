@@ -63,8 +63,9 @@ def build_environment(cookies, python: str, django: str) -> Path:
         environ = clean_environ()
         run(["uv", "venv", "--quiet", "--clear", "--python", find_python(python), str(folder)], TEMPLATE, environ)
         (folder / "wanted.txt").write_text(wanted)
-        install = ["uv", "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), "-r", "wanted.txt"]
-        run(install, folder, environ)
+        # Compiled once: where PYTHONDONTWRITEBYTECODE is set, every process would compile all that it imports.
+        install = ["uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", str(folder / "bin" / "python")]
+        run([*install, "-r", "wanted.txt"], folder, environ)
         (folder / "wanted.txt").rename(stamp)
     return folder
 

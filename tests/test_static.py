@@ -19,13 +19,17 @@ DEVELOPMENT = CHECKS + "call_command('check'); call_command('makemigrations', ch
 PRODUCTION = CHECKS + "call_command('check', deploy=True, databases=['default'], fail_level='WARNING')"
 
 
-# mypy learns about Django and the other libraries anew whenever the settings look different to it, which takes longer
-# than all the rest. So combinations with alike settings make a group, which one worker checks, on one Python.
-GROUPS = combinations("django_version", "channel_layer", "auth")
+# mypy learns about Django and the other libraries anew when INSTALLED_APPS or Django's version differ, which takes
+# longer than all the rest. So combinations with both in common make a group, which one worker checks, on one Python.
+def apps_of(answers):
+    return answers["django_version"], answers["server"] == "daphne", answers["auth"] == "none"
+
+
+GROUPS = sorted({apps_of(answers) for answers in COMBINATIONS})
 
 
 def group_of(answers):
-    return GROUPS.index({question: answers[question] for question in GROUPS[0]})
+    return GROUPS.index(apps_of(answers))
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +104,7 @@ def test_combination_is_clean(answers, cookies, environment, services, check_typ
     """It has no leftovers, and passes ruff, mypy, Django's checks and the check for missing migrations."""
     group = group_of(answers)
     project = bake(cookies, **answers)
-    shared = environment(PYTHONS[group % 2], answers["django_version"])
+    shared = environment(PYTHONS[group.bit_count() % 2], answers["django_version"])
     running = services(answers)
     environ = environ_for(shared, **running)
     # What the Makefile calls `lint`, with a cache that the projects of a worker share.
