@@ -30,6 +30,12 @@ def channel_layer(settings: Settings) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
 
+@pytest.fixture(autouse=True)
+def password_hashers(settings: Settings) -> None:
+    """What makes a password safe is that its hash takes long, which a test need not wait for."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 @pytest.fixture
 async def database(transactional_db: None) -> AsyncIterator[None]:
     """The database for async tests, whose queries run in a thread with a connection of its own."""

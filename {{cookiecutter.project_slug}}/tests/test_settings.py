@@ -3,11 +3,15 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib import import_module
 
 import pytest
 from dotenv import dotenv_values
 
 from config.environment import BASE_DIR
+
+type Load = Callable[[dict[str, str]], list[str]]
 
 EXAMPLE = {key: value or "" for key, value in dotenv_values(BASE_DIR / ".env.example").items()}
 PRODUCTION = EXAMPLE | {
@@ -18,29 +22,35 @@ PRODUCTION = EXAMPLE | {
 }
 
 
-def load(environment: dict[str, str]) -> tuple[int, list[str]]:
-    """Load the settings in a process of its own; returns its exit code and the lines it printed."""
-    process = subprocess.run(
-        [sys.executable, "-c", "import config.settings"],
-        env=os.environ | environment,
-        cwd=BASE_DIR,
-        capture_output=True,
-        text=True,
-    )
-    return process.returncode, process.stderr.splitlines()
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Load:
+    """A function that reads the settings anew: the lines with which that ends the start."""
+
+    def load(environment: dict[str, str]) -> list[str]:
+        with monkeypatch.context() as anew:
+            for name, value in environment.items():
+                anew.setenv(name, value)
+            for module in ("config.environment", "config.settings"):
+                anew.delitem(sys.modules, module)
+            try:
+                import_module("config.settings")
+            except SystemExit as end:
+                return str(end.code).splitlines()
+            return []
+
+    return load
 
 
-def test_the_example_is_a_whole_environment() -> None:
+def test_the_example_is_a_whole_environment(load: Load) -> None:
     """Development starts with .env.example, and production with a few values of its own."""
-    assert load(EXAMPLE) == (0, [])
-    assert load(PRODUCTION) == (0, [])
+    assert load(EXAMPLE) == []
+    assert load(PRODUCTION) == []
 
 
-def test_production_has_a_secret_of_its_own() -> None:
+def test_production_has_a_secret_of_its_own(load: Load) -> None:
     """With the key that everybody can read it does not start, and says how to make one."""
-    code, lines = load(PRODUCTION | {"SECRET_KEY": EXAMPLE["SECRET_KEY"]})
-    assert (code, len(lines)) == (1, 1)
-    assert lines[0].startswith("SECRET_KEY: It is insecure, as the one of .env.example is.")
+    (line,) = load(PRODUCTION | {"SECRET_KEY": EXAMPLE["SECRET_KEY"]})
+    assert line.startswith("SECRET_KEY: It is insecure, as the one of .env.example is.")
 
 
 @pytest.mark.parametrize(
@@ -70,15 +80,21 @@ def test_production_has_a_secret_of_its_own() -> None:
 {% endif %}
     ],
 )
-def test_a_bad_value_ends_the_start_with_one_line(name: str, value: str) -> None:
+def test_a_bad_value_ends_the_start_with_one_line(load: Load, name: str, value: str) -> None:
     """The line names the variable and gives an example."""
-    code, lines = load(PRODUCTION | {name: value})
-    assert (code, len(lines)) == (1, 1)
-    assert lines[0].startswith(f"{name}: ")
-    assert f"Example: {name}={EXAMPLE[name]}" in lines[0]
+    (line,) = load(PRODUCTION | {name: value})
+    assert line.startswith(f"{name}: ")
+    assert f"Example: {name}={EXAMPLE[name]}" in line
 
 
 def test_all_mistakes_are_shown_at_once() -> None:
-    """One line for each."""
-    code, lines = load(PRODUCTION | {"PORT": "x", "DEBUG": "x"})
-    assert (code, sorted(line.split(":")[0] for line in lines)) == (1, ["DEBUG", "PORT"])
+    """A process ends with one line for each."""
+    process = subprocess.run(
+        [sys.executable, "-c", "import config.settings"],
+        env=os.environ | PRODUCTION | {"PORT": "x", "DEBUG": "x"},
+        cwd=BASE_DIR,
+        capture_output=True,
+        text=True,
+    )
+    names = sorted(line.split(":")[0] for line in process.stderr.splitlines())
+    assert (process.returncode, names) == (1, ["DEBUG", "PORT"])
