@@ -1,11 +1,17 @@
 """Fixtures that are expensive, so that each worker has them once."""
 
 import functools
+import os
 
 import pytest
 from emitted import BUILD, build_environment
 from filelock import FileLock
 from servers import Postgres, Redis
+
+
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores, for much of what the tests do is waiting until somebody is back."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="session")
