@@ -58,6 +58,7 @@ class Engine:
             DOCKER_HOST=f"unix://{self.folder}/socket",
             DOCKER_CONFIG=str(self.folder / "config"),
             DOCKER_BUILDKIT="1",
+            COMPOSE_DOCKER_CLI_BUILD="1",
         )
 
     def start(self) -> None:
@@ -162,11 +163,12 @@ class Engine:
 
 
 def adapt(project: Path) -> None:
-    """Change what this machine may refuse: taken ports of services, and more open files than its limit allows.
+    """Change what this machine may refuse: taken ports, more open files than its limit, and a network for builds.
 
     Everything else in compose.yaml stays as it is.
     """
     path = project / "compose.yaml"
     content = re.sub(r'"127\.0\.0\.1:\d+:', lambda _: f'"127.0.0.1:{free_port()}:', path.read_text())
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    content = content.replace("build: .\n", "build: {context: ., network: host}\n")
     path.write_text(re.sub(r"nofile: (\d+)", lambda match: f"nofile: {min(int(match[1]), allowed)}", content))

@@ -354,12 +354,13 @@ def test_example_secret_is_refused_in_production(stack):
         assert "It is insecure, as the one of .env.example is" in lines[0]
 
 
-def test_first_user_is_made(stack):
-    """By the command of the page, which asks here nobody."""
-    command = section(stack.project, "First start").splitlines()[-1].replace(" exec ", " exec -T -e PASSWORD ")
-    assert command.endswith(" createsuperuser")
-    command = command.replace("-e PASSWORD", "-e DJANGO_SUPERUSER_PASSWORD=secret")
-    assert "Superuser created" in stack.sh(f"{command} --no-input --username root --email root@example.com")
+def test_first_start_makes_a_user(stack):
+    """The page's commands build the image, check the settings, and make a user, here without asking anybody."""
+    start, check, create = section(stack.project, "First start").splitlines()
+    stack.sh(f"{start}\n{check.replace(' exec ', ' exec -T ')} --fail-level CRITICAL")
+    wait_until(lambda: stack.states()["web"] == ["healthy"] * 2, "two healthy servers")
+    create = create.replace(" exec ", " exec -T -e DJANGO_SUPERUSER_PASSWORD=secret ")
+    assert "Superuser created" in stack.sh(f"{create} --no-input --username root --email root@example.com")
 
 
 def test_operators_look(stack):

@@ -4,13 +4,14 @@ import ast
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import httpx
 import pytest
 import readme
 from emitted import bake, clean_environ, environ_for, run
-from matrix import TEMPLATE, combinations, covering, label
+from matrix import CHOICES, PYTHONS, TEMPLATE, combinations, covering, label
 from servers import start_site
 from test_static import production_values
 
@@ -36,13 +37,13 @@ RUN = {
         "test_readme.py::test_production_without_containers"
     ),
     "(cp (.env|secret).example\\S* .*|chmod 600 .env)": "test_readme.py::test_examples_are_copied",
-    "docker compose up (-d (postgresql ?)?(redis)?|--build)": "test_containers.py::test_services_come_back",
-    "docker compose up --build --detach": "test_containers.py::test_stack_is_healthy",
+    "docker compose up -d (postgresql ?)?(redis)?": "test_containers.py::test_services_come_back",
+    "docker compose (build|up --build( --detach)?)": "test_containers.py::test_first_start_makes_a_user",
     "docker compose up --detach": "test_containers.py::test_backup_comes_back",
     "docker compose exec web python manage.py check --deploy": (
         "test_containers.py::test_production_on_one_machine_with_nothing_installed"
     ),
-    "docker compose exec web python manage.py createsuperuser": "test_containers.py::test_first_user_is_made",
+    "docker compose exec web python manage.py createsuperuser": "test_containers.py::test_first_start_makes_a_user",
     "docker compose exec nginx nginx -s reload": "test_containers.py::test_new_certificate_is_taken_without_a_restart",
     "docker compose run --rm migrate|old=.*|docker compose up .* --scale web=4 web|for server in .*": (
         "test_containers.py::test_update_loses_nothing"
@@ -59,7 +60,6 @@ RUN = {
 NOT_HERE = {
     "make (check|test|docs|bench.*)": (ITSELF, "test_readme.py::test_targets_start_what_is_said"),
     "git pull": ("there is nothing to pull", "test_containers.py::test_update_loses_nothing"),
-    "docker compose build": ("builds need a network of their own", "test_containers.py::test_update_loses_nothing"),
     "docker push .*": ("needs a registry", "test_containers.py::test_image_holds_nothing_that_it_does_not_need"),
     "kubectl .*": (CLUSTER, "test_deploy.py::test_manifests_run_the_site"),
     "curl http://127.0.0.1:8000/readyz .*": (CLUSTER, "test_deploy.py::test_manifests_run_the_site"),
@@ -162,7 +162,7 @@ def test_lint_of_a_new_project_succeeds(recording):
 def test_production_without_containers(answers, cookies, environment, services):
     """The commands that README.md gives start a site with production's values, or name the in-memory channel layer."""
     project = bake(cookies, **answers)
-    shared = environment("3.13", "6.1")
+    shared = environment(PYTHONS[-1], CHOICES["django_version"][0])
     values = production_values(project) | services(answers)
     environ = environ_for(shared, **values)
     environ["PATH"] = f"{shared / 'bin'}:{environ['PATH']}"
@@ -204,7 +204,7 @@ def test_targets_start_what_is_said():
         assert program in plan.splitlines()[-1]
     text = "".join(page.read_text(encoding="utf-8") for page in own_pages())
     named = {name for names in re.findall(r'make bench ARGS="--only ([\w,]+)', text) for name in names.split(",")}
-    engine = [str(Path("build/venv/bin/python")), "-m", "bench.engine"]
+    engine = [sys.executable, "-m", "bench.engine"]
     environ = clean_environ(PYTHONPATH=".:tests")
     done = subprocess.run([*engine, "--only", "nothing"], cwd=TEMPLATE, env=environ, capture_output=True, text=True)
     assert named <= set(re.findall(r"\w+", done.stderr.partition("there are ")[2])), done.stderr
