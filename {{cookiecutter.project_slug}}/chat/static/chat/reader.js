@@ -10,7 +10,6 @@ export class Reader {
   #title = document.title;
   #following = true;
   #unread = 0;
-  #told = null;
 
   /**
    * @param {Element} log keeps itself at its end, where its `scrollTop` is 0 (column-reverse)
@@ -46,8 +45,7 @@ export class Reader {
   count(items) {
     if (this.#isLooking || !items.length) return;
     if (!this.#unread) items[0].before(this.#marker);
-    this.#unread += items.length;
-    this.#tell();
+    this.#tell(this.#unread + items.length);
   }
 
   /** The reader answers, and has therefore read all. */
@@ -62,21 +60,21 @@ export class Reader {
 
   #look() {
     this.#following = this.#log.scrollTop > -FOLLOWING_PX;
-    if (this.#isLooking) this.#unread = 0;
-    this.#tell();
+    this.#jump.hidden = this.#following;
+    if (this.#isLooking) this.#tell(0);
   }
 
+  // What is new is read from its beginning.
   #comeBack() {
     if (this.#unread) this.#marker.scrollIntoView({ block: "nearest" });
     this.#look();
   }
 
-  #tell() {
-    this.#jump.hidden = this.#following;
-    if (this.#told === this.#unread) return;
-    this.#told = this.#unread;
-    const news = this.#unread === 1 ? "1 new message" : `${this.#unread} new messages`;
-    this.#jump.textContent = this.#unread ? news : "Newest messages";
-    document.title = this.#unread ? `(${this.#unread}) ${this.#title}` : this.#title;
+  #tell(unread) {
+    if (unread === this.#unread) return;
+    this.#unread = unread;
+    const news = unread === 1 ? "1 new message" : `${unread} new messages`;
+    this.#jump.textContent = unread ? news : "Newest messages";
+    document.title = unread ? `(${unread}) ${this.#title}` : this.#title;
   }
 }

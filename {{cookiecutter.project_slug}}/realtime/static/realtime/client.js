@@ -184,12 +184,15 @@ export class RealtimeClient extends EventTarget {
 
   // No script is told why a handshake was refused; if the server answers otherwise, it is this.
   async #explainRefusal() {
-    const answer = await this.#fetchHistory({ limit: 0 }).catch(() => null);
-    if (answer === null || this.#explained) return;
+    if (this.#explained) return;
     this.#explained = true;
-    console.error(
-      `The server refuses WebSockets of this page: its ALLOWED_ORIGINS must name ${location.origin}.`,
-    );
+    try {
+      await this.#fetchHistory({ limit: 0 });
+      const { origin } = location;
+      console.error(`The server refuses this WebSocket: its ALLOWED_ORIGINS must name ${origin}.`);
+    } catch {
+      this.#explained = false;
+    }
   }
 
   #setState(state, detail = {}) {
