@@ -4,6 +4,7 @@ import { dayItem, dayOf, join, markFailed, nameDay, pendingItem, storedItem } fr
 import { Reader } from "./reader.js";
 
 const FRAME_MS = 16;
+const PER_FRAME = 100;
 const SPOKEN = 10; // that many at once a screen reader still reads aloud
 const SILENCE_MS = 1_000;
 
@@ -49,7 +50,7 @@ export class MessageLog {
     this.#watch();
   }
 
-  /** Shows a message, with all others that come before the next frame. */
+  /** Shows a message, with others that come before the next frame. */
   add(message) {
     if (this.#waiting.push(message) === 1) setTimeout(() => this.#flush(), FRAME_MS);
   }
@@ -92,8 +93,9 @@ export class MessageLog {
   }
 
   #flush() {
-    const messages = this.#waiting.splice(0);
+    const messages = this.#waiting.splice(0, PER_FRAME);
     if (!messages.length) return;
+    if (this.#waiting.length) setTimeout(() => this.#flush(), FRAME_MS);
     if (messages.length > SPOKEN) this.#beSilent();
     if (this.#first === null) this.#older.hidden = messages[0].seq === 1;
     this.#first ??= messages[0].seq;

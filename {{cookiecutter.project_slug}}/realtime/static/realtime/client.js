@@ -17,7 +17,7 @@ const PING_MS = 25_000; // a proxy may drop a socket that is idle for a minute
 const SILENCE_MS = 10_000; // how long the server may take to answer before it counts as gone
 const TYPING_MS = 3_000;
 const PAGE_SIZE = 500;
-const OLDER_SIZE = 200;
+const OLDER_SIZE = 100;
 
 /**
  * The connection to one room. In: `connect()`, `send()`, `typing()`, `close()`. Out: each event of
