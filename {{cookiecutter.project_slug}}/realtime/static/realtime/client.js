@@ -93,13 +93,14 @@ export class RealtimeClient extends EventTarget {
   /**
    * Send a text now, or as soon as there is a connection.
    * @param {string} text 1 to 4000 characters
+   * @param {object} [fields] what else the server takes
    * @returns {string} the `ref` of the `message` or `failed` that will come of it
    */
-  send(text) {
+  send(text, fields) {
     // Not crypto.randomUUID(): on plain http, as on a phone in the local network, there is none.
     const bytes = crypto.getRandomValues(new Uint8Array(16));
     const ref = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-    this.#outbox.push({ type: "send", ref, text });
+    this.#outbox.push({ ...fields, type: "send", ref, text });
     this.#typedAt = -Infinity;
     if (this.#outbox.length === 1) this.#flush();
     return ref;

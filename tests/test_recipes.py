@@ -1,0 +1,119 @@
+"""What docs/recipes/ of a project tells to change first is done as it says, and then seen to work."""
+
+import re
+
+import httpx
+import pytest
+from client import PASSWORD, Person, csrf_token, open_socket, receive, send
+from emitted import bake, environ_for, run
+from matrix import PYTHONS, label
+from servers import start_site
+from test_docs import RECIPES, commands
+
+PYTHON = ["uv", "run", "python"]
+
+# Both styles of consumers, all ways to sign in, both layers and databases, each server; and each recipe comes first
+# in one of them, where it is seen to need none of the others.
+COMBINATIONS = [
+    {"server": server, "channel_layer": layer, "consumers": consumers, "auth": auth, "database": database}
+    for server, layer, consumers, auth, database in (
+        ("uvicorn", "in-memory", "async", "session", "sqlite"),
+        ("daphne", "redis", "sync", "token", "postgresql"),
+        ("hypercorn", "redis", "async", "none", "sqlite"),
+        ("uvicorn", "in-memory", "sync", "session", "postgresql"),
+    )
+]
+
+
+def follow(recipe, project, environ):
+    """Run the commands of a page, one after another; the question that one of them asks is answered with yes."""
+    for command in commands((project / "docs" / "recipes" / f"{recipe}.md").read_text(encoding="utf-8")):
+        run(["sh", "-c", f"echo y | ({command})"], project, environ)
+
+
+def lint(project, environ):
+    """What `make lint` does, and no migration is missing."""
+    run(["make", "lint"], project, environ)
+    run([*PYTHON, "manage.py", "makemigrations", "--check"], project, environ)
+
+
+def see_renamed(site, ann, bob):
+    """The first page lists the room of before as a table."""
+    page = ann.http.get("/").text
+    assert re.search(r"<h1>\s*Tables", page)
+    assert "attic" in page
+
+
+def see_field(site, ann, bob):
+    """What was said to be important is so for the others, also later; what was not is not."""
+    with ann.connect("lobby") as one, bob.connect("lobby") as other:
+        assert [receive(one)["type"], receive(other)["type"]] == ["welcome", "welcome"]
+        send(one, type="send", ref="a1", text="Fire!", important=True)
+        send(one, type="send", ref="a2", text="Thanks.")
+        heard = [receive(other), receive(other)]
+    assert [(event["text"], event["important"]) for event in heard] == [("Fire!", True), ("Thanks.", False)]
+    assert bob.history("lobby")["messages"][-2:] == heard
+
+
+def see_consumer(site, ann, bob):
+    """One rolls, and both see what."""
+    with (
+        open_socket(site, "/ws/dice/", additional_headers=ann.headers()) as one,
+        open_socket(site, "/ws/dice/", additional_headers=bob.headers()) as other,
+    ):
+        assert [receive(one)["user"], receive(other)["user"]] == [ann.name, bob.name]
+        send(one, type="roll", sides=6)
+        rolled = receive(other)
+        assert rolled == receive(one)
+    assert (rolled["type"], rolled["user"], rolled["value"] in range(1, 7)) == ("rolled", ann.name, True)
+
+
+def see_view(site, ann, bob):
+    """Staff posts, and who is in the room hears it; others may not."""
+    headers = {"Origin": site.url, "Referer": f"{site.url}/"}
+    with ann.connect("hall") as one, httpx.Client(base_url=site.url, headers=headers, trust_env=False) as staff:
+        assert receive(one)["type"] == "welcome"
+        fields = {"username": "boss", "password": PASSWORD}
+        token = csrf_token(staff.get("/admin/login/"))
+        assert staff.post("/admin/login/", data={**fields, "csrfmiddlewaretoken": token}).status_code == 302
+
+        def announce(person):
+            headers = {"X-CSRFToken": person.cookies["csrftoken"]}
+            return person.post("/chat/hall/announce/", data={"text": "We close at ten."}, headers=headers)
+
+        assert announce(staff).status_code == 201
+        heard = receive(one)
+        assert (heard["seq"], heard["user"], heard["text"]) == (1, "The site", "We close at ten.")
+        if ann.auth != "none":
+            assert announce(ann.http).headers["location"].startswith("/admin/login/")
+
+
+SEE = dict(zip(RECIPES, (see_renamed, see_field, see_consumer, see_view), strict=True))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("number", "answers"), list(enumerate(COMBINATIONS)), ids=map(label, COMBINATIONS))
+def test_recipes_do_what_they_say(number, answers, cookies, environment, services):
+    """Linters and tests pass after one of them and after all, whichever comes first; a running site has them all."""
+    project = bake(cookies, **answers)
+    variables = {"DJANGO_SUPERUSER_PASSWORD": PASSWORD, **services(answers)}
+    environ = environ_for(environment(PYTHONS[number % 2], "6.1"), **variables)
+    run([*PYTHON, "manage.py", "migrate"], project, environ)
+    run([*PYTHON, "manage.py", "createsuperuser", "--no-input", "--username=boss", "--email="], project, environ)
+    store = "from chat.models import store_message; store_message('attic', 'eve', 'e1', 'hi')"
+    run([*PYTHON, "manage.py", "shell", "-c", store], project, environ)
+
+    first, *others = RECIPES[number:] + RECIPES[:number]
+    follow(first, project, environ)
+    lint(project, environ)
+    for recipe in others:
+        follow(recipe, project, environ)
+    lint(project, environ)
+    with start_site([*PYTHON, "-m", "config.server"], project, environ) as site:
+        ann, bob = Person(site, answers["auth"]), Person(site, answers["auth"])
+        for see in SEE.values():
+            see(site, ann, bob)
+    if number == 0:
+        for command in commands((project / "AGENTS.md").read_text(encoding="utf-8")):
+            if command not in {"make setup", "make dev", "make lint"}:
+                run(command.split(), project, environ, timeout=400)
