@@ -7,8 +7,6 @@ import pytest
 from emitted import bake, clean_environ, run
 from matrix import CHOICES, combinations, label
 
-pytestmark = pytest.mark.quick
-
 # Every combination of the answers that pages depend on; the others take turns.
 COMBINATIONS = [
     {**answers, "consumers": CHOICES["consumers"][number % 2], "server": CHOICES["server"][number % 3]}
@@ -29,7 +27,13 @@ RECIPES = ("rename-the-rooms", "add-a-field", "add-a-consumer", "publish-from-a-
 QUOTED = re.compile(r"`([^`\n]+)`")
 
 
-@pytest.fixture(params=COMBINATIONS, ids=label, scope="module")
+def parameters():
+    for answers in COMBINATIONS:
+        marks = [pytest.mark.quick] if answers["deploy"] == "kubernetes" else []
+        yield pytest.param(answers, id=label(answers), marks=marks)
+
+
+@pytest.fixture(params=list(parameters()), scope="module")
 def emitted(request, cookies_session):
     """The answers, and the project."""
     return request.param, bake(cookies_session, **request.param)
