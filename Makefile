@@ -5,13 +5,17 @@ BIN := build/venv/bin
 TOOLS := build/venv/tools
 DEVTOOLS := build/venv/devtools
 SOURCES := demo.py bench hooks tests
+# On a terminal uv shows what it is doing.
+QUIET := $(if $(MAKE_TERMERR),,--quiet)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+ifneq ($(shell python3 -c "import sys; print(sys.version_info >= (3, 11))" 2>/dev/null),True)
+$(error Python 3.11 or newer has to be first on the PATH as python3, this is $(shell python3 --version 2>&1))
+endif
 
 # The default project at http://127.0.0.1:8000; PORT=... changes it.
 demo:
-	@python3 demo.py check "$(PORT)"
-	@$(MAKE) --no-print-directory --silent $(TOOLS)
-	@exec $(BIN)/python demo.py serve "$(PORT)"
+	@exec python3 demo.py "$(PORT)"
 
 # Everything, on all cores.
 test: $(DEVTOOLS)
@@ -52,9 +56,10 @@ $(TOOLS): pyproject.toml
 	@echo "Setting up build/venv ..."
 	python3 -m venv build/venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
-	uv pip install --quiet --python $(BIN)/python -r pyproject.toml
+	uv pip install $(QUIET) --python $(BIN)/python -r pyproject.toml
 	touch $@
 
 $(DEVTOOLS): $(TOOLS)
-	uv pip install --quiet --python $(BIN)/python -r pyproject.toml --group dev
+	@echo "Installing what the tests need ..."
+	uv pip install $(QUIET) --python $(BIN)/python -r pyproject.toml --group dev
 	touch $@

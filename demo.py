@@ -1,7 +1,7 @@
 """Serves the default project from build/demo: `make demo`.
 
-`demo.py check PORT` ends with one line if the port cannot be used; any Python can run it, before anything is set up.
-`demo.py serve PORT` generates the project anew when the template changed, and serves it until Ctrl-C.
+`demo.py PORT` sets up what is missing, generates the project anew when the template changed, and serves it until
+Ctrl-C. A port that cannot be used ends it with one line before.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from pathlib import Path
 TEMPLATE = Path(__file__).resolve().parent
 PARTS = ("cookiecutter.json", "hooks", "{{cookiecutter.project_slug}}")
 BUILD = TEMPLATE / "build"
+TOOLS = BUILD / "venv" / "tools"
 PROJECT = BUILD / "demo" / "talking-site"
 STAMP = BUILD / "demo" / "stamp"
 
@@ -48,10 +49,12 @@ def fingerprint() -> str:
 
 def set_up() -> None:
     """Generate the project and set it up, unless that was done with this very template."""
+    tools = str(TOOLS.relative_to(TEMPLATE))
+    if subprocess.run(["make", "--question", tools], cwd=TEMPLATE, capture_output=True).returncode:
+        run("Setting up build/venv", ["make", tools], TEMPLATE)
     wanted = fingerprint()
     if STAMP.exists() and STAMP.read_text() == wanted:
         return
-    print("Setting up the default project in build/demo ...", flush=True)
     STAMP.unlink(missing_ok=True)
     # The installed packages stay, since they take longest; the database goes, since its tables may have changed.
     environment = PROJECT / ".venv"
@@ -60,12 +63,13 @@ def set_up() -> None:
         shutil.rmtree(kept, ignore_errors=True)
         environment.rename(kept)
     shutil.rmtree(PROJECT, ignore_errors=True)
-    generate = [sys.executable, "-m", "cookiecutter", "--no-input", "--default-config"]
-    run([*generate, "--output-dir", str(PROJECT.parent), str(TEMPLATE)], TEMPLATE)
+    generate = [str(TOOLS.parent / "bin" / "python"), "-m", "cookiecutter", "--no-input", "--default-config"]
+    where = ["--output-dir", str(PROJECT.parent)]
+    run("Generating the default project in build/demo", [*generate, *where, str(TEMPLATE)], TEMPLATE)
     if kept.exists():
         kept.rename(environment)
     version = (PROJECT / ".python-version").read_text().strip()
-    run(["make", "setup"], PROJECT, UV_PYTHON=find_python(version))
+    run("Installing its packages and making its database", ["make", "setup"], PROJECT, UV_PYTHON=find_python(version))
     STAMP.write_text(wanted)
 
 
@@ -86,15 +90,28 @@ def find_python(version: str) -> str:
     return version
 
 
-def run(command: list[str], folder: Path, **variables: str) -> None:
-    """Run a command quietly; exits with its output if it fails."""
+def run(step: str, command: list[str], folder: Path, **variables: str) -> None:
+    """Run a command quietly, and say how long it takes, on a terminal as it goes; exits with its output if it fails."""
     # make's own variables would reach the project's make.
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    done = subprocess.run(
+    start = time.monotonic()
+    print(f"{step} ...", end="", flush=True)
+    again = f"\r{step} ..." if sys.stdout.isatty() else ""
+    with subprocess.Popen(
         command, cwd=folder, env=environ | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stdout.decode(errors='replace')}")
+    ) as process:
+        try:
+            while process.returncode is None:
+                try:
+                    output, _ = process.communicate(timeout=1)
+                except subprocess.TimeoutExpired:
+                    if again:
+                        print(f"{again} {time.monotonic() - start:.0f} s", end="", flush=True)
+        finally:
+            process.kill()
+    print(f"{again} {time.monotonic() - start:.1f} s", flush=True)
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{output.decode(errors='replace')}")
 
 
 def serve(port: int) -> None:
@@ -108,8 +125,6 @@ def serve(port: int) -> None:
         wait_for_page(server, f"http://127.0.0.1:{port}")
         server.wait()
         sys.exit(f"The server ended with {server.returncode}.")
-    except KeyboardInterrupt:
-        print("\nStopped.")
     finally:
         end(server)
 
@@ -141,17 +156,14 @@ def interrupt(*_: object) -> None:
 
 
 def main() -> None:
-    _, action, port = sys.argv
-    number = parse_port(port)
-    if action == "check":
-        return
+    port = parse_port(sys.argv[1])
     for kind in (signal.SIGINT, signal.SIGTERM):  # a shell that starts us in the background has SIGINT ignored
         signal.signal(kind, interrupt)
     try:
         set_up()
-        serve(number)
+        serve(port)
     except KeyboardInterrupt:
-        sys.exit(0)
+        print("\nStopped.")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 import functools
 import os
+import sys
 
+import emitted
 import pytest
 from emitted import BUILD, build_environment
 from filelock import FileLock
@@ -12,6 +14,18 @@ from servers import Postgres, Redis
 def pytest_xdist_auto_num_workers():
     """One more than there are cores, for much of what the tests do is waiting until somebody is back."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture(scope="session", autouse=True)
+def announce(pytestconfig):
+    """From here on, what takes long to install is said at once, and not kept with the output of a test."""
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+
+    def say(line):
+        with capture.global_and_fixture_disabled():
+            print(f"\n{line}", file=sys.stderr, flush=True)
+
+    emitted.announce = say
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ SETTINGS = {
     if "=" in line and line[0] not in "#{"
 }
 
+announce = print  # tests have their own
+
 
 def bake(cookies, **answers: str) -> Path:
     """The folder of a new project; fails when cookiecutter did, or when it did not get these very answers."""
@@ -60,6 +62,7 @@ def build_environment(cookies, python: str, django: str) -> Path:
     folder = BUILD / "environments" / f"python{python}-django{django}"
     stamp = folder / "requirements.txt"
     if not stamp.exists() or stamp.read_text() != wanted:
+        announce(f"Installing what projects need, for Python {python} and Django {django} ...")
         environ = clean_environ()
         run(["uv", "venv", "--quiet", "--clear", "--python", find_python(python), str(folder)], TEMPLATE, environ)
         (folder / "wanted.txt").write_text(wanted)

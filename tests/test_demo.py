@@ -1,14 +1,17 @@
 """`make demo` shows the default project, and ends when it is told to."""
 
+import contextlib
 import os
+import pty
 import re
+import shutil
 import signal
 import socket
 import subprocess
 
 import httpx
 import pytest
-from emitted import clean_environ
+from emitted import clean_environ, run
 from matrix import TEMPLATE
 from servers import end_group, free_port, wait_until
 
@@ -20,12 +23,12 @@ def start(tmp_path):
     """A function that starts `make demo` on a port; returns the process, and the file that it writes to."""
     processes = []
 
-    def start(port):
+    def start(port, template=TEMPLATE):
         output = tmp_path / "output"
         with output.open("wb") as file:
             process = subprocess.Popen(
                 ["make", "demo", f"PORT={port}"],
-                cwd=TEMPLATE,
+                cwd=template,
                 env=clean_environ(),
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -74,3 +77,84 @@ def test_demo_refuses_what_is_no_port(port, start):
     assert process.wait(15) == 2
     line, _ = output.read_text().splitlines()
     assert line == f"PORT={port} is no port: use a number from 1 to 65535, such as PORT=8001."
+
+
+STEPS = [
+    "Setting up build/venv",
+    "Generating the default project in build/demo",
+    "Installing its packages and making its database",
+]
+
+
+def steps(text):
+    """The lines before the server's own, as they stand in the end, without the figures of their seconds."""
+    lines = [line.rpartition("\r")[2] for line in text.partition("\n20")[0].split("\n")]
+    return [re.fullmatch(r"(.*) \.\.\. \d+\.\d s", line)[1] for line in lines]
+
+
+def test_fresh_clone_says_what_it_does(start, tmp_path):
+    """Each step and its seconds; they are counted on a terminal, and elsewhere the output is plain."""
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    for name in ("Makefile", "demo.py", "pyproject.toml", "cookiecutter.json"):
+        shutil.copy(TEMPLATE / name, clone)
+    for name in ("hooks", "{{cookiecutter.project_slug}}"):
+        shutil.copytree(TEMPLATE / name, clone / name)
+
+    with on_terminal(["make", "demo", f"PORT={free_port()}"], clone) as read:
+        text = read("Ready: ", 200).replace("\r\n", "\n")
+    assert steps(text) == STEPS
+    assert [int(seconds) for seconds in re.findall(r"\rSetting up build/venv \.\.\. (\d+) s(?=\r)", text)][:2] == [1, 2]
+
+    (clone / "build" / "demo" / "stamp").unlink()
+    _, output = start(free_port(), clone)
+    wait_until(lambda: "Ready: " in output.read_text(), "the ready line", 120)
+    text = output.read_bytes().decode()
+    assert steps(text) == STEPS[1:]
+    assert not re.search(r"[\r\x1b]", text)
+
+
+def test_setting_up_is_quiet_but_on_a_terminal():
+    """What `make test` installs is shown by uv where somebody sits, and a line each elsewhere."""
+    command = ["make", "--dry-run", "--always-make", "build/venv/devtools"]
+    with on_terminal(command, TEMPLATE) as read:
+        assert "--quiet --python" not in read("touch build/venv/devtools", 15)
+    text = run(command, TEMPLATE, clean_environ())
+    assert len(re.findall("^uv pip install --quiet --python", text, re.MULTILINE)) == 2
+    assert re.findall('^echo "(.*)"$', text, re.MULTILINE) == [
+        "Setting up build/venv ...",
+        "Installing what the tests need ...",
+    ]
+
+
+@contextlib.contextmanager
+def on_terminal(command, folder):
+    """Start a command on a terminal of its own; gives a function that reads what it shows, up to some text."""
+    terminal, its_end = pty.openpty()
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=clean_environ(),
+        stdin=its_end,
+        stdout=its_end,
+        stderr=its_end,
+        start_new_session=True,
+    )
+    os.close(its_end)
+    os.set_blocking(terminal, False)
+    shown = bytearray()
+
+    def reached(text):
+        with contextlib.suppress(OSError):  # nothing new, or the end
+            shown.extend(os.read(terminal, 65536))
+        return text in shown.decode(errors="replace")
+
+    def read(text, patience):
+        wait_until(lambda: reached(text), text, patience)
+        return shown.decode()
+
+    try:
+        yield read
+    finally:
+        end_group(process)
+        os.close(terminal)

@@ -3,6 +3,7 @@
 import os
 import shutil
 
+import emitted
 from emitted import BUILD, run
 from filelock import FileLock
 from matrix import TEMPLATE
@@ -19,6 +20,7 @@ def require_programs(packages: dict[str, str]) -> None:
             return
         command = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
         assert os.geteuid() == 0 and shutil.which("apt-get"), f"These tests need: sudo {' '.join(command)}"
+        emitted.announce(f"Installing {', '.join(missing)} ...")
         environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         run(["apt-get", "update", "--quiet"], TEMPLATE, environ, 120)
         run([*command, "--quiet"], TEMPLATE, environ, 240)

@@ -1,0 +1,253 @@
+"""What people get wrong, or have not started yet, is told in one line with the way out, by real processes."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+
+import httpx
+import psycopg
+import pytest
+from client import Person, close_code, hears, receive
+from emitted import bake, clean_environ, environ_for, run
+from matrix import CHOICES, PYTHONS, TEMPLATE
+from servers import Redis, end_group, free_port, start_site, wait_until
+from websockets.exceptions import InvalidStatus
+
+from demo import find_python
+
+pytestmark = pytest.mark.xdist_group("errors")
+
+ANSWERS = {"channel_layer": "redis", "database": "postgresql"}
+MANAGE = ["uv", "run", "python", "manage.py"]
+SERVER = ["uv", "run", "python", "-m", "config.server"]
+MIGRATIONS = r"ERROR config\.startup: Unapplied migrations: \d+\. Run `make setup`, or `python manage\.py migrate`\."
+
+
+def refusal(command, folder, environ):
+    """What a command writes that must fail, without what make adds to it."""
+    done = subprocess.run(
+        command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+    )
+    assert done.returncode != 0
+    return [line for line in done.stdout.splitlines() if not line.startswith(("make: ***", "uv run ", "uv sync"))]
+
+
+@pytest.fixture(scope="module", params=CHOICES["server"])
+def project(request, cookies_session):
+    return bake(cookies_session, **ANSWERS, server=request.param)
+
+
+@pytest.fixture(scope="module")
+def environ(environment):
+    """Variables under which a command finds a PostgreSQL and a Redis that are not there; their passwords are secret."""
+    closed = free_port()
+    return environ_for(
+        environment(PYTHONS[-1], CHOICES["django_version"][0]),
+        DATABASE_URL=f"postgresql://ann:hunter2@127.0.0.1:{closed}/site",
+        REDIS_URL=f"redis://:hunter2@127.0.0.1:{closed}/0",
+        HOST="127.0.0.1",
+    )
+
+
+@pytest.fixture(scope="module")
+def plain(cookies_session):
+    """A project that needs no service."""
+    return bake(cookies_session)
+
+
+@pytest.fixture(scope="module")
+def old_python(tmp_path_factory):
+    """A function that returns the folder of an environment with an old Python."""
+
+    def get(version):
+        folder = tmp_path_factory.mktemp(f"python{version}") / "environment"
+        run(["uv", "venv", "--quiet", "--python", find_python(version), str(folder)], TEMPLATE, clean_environ())
+        return folder / "bin"
+
+    return get
+
+
+@pytest.mark.parametrize("target", ["setup", "dev", "serve", "test", "lint"])
+def test_uv_is_missing(target, plain, tmp_path):
+    """Make says where to get it, whatever it was asked for."""
+    for program in ("make", "sh"):
+        (tmp_path / program).symlink_to(shutil.which(program))
+    done = subprocess.run(["make", target], cwd=plain, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.endswith(
+        "uv is needed: `pip install uv`, or see https://docs.astral.sh/uv/getting-started/installation/.  Stop."
+    )
+
+
+@pytest.mark.parametrize("arguments", [["manage.py", "check"], ["-m", "config.server"]])
+def test_python_is_too_old(arguments, plain, old_python):
+    """It is told what it is and what is needed, instead of what it cannot read."""
+    (line,) = refusal([str(old_python("3.11") / "python"), *arguments], plain, clean_environ())
+    assert re.fullmatch(r"Python 3\.12 or newer is needed, this is 3\.11\.\d+: put `uv run` before the command\.", line)
+
+
+def test_uv_is_told_to_take_an_old_python(plain):
+    """Then uv names both versions itself."""
+    environ = clean_environ(UV_PYTHON=find_python("3.11"))
+    *_, line = refusal(["make", "setup"], plain, environ)
+    assert re.search(r"Python 3\.11\.\d+, which is incompatible with the project's Python requirement: `>=3\.12`", line)
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "check"])
+def test_python_is_too_old_for_the_template(target, old_python):
+    """Its Makefile says so before it does anything."""
+    environ = clean_environ()
+    environ["PATH"] = f"{old_python('3.10')}{os.pathsep}{environ['PATH']}"
+    done = subprocess.run(["make", target], cwd=TEMPLATE, env=environ, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert re.search(
+        r"Python 3\.11 or newer has to be first on the PATH as python3, this is Python 3\.10\.\d+\.  Stop\.$", line
+    )
+
+
+def taken(port):
+    return f"PORT: cannot listen on 127.0.0.1:{port} (Address already in use). Choose another, such as PORT=9000."
+
+
+@pytest.mark.parametrize(("command", "processes"), [(["make", "serve"], "1"), (SERVER, "2")], ids=["make", "two"])
+def test_port_is_taken(command, processes, project, environ):
+    """The server ends with a line that names the port and how to take another."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        lines = refusal(command, project, {**environ, "PORT": port, "WEB_CONCURRENCY": processes})
+    assert lines == [taken(port)]
+
+
+def test_port_is_taken_in_development(project, environ, tmp_path):
+    """The line is seen under `make dev` too, which waits for an edit then."""
+    log = tmp_path / "log"
+    with socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as output:
+        port = str(listener.getsockname()[1])
+        process = subprocess.Popen(
+            ["make", "dev"],
+            cwd=project,
+            env={**environ, "PORT": port},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            line = (
+                f"PORT: cannot listen on 127.0.0.1:{port} (Address already in use). Choose another, such as PORT=9000."
+            )
+            wait_until(lambda: line in log.read_text().splitlines(), "the line")
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+            end_group(process)
+    assert "Traceback" not in log.read_text()
+
+
+def test_static_files_are_missing(project, environ):
+    """The server does not start in production, and says what collects them."""
+    production = {"DEBUG": "false", "ALLOWED_HOSTS": "localhost", "ALLOWED_ORIGINS": "https://localhost"}
+    shutil.rmtree(project / "staticfiles", ignore_errors=True)
+    assert refusal(SERVER, project, {**environ, **production, "PORT": str(free_port())}) == [
+        "Static files are missing: run `python manage.py collectstatic --no-input`."
+    ]
+
+
+def test_postgresql_is_away(project, environ):
+    """A command names the database, and not the password; a server says the same, and starts."""
+    address = environ["DATABASE_URL"].partition("@")[2]
+    (line,) = refusal([*MANAGE, "migrate"], project, environ)
+    assert line.startswith(f"The database {address} does not answer: ")
+    assert line.endswith(" Start it (`docker compose up -d postgresql`), or mend DATABASE_URL.")
+    with start_site(SERVER, project, environ) as site:
+        text = site.log.read_text()
+    site.log.unlink()
+    assert line in text
+    assert not re.search("Traceback|hunter2", line + text)
+
+
+def test_postgresql_refuses(plain_postgresql, postgres, environ):
+    """A wrong password, or a database that is not there, is named by PostgreSQL itself."""
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
+        connection.execute("CREATE ROLE ann LOGIN PASSWORD 'other'")
+        rules = postgres.folder / "data" / "pg_hba.conf"
+        rules.write_text("host all ann 127.0.0.1/32 scram-sha-256\n" + rules.read_text())
+        connection.execute("SELECT pg_reload_conf()")
+    for url, reason in {
+        f"postgresql://ann:hunter2@127.0.0.1:{postgres.port}/postgres": 'password authentication failed for user "ann"',
+        postgres.url("nothing"): 'database "nothing" does not exist',
+    }.items():
+        (line,) = refusal(["make", "setup"], plain_postgresql, {**environ, "DATABASE_URL": url})
+        assert line.startswith(f"The database {url.partition('@')[2]} does not answer: ")
+        assert reason in line
+        assert "hunter2" not in line
+
+
+@pytest.fixture(scope="module")
+def plain_postgresql(cookies_session):
+    return bake(cookies_session, database="postgresql")
+
+
+def test_what_is_not_ready_is_told_in_a_line_each(project, environ, postgres, tmp_path):
+    """Without tables and Redis the server starts; each event makes a line, and all works when they come."""
+    redis = Redis(tmp_path, "--requirepass", "hunter2")
+    variables = {
+        "REDIS_URL": f"redis://:hunter2@127.0.0.1:{redis.port}/0",
+        "DATABASE_URL": postgres.new_database(),
+        "WEB_CONCURRENCY": "2",
+    }
+    with start_site(SERVER, project, {**environ, **variables}) as site:
+        log = Log(site.log)
+        assert len(log.found(MIGRATIONS)) == 1
+        (away,) = log.found(rf"ERROR config.startup: The channel layer does not answer: .*127.0.0.1:{redis.port}")
+        assert " Start Redis (`docker compose up -d redis`), or mend REDIS_URL. [" in away
+
+        address = f"{site.url}/accounts/login/"
+        fields = {"username": "ann", "password": "none", "csrfmiddlewaretoken": "x" * 32}
+        cookies = {"csrftoken": "x" * 32}
+        assert httpx.post(address, data=fields, cookies=cookies, trust_env=False).status_code == 500
+        assert log.found("ERROR") == [line for line in log.found("ERROR") if "auth_user" in line or "startup" in line]
+        assert len(log.found("ERROR django.request: .*auth_user")) == 1
+
+        run([*MANAGE, "migrate", "--verbosity", "0"], project, {**environ, **variables})
+        ann, ben = Person(site, "session"), Person(site, "session")
+        with ann.connect("lobby") as connection:
+            assert close_code(connection) == 1011
+        assert len(log.found("ERROR realtime.lifecycle: ChatConsumer failed: .*connecting to")) == 1
+        log.check()
+
+        redis.start()
+        try:
+            with contextlib.ExitStack() as stack:
+                one, other = (stack.enter_context(person.connect("lobby")) for person in (ann, ben))
+                assert (receive(one)["type"], receive(other)["type"]) == ("welcome", "welcome")
+                tries = iter(range(1000))
+                wait_until(lambda: hears(one, other, f"a{next(tries)}"), "the other hears", 15)
+        finally:
+            redis.stop()
+
+        with pytest.raises(InvalidStatus), ann.connect("lobby", origin="http://evil.example"):
+            pass
+        refused = "WARNING realtime.origin: Origin http://evil.example refused: it is not in ALLOWED_ORIGINS."
+        assert len(log.found(re.escape(refused))) == 1
+        log.check()
+
+
+class Log:
+    """What a server wrote."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def found(self, pattern):
+        return [line for line in self.path.read_text().splitlines() if re.search(pattern, line)]
+
+    def check(self):
+        """Every event is a line of its own, and no password is in one."""
+        lines = self.path.read_text().splitlines()
+        assert [line for line in lines if not re.match(r"\d{4}-\d\d-\d\d ", line)] == []
+        assert [line for line in lines if "hunter2" in line] == []
