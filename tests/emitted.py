@@ -11,6 +11,8 @@ from demo import find_python
 
 BUILD = TEMPLATE / "build"
 NO_LEAKS = ("PYTEST_", "COV_", "COVERAGE_", "DJANGO_", "MAKE", "MFLAGS", "UV_", "VIRTUAL_ENV")
+# Each of a thousand processes would compile what it imports, which takes longer than most of what they do.
+NO_LEAKS += ("PYTHONDONTWRITEBYTECODE",)
 KEPT = {"UV_CACHE_DIR", "UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL"}
 SETTINGS = {
     line.partition("=")[0]
@@ -66,9 +68,8 @@ def build_environment(cookies, python: str, django: str) -> Path:
         environ = clean_environ()
         run(["uv", "venv", "--quiet", "--clear", "--python", find_python(python), str(folder)], TEMPLATE, environ)
         (folder / "wanted.txt").write_text(wanted)
-        # Compiled once: where PYTHONDONTWRITEBYTECODE is set, every process would compile all that it imports.
-        install = ["uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", str(folder / "bin" / "python")]
-        run([*install, "-r", "wanted.txt"], folder, environ)
+        install = ["uv", "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), "-r", "wanted.txt"]
+        run(install, folder, environ)
         (folder / "wanted.txt").rename(stamp)
     return folder
 
