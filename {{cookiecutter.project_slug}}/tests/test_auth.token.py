@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from urllib.parse import quote
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -45,6 +46,8 @@ def test_a_visitor_signs_up_and_is_signed_in(settings: Settings) -> None:
 def test_sign_up_leads_back(settings: Settings, query: str, destination: str) -> None:
     """Who was sent to sign in by a page gets there, but never to another site."""
     settings.SIGNUP_OPEN = True
+    login = Client().get(f"/accounts/login/{query}").content.decode()
+    assert f'href="/accounts/signup/?{quote(query[1:], safe="=")}"' in login
     assert sign_up(Client(), query) == (302, destination)
 
 
