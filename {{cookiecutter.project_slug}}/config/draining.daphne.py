@@ -1,9 +1,11 @@
 """Daphne's server with what it lacks: it waits for clients that do not read, and lets them go."""
 
 import asyncio
+import contextlib
 import signal
 from typing import Any
 
+from autobahn.exception import Disconnected
 from daphne.server import Server, reactor
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
@@ -46,7 +48,8 @@ class DrainingServer(Server):  # type: ignore[misc]
         elif message.get("code") == Close.INTERNAL_ERROR:
             protocol.handle_exception(None)  # its close refuses the code
             return
-        await super().handle_reply(protocol, message)
+        with contextlib.suppress(Disconnected):  # the client has just left
+            await super().handle_reply(protocol, message)
 
     def run(self) -> None:
         signal.signal(signal.SIGTERM, self.on_signal)
