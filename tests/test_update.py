@@ -76,7 +76,8 @@ class Template:
 
     def check_out(self, commit: str) -> None:
         """The template as it was at a commit."""
-        archive = subprocess.run(["git", "archive", commit], cwd=TEMPLATE, env=self.environ, capture_output=True)
+        command = ["git", "archive", commit]
+        archive = subprocess.run(command, cwd=TEMPLATE, env=self.environ, capture_output=True, check=True)
         subprocess.run(["tar", "-x"], cwd=self.folder, input=archive.stdout, check=True)
 
     def cruft(self, *arguments: str, folder: Path) -> subprocess.CompletedProcess:
