@@ -20,6 +20,7 @@ SITES = {
     "hypercorn": {"channel_layer": "in-memory", "consumers": "async", "auth": "none", "django_version": "6.1"},
 }
 PAGE_BYTES = 60_000
+NO_TICKET = r"/accounts/login/\?next=/api/ticket/ net::ERR_ABORTED"  # the client does not follow there
 
 
 def where(*places):
@@ -52,8 +53,14 @@ class Site:
     def start(self):
         self.process = self.stack.enter_context(start_site(["make", "serve"], self.project, self.environ, self.port))
 
-    def kill(self):
+    @contextlib.contextmanager
+    def down(self):
+        """Kill the server; it is started again when the block ends."""
         self.process.kill()
+        try:
+            yield
+        finally:
+            self.start()
 
     def manage(self, *command):
         run(["uv", "run", "python", "manage.py", *command], self.project, self.environ)
@@ -154,13 +161,12 @@ def test_killed_server(windows, visit, site, ann, ben):
     mine.say("before")
     theirs.sees((1, ann.name, "before"))
     mine.say("amid")  # stored or not, acknowledged or not
-    site.kill()
-    for window in windows:
-        expect(window.status).to_have_text("Connection lost. Reconnecting…")
-    mine.say("lost 1", "lost 2")
-    theirs.say("lost 3")
-    assert mine.violations() == []
-    site.start()
+    with site.down():
+        for window in windows:
+            expect(window.status).to_have_text("Connection lost. Reconnecting…")
+        mine.say("lost 1", "lost 2")
+        theirs.say("lost 3")
+        assert mine.violations() == []
     for window in windows:
         expect(window.status).to_have_text("Connected")
     transcript = mine.transcript(5)
@@ -170,7 +176,7 @@ def test_killed_server(windows, visit, site, ann, ben):
     assert [text for _, user, text in transcript if user == ben.name] == ["lost 3"]
 
 
-@in_chromium  # Firefox's driver takes the network from new connections only
+@where("chromium-uvicorn", "chromium-daphne")  # Firefox's driver takes the network from new connections only
 def test_offline(windows, visit, ann):
     """Fifty messages that are written without a network arrive with it, each once and in order."""
     visit.expect_problem(OUTAGE)
@@ -204,13 +210,13 @@ def test_logout_in_another_tab(visit, site, room):
 def test_expired_session(visit, site, room):
     """Whoever comes back with a session that is over is told so."""
     visit.expect_problem(OUTAGE)
+    visit.expect_problem(NO_TICKET)
     person = Person(site, site.auth)
     window = visit(person, f"/chat/{room}/")
     expect(window.status).to_have_text("Connected")
-    site.kill()
-    expect(window.status).to_have_text("Connection lost. Reconnecting…")
-    site.end_session(person.http.cookies["sessionid"])
-    site.start()
+    with site.down():
+        expect(window.status).to_have_text("Connection lost. Reconnecting…")
+        site.end_session(person.http.cookies["sessionid"])
     expect(window.status).to_have_text("You are signed out.")
     expect(window.page.get_by_role("button", name="Log in")).to_be_visible()
     assert window.violations() == []
@@ -255,7 +261,7 @@ def test_days_are_separated(visit, site, ann, room):
     assert parts == ["day", *map(str, range(1, 61)), "day", "61", "62", "day", "63"]
 
 
-@everywhere
+@where("chromium-uvicorn", "firefox-uvicorn")
 def test_older_messages(visit, site, ann, room):
     """Two thousand come as one scrolls up, each once; what is read stays where it is."""
     site.manage(*seed(room, 2000))
@@ -381,8 +387,9 @@ def test_valid_html(site, ann, room, tmp_path):
     for number, page in enumerate(pages):
         assert page.status_code == 200
         (tmp_path / f"{number}.html").write_text(page.text)
-    configuration = TEMPLATE / "tests" / "browser" / "htmlvalidate.json"
-    command = [str(node_packages() / ".bin" / "html-validate"), "--config", str(configuration), str(tmp_path)]
+    # A button without a type submits, by that standard.
+    options = ["--preset", "standard,a11y", "--rule", "no-implicit-button-type:off"]
+    command = [str(node_packages() / ".bin" / "html-validate"), *options, str(tmp_path)]
     run(command, TEMPLATE, clean_environ())
 
 
