@@ -29,6 +29,10 @@ RUN = {
     "make dev PORT=9000": "test_readme.py::test_made_parts_are_up_to_date",
     "make test": "test_install.py::test_installation_by_the_readme_works",
     "make lint": "test_readme.py::test_lint_of_a_new_project_succeeds",
+    "make lint test": "test_recipes.py::test_recipes_do_what_they_say",  # in two
+    "uv run .*|git apply.*|touch .*|perl -pi .*": "test_recipes.py::test_recipes_do_what_they_say",
+    "uvx cruft create https://.*|uvx cruft update": "test_update.py::test_update_keeps_what_people_wrote",
+    "uvx cruft link https://.*": "test_update.py::test_project_of_plain_cookiecutter_is_linked",
     "make load( URL=.*)?": "test_load.py::test_load_is_measured",
     "make serve": "test_live.py::test_two_people_talk",
     "make demo( PORT=8001)?": "test_demo.py::test_demo_is_ready_and_stops_on_ctrl_c",
