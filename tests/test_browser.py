@@ -263,13 +263,15 @@ def test_days_are_separated(visit, site, ann, room):
 
 @where("chromium-uvicorn", "firefox-uvicorn")
 def test_older_messages(visit, site, ann, room):
-    """Two thousand come as one scrolls up, each once; what is read stays where it is."""
+    """Two thousand come as one scrolls up, each once; what is read stays where it is, until the page is opened anew."""
     site.manage(*seed(room, 2000))
     window = visit(ann, f"/chat/{room}/")
     expect(window.messages.last).to_be_in_viewport()
     assert window.messages.count() < 2000
     window.read_back_to(1)
     window.sees(*((seq, "zoe", f"Message {seq}") for seq in range(1, 2001)))
+    window.page.reload()
+    expect(window.messages.last).to_be_in_viewport()
 
 
 @once

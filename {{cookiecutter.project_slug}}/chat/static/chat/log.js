@@ -45,7 +45,10 @@ export class MessageLog {
   start() {
     this.#flush();
     this.#empty.hidden = this.#first !== null;
-    if (!this.#started) this.#beSilent();
+    if (!this.#started) {
+      this.#beSilent();
+      this.#reader.toEnd(); // after a reload Firefox would show what was in sight before
+    }
     this.#started = true;
     this.#watch();
   }
