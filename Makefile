@@ -44,9 +44,9 @@ combinations: $(DEVTOOLS)
 docs: $(DEVTOOLS)
 	PYTHONPATH=.:tests $(BIN)/python tests/readme.py
 
-# The pictures of the README, taken anew.
+# The pictures of the README, taken anew; FOLDER=... puts them elsewhere.
 screenshots: $(DEVTOOLS)
-	PYTHONPATH=.:tests $(BIN)/python tests/screenshots.py
+	PYTHONPATH=.:tests $(BIN)/python tests/screenshots.py $(FOLDER)
 
 clean:
 	rm -rf build

@@ -1,5 +1,6 @@
-"""Takes the pictures in docs/screenshots: two people talk on the default project, in Chromium."""
+"""Takes the pictures in docs/screenshots, or in the folder that is given: two people talk on the default project."""
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from servers import start_site
 
 import demo
 
-PICTURES = TEMPLATE / "docs" / "screenshots"
+PICTURES = Path(*sys.argv[1:2] or [TEMPLATE / "docs" / "screenshots"])
 DESKTOP = {"width": 960, "height": 640}
 PHONE = {"width": 320, "height": 568}
 
@@ -48,7 +49,7 @@ def talk(windows: dict[str, Window], path: str, *lines: tuple[str, str]) -> None
 
 def take(window: Window, name: str) -> None:
     window.page.screenshot(path=PICTURES / f"{name}.png", animations="disabled")
-    print(f"docs/screenshots/{name}.png: {(PICTURES / f'{name}.png').stat().st_size / 1000:.0f} KB")
+    print(f"{name}.png: {(PICTURES / f'{name}.png').stat().st_size / 1000:.0f} KB")
 
 
 def main() -> None:

@@ -158,3 +158,11 @@ def on_terminal(command, folder):
     finally:
         end_group(process)
         os.close(terminal)
+
+
+def test_pictures_are_taken(tmp_path):
+    """`make screenshots` takes those that are in docs/screenshots, of the demo in a real browser."""
+    run(["make", "screenshots", f"FOLDER={tmp_path}"], TEMPLATE, clean_environ())
+    wanted = [path.name for path in (TEMPLATE / "docs" / "screenshots").iterdir()]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(wanted)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())

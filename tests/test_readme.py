@@ -36,6 +36,7 @@ RUN = {
     "make load( URL=.*)?": "test_load.py::test_load_is_measured",
     "make serve": "test_live.py::test_two_people_talk",
     "make demo( PORT=8001)?": "test_demo.py::test_demo_is_ready_and_stops_on_ctrl_c",
+    "make screenshots": "test_demo.py::test_pictures_are_taken",
     "make matrix": "test_readme.py::test_matrix_is_listed",
     "python (manage.py (check|migrate|collectstatic) ?.*|-m config.server)": (
         "test_readme.py::test_production_without_containers"
