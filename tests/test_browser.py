@@ -380,7 +380,7 @@ def test_valid_html(site, ann, room, tmp_path):
     paths = ["/", "/?room=a/b", f"/chat/{room}/", "/chat/%22%3Cb%3E/"]
     pages = [ann.http.get(path) for path in paths]
     if site.auth != "none":
-        with httpx.Client(base_url=site.url, trust_env=False) as http:
+        with httpx.Client(base_url=site.url, trust_env=False, timeout=30) as http:
             for path in ("/accounts/login/", "/accounts/signup/"):
                 pages.append(http.get(path))
                 wrong = {"username": ann.name, "password": "1", "password1": "1", "password2": "2"}

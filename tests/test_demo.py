@@ -48,7 +48,7 @@ def test_demo_is_ready_and_stops_on_ctrl_c(start):
     process, output = start(port)
     line = wait_until(lambda: re.search("^Ready: .*$", output.read_text(), re.MULTILINE), "the ready line", 120)[0]
     assert line == f"Ready: http://127.0.0.1:{port} (open it in two windows; Ctrl-C ends it)"
-    page = httpx.get(f"http://127.0.0.1:{port}/", follow_redirects=True, trust_env=False)
+    page = httpx.get(f"http://127.0.0.1:{port}/", follow_redirects=True, trust_env=False, timeout=30)
     assert (page.status_code, "Talking Site" in page.text) == (200, True)
     os.killpg(process.pid, signal.SIGINT)
     process.wait(15)

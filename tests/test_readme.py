@@ -182,7 +182,7 @@ def test_production_without_containers(answers, cookies, environment, services):
     run(collect, project, environ)
     with start_site(serve, project, environ) as site:
         home = {"Host": "chat.example.com", "X-Forwarded-Proto": "https"}
-        assert httpx.get(site.url, headers=home, trust_env=False, follow_redirects=False).status_code < 400
+        assert httpx.get(site.url, headers=home, timeout=30, trust_env=False, follow_redirects=False).status_code < 400
 
 
 def test_examples_are_copied(projects):

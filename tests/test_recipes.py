@@ -70,7 +70,8 @@ def see_consumer(site, ann, bob):
 def see_view(site, ann, bob):
     """Staff posts, and who is in the room hears it; others may not."""
     headers = {"Origin": site.url, "Referer": f"{site.url}/"}
-    with ann.connect("hall") as one, httpx.Client(base_url=site.url, headers=headers, trust_env=False) as staff:
+    options = {"base_url": site.url, "headers": headers, "trust_env": False, "timeout": 30}
+    with ann.connect("hall") as one, httpx.Client(**options) as staff:
         assert receive(one)["type"] == "welcome"
         fields = {"username": "boss", "password": PASSWORD}
         token = csrf_token(staff.get("/admin/login/"))
