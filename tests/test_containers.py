@@ -233,6 +233,15 @@ def test_stack_is_healthy(stack):
         assert config["PortBindings"] in (None, {})
 
 
+def test_first_start_makes_a_user(stack):
+    """The page's commands build the image, check the settings, and make a user, here without asking anybody."""
+    start, check, create = section(stack.project, "First start").splitlines()
+    stack.sh(f"{start}\n{check.replace(' exec ', ' exec -T ')} --fail-level CRITICAL")
+    wait_until(lambda: stack.states()["web"] == ["healthy"] * 2, "two healthy servers")
+    create = create.replace(" exec ", " exec -T -e DJANGO_SUPERUSER_PASSWORD=secret ")
+    assert "Superuser created" in stack.sh(f"{create} --no-input --username root --email root@example.com")
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_people_talk_through_nginx(stack, scheme):
     """They sign up and hear each other, over plain sockets and over TLS; static files come along."""
@@ -352,15 +361,6 @@ def test_example_secret_is_refused_in_production(stack):
         lines = [line for line in (done.stdout + done.stderr).splitlines() if "SECRET_KEY" in line]
         assert (done.returncode, len(lines)) == (1, 1), done.stdout + done.stderr
         assert "It is insecure, as the one of .env.example is" in lines[0]
-
-
-def test_first_start_makes_a_user(stack):
-    """The page's commands build the image, check the settings, and make a user, here without asking anybody."""
-    start, check, create = section(stack.project, "First start").splitlines()
-    stack.sh(f"{start}\n{check.replace(' exec ', ' exec -T ')} --fail-level CRITICAL")
-    wait_until(lambda: stack.states()["web"] == ["healthy"] * 2, "two healthy servers")
-    create = create.replace(" exec ", " exec -T -e DJANGO_SUPERUSER_PASSWORD=secret ")
-    assert "Superuser created" in stack.sh(f"{create} --no-input --username root --email root@example.com")
 
 
 def test_operators_look(stack):
