@@ -104,6 +104,11 @@ def is_quick(answers: Answers) -> bool:
     return {key: answers[key] for key in CORE} in covering(*CORE)
 
 
+def is_measured(answers: Answers) -> bool:
+    """Whether the suite of a combination is run with coverage, which takes twice as long; any two choices meet there."""
+    return sum(CHOICES[key].index(answers[key]) for key in CORE) % 3 == 0
+
+
 def requirements(project: Path) -> set[str]:
     """What an emitted project needs, at run time and for its tests, as its pyproject.toml says."""
     content = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))

@@ -12,6 +12,7 @@ from matrix import (
     PYTHONS_OF_CI,
     ci_jobs,
     combinations,
+    is_measured,
     is_possible,
     pairs,
     rotated,
@@ -38,6 +39,15 @@ def test_any_two_choices_meet():
     }
     met = {(one, other, (run[one], run[other])) for run in runs for one, other in itertools.combinations(choices, 2)}
     assert wanted - met == set()
+
+
+def test_coverage_is_measured_where_any_two_choices_meet():
+    """Of the core questions, in far fewer than all combinations."""
+    measured = [answers for answers in combinations(*CORE) if is_measured(answers)]
+    assert len(measured) == len(combinations(*CORE)) / 3
+    for keys in itertools.combinations(CORE, 2):
+        met = {tuple(answers[key] for key in keys) for answers in measured}
+        assert met == {tuple(answers.values()) for answers in combinations(*keys)}
 
 
 def test_each_server_and_style_meets_each_database_on_each_django():

@@ -190,7 +190,7 @@ def test_update_keeps_what_people_wrote(older, template, environment):
     assert not (project / ".editorconfig").exists()
     assert not (project / "chat" / "went.py").exists()
 
-    output = run(["make", "test"], project, environ_for(environment(PYTHONS[1], "6.1")), timeout=500)
+    output = run(["uv", "run", "pytest", "--no-cov"], project, environ_for(environment(PYTHONS[1], "6.1")), timeout=500)
     assert "tests/test_mine.py" in run(["git", "ls-files"], project, template.environ)
     assert " passed" in output
 
