@@ -105,7 +105,7 @@ def is_quick(answers: Answers) -> bool:
 
 
 def is_measured(answers: Answers) -> bool:
-    """Whether the suite of a combination is run with coverage, which takes twice as long; any two choices meet there."""
+    """Whether the suite of a combination is run with coverage, which takes as long again; any two choices meet."""
     return sum(CHOICES[key].index(answers[key]) for key in CORE) % 3 == 0
 
 
