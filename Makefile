@@ -27,10 +27,10 @@ check: $(DEVTOOLS)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/pytest -n logical --dist loadgroup -m quick
 
-# How long generation takes, and how fast the engine is beside others; ARGS="--only fanout --rounds 1" runs a part.
+# How fast the engine is beside others, and how long generation takes; ARGS="--only fanout --rounds 1" runs a part.
 bench: $(DEVTOOLS)
-	$(BIN)/python bench/generation.py
 	PYTHONPATH=.:tests $(BIN)/python -m bench.engine $(ARGS)
+	$(BIN)/python bench/generation.py
 
 # The combinations whose servers and suites are run.
 matrix:
