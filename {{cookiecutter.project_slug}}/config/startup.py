@@ -3,7 +3,6 @@
 import logging
 import sys
 
-import django
 from django.contrib.staticfiles.storage import ManifestFilesMixin, staticfiles_storage
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
@@ -13,12 +12,6 @@ from realtime.checks import channel_layer_answers
 {% endif %}
 
 logger = logging.getLogger(__name__)
-
-
-def set_up() -> None:
-    """Load the applications of a server, and look whether it has what it needs."""
-    django.setup()
-    look()
 
 
 def look() -> None:

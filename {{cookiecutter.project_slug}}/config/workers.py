@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
+import django
 from django.conf import settings
 
 from config import startup
@@ -33,7 +34,8 @@ def run(serve: Serve) -> None:
     # All frames that one read brings are parsed at a stretch, so a flood must come in small reads.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
     if settings.WEB_CONCURRENCY == 1:
-        startup.set_up()
+        django.setup()
+        startup.look()
         serve(listener)
     else:
         supervise(serve, listener)
@@ -43,8 +45,14 @@ def supervise(serve: Serve, listener: socket.socket) -> None:
     """Start the processes; when one ends, end all, so that whoever watches starts them anew."""
     with tempfile.TemporaryDirectory() as metrics:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics  # where they add up what they count
-        startup.set_up()
+        django.setup()
         context = multiprocessing.get_context("fork")
+        # In a process of its own: what connects before the fork leaves threads and locks behind.
+        look = context.Process(target=startup.look)
+        look.start()
+        look.join()
+        if look.exitcode:
+            sys.exit(look.exitcode)
         workers = [
             context.Process(target=serve, args=[listener]) for _ in range(settings.WEB_CONCURRENCY)
         ]
