@@ -112,10 +112,11 @@ class Tunnel:
         async def connect():
             return await connect_asynchronously(url, **options)
 
+        self.loop = event_loop()  # of which two threads that ask at once get one each
         self.connection = self.wait_for(connect())
 
     def wait_for(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, event_loop()).result()
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
 
     def recv(self, timeout: float) -> str:
         return self.wait_for(asyncio.wait_for(self.connection.recv(), timeout))
