@@ -1,5 +1,6 @@
 """Reads the environment, and ends the start with one line for each value that is wrong."""
 
+import os
 import sys
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -63,6 +64,17 @@ def networks(value: str | list[str]) -> list[IPNetwork]:
         return [ip_network(entry.strip()) for entry in entries]
     except ValueError as error:
         raise ValidationError(f"{error}.") from error
+
+
+@env.parser_for("file")
+def file(value: str | None) -> str | None:
+    """Return the absolute path of a readable file. An empty value means no file."""
+    if not value:
+        return None
+    path = BASE_DIR / value
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise ValidationError(f"{path} is not a readable file.")
+    return str(path)
 
 
 def seal() -> None:

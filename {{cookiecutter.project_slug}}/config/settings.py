@@ -37,6 +37,8 @@ MACHINES = env.int("MACHINES", 1, validate=validate.Range(1))
 {% if cookiecutter.auth != "none" %}
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", DEBUG)
 {% endif %}
+TLS_CERTFILE = env.file("TLS_CERTFILE", None)
+TLS_KEYFILE = env.file("TLS_KEYFILE", None)
 LOG_LEVEL = env.log_level("LOG_LEVEL", logging.INFO)
 LOG_FORMAT = env.str("LOG_FORMAT", "line", validate=validate.OneOf(["line", "json"]))
 seal()
@@ -166,6 +168,14 @@ REALTIME_BURST = 40  # frames at once
 REALTIME_MAX_REFUSED = 200  # frames beyond the rate, then 4429
 REALTIME_MAX_OUTBOX = 256  # events that wait for a slow client, then 4408
 REALTIME_THREADS = 16  # for sync handlers and queries, each with a database connection
+
+# Server limits
+
+SERVER_MAX_HEAD_BYTES = 32 * 1024  # request line and headers; 431 above this
+SERVER_HEAD_SECONDS = 10  # from the first byte of a request to the end of its headers
+SERVER_MAX_BODY_BYTES = 1024 * 1024  # 413 above this
+SERVER_BODY_SECONDS = 30  # from the end of the headers to the end of the body
+SERVER_IDLE_SECONDS = 5  # close a connection that starts no request for this long
 
 # Sign-in and security
 
