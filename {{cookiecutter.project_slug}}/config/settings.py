@@ -6,7 +6,7 @@ from environs import validate
 
 from config.environment import BASE_DIR, env, seal
 {% if cookiecutter.channel_layer == "redis" %}
-from config.hosts import redis_hosts
+from config.hosts import project_name, redis_hosts
 {% endif %}
 
 # Environment
@@ -25,6 +25,11 @@ DATABASE = env.database("DATABASE_URL", scheme="{{ cookiecutter.database }}")
 {% if cookiecutter.channel_layer == "redis" %}
 env.add_parser("redis_hosts", redis_hosts)
 REDIS_HOSTS = env.redis_hosts("REDIS_URL")
+REDIS_PREFIX = env.str(
+    "REDIS_PREFIX",
+    project_name(),
+    validate=validate.Regexp(r"[A-Za-z0-9_.-]+\Z", error="Use letters, digits, -, _ and . only."),
+)
 WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 1, validate=validate.Range(1))
 {% else %}
 WEB_CONCURRENCY = env.int(
@@ -148,7 +153,7 @@ CHANNEL_LAYERS = {
     "default": {
 {% if cookiecutter.channel_layer == "redis" %}
         "BACKEND": "realtime.layers.PipelinedRedisChannelLayer",
-        "CONFIG": {"hosts": REDIS_HOSTS},
+        "CONFIG": {"hosts": REDIS_HOSTS, "prefix": f"{REDIS_PREFIX}:"},
 {% else %}
         "BACKEND": "realtime.layers.QuickInMemoryChannelLayer",
         # One channel carries all groups, for as long as the process lives.

@@ -72,6 +72,8 @@ def test_production_has_a_secret_of_its_own(load: Load) -> None:
 {% if cookiecutter.channel_layer == "redis" %}
         ("REDIS_URL", "localhost"),
         ("REDIS_URL", "redis://:password@one:6379,two:6379"),
+        ("REDIS_PREFIX", ""),
+        ("REDIS_PREFIX", "two:words"),
 {% else %}
         ("WEB_CONCURRENCY", "2"),
 {% endif %}
