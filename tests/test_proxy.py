@@ -126,6 +126,7 @@ def cluster(request, cookies_session, environment, services):
         REDIS_URL=f"{redis.url}/0",
         SIGNUP_OPEN="true",
         MACHINES="2",
+        METRICS_TOKEN=secrets.token_urlsafe(24),
         LOG_LEVEL="WARNING",
     )
     for command in ("migrate --verbosity 0", "collectstatic --no-input --verbosity 0", CHECK):
@@ -269,6 +270,18 @@ def test_operators_pages_are_not_for_the_internet(cluster):
     """The servers answer them, the proxy does not pass them on."""
     for path in ("/healthz", "/readyz", "/metrics"):
         assert get(cluster.proxy.url + path, verify=cluster.proxy.tls).status_code == 404
+
+
+def test_figures_need_a_token_from_elsewhere(cluster):
+    """A proxy on the same machine that passes the path on shows them to nobody, whatever a client makes up."""
+    path = f"{cluster.sites[ADDRESSES[0]].url}/metrics"
+    token = {"Authorization": f"Bearer {cluster.environ['METRICS_TOKEN']}"}
+    elsewhere = {"X-Forwarded-For": "127.0.0.1, 203.0.113.7", "X-Forwarded-Proto": "https"}
+    assert get(path).status_code == 200
+    assert get(path, headers=elsewhere).status_code == 401
+    assert get(path, headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 401
+    assert get(path, headers={**elsewhere, "Authorization": "Bearer wrong"}).status_code == 401
+    assert get(path, headers={**elsewhere, **token}).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/static/site.css", "/metrics", "/accounts/login/", "/ws/chat/lobby/", "/ws/"])
