@@ -9,6 +9,9 @@ from config.environment import BASE_DIR, env, seal
 {% if cookiecutter.channel_layer == "redis" %}
 from config.hosts import redis_hosts
 {% endif %}
+{% if cookiecutter.database == "sqlite" %}
+from config.sqlite import PrivateConnection
+{% endif %}
 
 # Environment
 
@@ -142,6 +145,7 @@ DATABASES = {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
             "init_command": "PRAGMA journal_mode=WAL;",
+            "factory": PrivateConnection,
         },
         # A file, since a database in memory cannot be shared with a server under test.
         "TEST": {"NAME": BASE_DIR / "test.sqlite3"},
