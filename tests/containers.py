@@ -27,7 +27,7 @@ from demo import find_python
 EMITTED = TEMPLATE / "{{cookiecutter.project_slug}}"
 IMAGES = Path(__file__).parent / "images"
 PACKAGES = {"dockerd": "docker.io", "docker-compose": "docker-compose", "debootstrap": "debootstrap"}
-BASE = re.search(r"^ARG PYTHON=(\S+)$", (EMITTED / "Dockerfile").read_text(), re.MULTILINE)[1]
+BASE = re.search(r"^FROM (\S+:\S+) ", (EMITTED / "Dockerfile").read_text(), re.MULTILINE)[1]
 SERVICES = sorted(set(re.findall(r"image: ((?:nginx|redis|postgres):\S+)", (EMITTED / "compose.yaml").read_text())))
 # What Python's official image has beside Python, and what a copied Python wants.
 LIBRARIES = """
