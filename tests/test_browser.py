@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from browsers import OUTAGE, Visits, find_browser, launch, node_packages, seed
-from client import PASSWORD, Person, csrf_token
+from client import PASSWORD, Person, cookie, csrf_token
 from emitted import bake, clean_environ, environ_for, run
 from matrix import PYTHONS, TEMPLATE
 from playwright.sync_api import expect, sync_playwright
@@ -216,7 +216,7 @@ def test_expired_session(visit, site, room):
     expect(window.status).to_have_text("Connected")
     with site.down():
         expect(window.status).to_have_text("Connection lost. Reconnecting…")
-        site.end_session(person.http.cookies["sessionid"])
+        site.end_session(cookie(person.http, "sessionid"))
     expect(window.status).to_have_text("You are signed out.")
     expect(window.page.get_by_role("button", name="Log in")).to_be_visible()
     assert window.violations() == []

@@ -2,11 +2,15 @@
 
 import logging
 
+from django.utils.text import slugify
 from environs import validate
 
 from config.environment import BASE_DIR, env, seal
 {% if cookiecutter.channel_layer == "redis" %}
 from config.hosts import project_name, redis_hosts
+{% endif %}
+{% if cookiecutter.database == "sqlite" %}
+from config.sqlite import PrivateConnection
 {% endif %}
 
 # Environment
@@ -44,6 +48,12 @@ SIGNUP_OPEN = env.bool("SIGNUP_OPEN", DEBUG)
 {% endif %}
 TLS_CERTFILE = env.file("TLS_CERTFILE", None)
 TLS_KEYFILE = env.file("TLS_KEYFILE", None)
+HSTS_SECONDS = env.int("HSTS_SECONDS", 3600, validate=validate.Range(0))
+METRICS_TOKEN = env.str(
+    "METRICS_TOKEN",
+    "",
+    validate=validate.Regexp(r"(\S{20,})?\Z", error="Shorter than 20 characters, or with spaces."),
+)
 LOG_LEVEL = env.log_level("LOG_LEVEL", logging.INFO)
 LOG_FORMAT = env.str("LOG_FORMAT", "line", validate=validate.OneOf(["line", "json"]))
 seal()
@@ -140,6 +150,7 @@ DATABASES = {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
             "init_command": "PRAGMA journal_mode=WAL;",
+            "factory": PrivateConnection,
         },
         # A file, since a database in memory cannot be shared with a server under test.
         "TEST": {"NAME": BASE_DIR / "test.sqlite3"},
@@ -206,16 +217,22 @@ SECURE_CSP = {
     "frame-ancestors": ["'none'"],
     "object-src": ["'none'"],
 }
+# Browsers share the cookies of all ports of 127.0.0.1: name them after the project.
+SESSION_COOKIE_NAME = f"{slugify(BASE_DIR.name)}-sessionid"
+CSRF_COOKIE_NAME = f"{slugify(BASE_DIR.name)}-csrftoken"
 if not DEBUG:
     # HTTPS ends at the proxy, which must set this header and drop a client's own.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
     SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
-    SECURE_HSTS_SECONDS = 365 * 24 * 3600
-    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
-    SECURE_HSTS_PRELOAD = True
+    SECURE_HSTS_SECONDS = HSTS_SECONDS
+    # No promise for the subdomains, nor a preload: both bind other sites of the domain.
+    SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
+    # Browsers accept this prefix from the host itself only, over HTTPS (RFC 6265bis, 4.1.3.2).
+    SESSION_COOKIE_NAME = "__Host-sessionid"
+    CSRF_COOKIE_NAME = "__Host-csrftoken"
 
 # Static files
 

@@ -58,7 +58,7 @@ export class RealtimeClient extends EventTarget {
    *   `before`, with `{messages, more}`
 {% if cookiecutter.auth == "token" %}
    * @param {string} [options.ticketUrl] answers a POST with `{ticket}`, one for each connection
-   * @param {string} [options.csrfToken] for that POST, if scripts cannot read the cookie
+   * @param {string} [options.csrfToken] for that POST, if the page has no form with a CSRF token
 {% endif %}
    */
 {% if cookiecutter.auth == "token" %}
@@ -153,8 +153,8 @@ export class RealtimeClient extends EventTarget {
 {% if cookiecutter.auth == "token" %}
   /** Answers a ticket, or throws; the cause is the close code if trying again is of no use. */
   async #fetchTicket(signal) {
-    const cookie = document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1];
-    const headers = { "X-CSRFToken": cookie ?? this.#csrfToken };
+    const field = document.querySelector("[name=csrfmiddlewaretoken]");
+    const headers = { "X-CSRFToken": this.#csrfToken || (field?.value ?? "") };
     const request = { method: "POST", redirect: "manual", headers, signal };
     const response = await fetch(this.#ticketUrl, request);
     if (response.type === "opaqueredirect" || [401, 403].includes(response.status)) {
