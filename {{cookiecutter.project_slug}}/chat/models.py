@@ -5,6 +5,8 @@ from datetime import UTC
 from typing import Any
 
 from django.db import models, transaction
+from django.db.models import F, OuterRef, Subquery
+from django.db.models.functions import Coalesce
 from django.urls import reverse
 from django.utils import timezone
 
@@ -78,6 +80,28 @@ def store_message(room: str, user_name: str, ref: str, text: str) -> tuple[Messa
         locked.seq += 1
         locked.save(update_fields=["seq"])
         return locked.messages.create(seq=locked.seq, user_name=user_name, ref=ref, text=text), True
+
+
+def find_rooms(text: str) -> models.QuerySet[Room]:
+    """Return the rooms whose names contain the text, each with the number of its `stored` messages.
+
+    Case is ignored: in every script by PostgreSQL, in ASCII only by SQLite.
+    """
+    oldest = Message.objects.filter(room=OuterRef("pk")).order_by("seq").values("seq")[:1]
+    rooms = Room.objects.annotate(stored=Coalesce(F("seq") + 1 - Subquery(oldest), 0))
+    return rooms.filter(name__icontains=text) if text else rooms
+
+
+def rooms_after(name: str, text: str, limit: int) -> tuple[list[Room], bool]:
+    """Return the next rooms that contain the text, and whether there are more than `limit`."""
+    found = list(find_rooms(text).filter(name__gt=name)[: limit + 1])
+    return found[:limit], len(found) > limit
+
+
+def rooms_before(name: str, text: str, limit: int) -> tuple[list[Room], bool]:
+    """Return the previous rooms that contain the text, and whether there are more than `limit`."""
+    found = list(find_rooms(text).filter(name__lt=name).order_by("-name")[: limit + 1])
+    return found[:limit][::-1], len(found) > limit
 
 
 def latest_seqs(rooms: Collection[str]) -> dict[str, int]:
