@@ -319,6 +319,35 @@ def test_unread_messages_are_marked(visit, site, ann, ben, room):
 
 
 @once
+def test_history_may_begin_later(windows, visit, site, ann, room):
+    """Where old messages were deleted, the page shows what is left, and stops looking for more."""
+    site.manage(*seed(room, 120, 81))
+    late = visit(ann, f"/chat/{room}/")
+    late.sees(*((seq, "zoe", f"Message {seq}") for seq in range(81, 121)))
+    late.messages.first.evaluate("item => item.scrollIntoView()")
+    expect(late.page.get_by_text("Loading older messages…")).to_be_hidden()
+    late.say("Hello")
+    for window in (late, *windows):  # those of the others were empty, and connected, when the room was filled
+        expect(window.messages.last).to_have_attribute("data-seq", "121")
+        assert [seq for seq, _, _ in window.transcript(41)] == list(range(81, 122))
+
+
+@once
+def test_too_many_new_rooms(visit, site, room):
+    """A message that would create one more says why it was not sent, and is not sent again and again."""
+    person = Person(site, site.auth)
+    create = "from chat.models import Room; Room.objects.bulk_create(Room(name=f'{0} {{n}}', created_by={0!r}) {1})"
+    site.manage("shell", "-c", create.format(person.name, "for n in range(100)"))
+    window = visit(person, f"/chat/{room}/")
+    window.say("Hello")
+    failed = window.log.locator(".failed")
+    expect(failed).to_contain_text("You may create 100 rooms a day.")
+    other = window.tab(f"/chat/{person.name} 1/")
+    other.say("Hello")
+    other.sees((1, person.name, "Hello"))
+
+
+@once
 def test_narrow_phone(visit, ann, room):
     """On a screen of 320 pixels nothing is wider than it, long words neither."""
     for path in ("/?after=many", "/?q=many", f"/chat/{room}/", f"/chat/{'long' * 16}/"):

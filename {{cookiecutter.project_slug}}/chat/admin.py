@@ -15,10 +15,16 @@ from chat.models import Message, Room
 
 @admin.register(Room)
 class RoomAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    list_display = ("name", "seq")
-    search_fields = ("name",)
-    readonly_fields = ("seq",)
+    list_display = ("name", "seq", "created_by", "created_at")
+    search_fields = ("name", "=created_by")
+    readonly_fields = ("seq", "created_by", "created_at")
     show_full_result_count = False
+
+    def save_model(self, request: HttpRequest, obj: Room, form: Any, change: bool) -> None:
+        """Store who created the room. Staff may create any number here."""
+        if not change:
+            obj.created_by = request.user.get_username()
+        super().save_model(request, obj, form, change)
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Keep every room: its numbers would start again, below those that clients have seen."""

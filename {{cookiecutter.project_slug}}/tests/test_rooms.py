@@ -1,17 +1,22 @@
-"""The list of rooms, for visitors and in the admin."""
+"""Rooms: who may create them, and the list of them, for visitors and in the admin."""
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
-from django.contrib.admin.templatetags.admin_urls import admin_urlname
 from django.contrib.auth.models import User
+from django.db import connections
+from django.db.models import F
 from django.test import Client
 from django.urls import reverse
-from pytest_django import DjangoAssertNumQueries
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from chat.models import Message, Room, store_message
 from chat.views import ROOMS_PER_PAGE as SIZE
+from realtime.protocol import EventError
+from tests.conftest import Visit
 from tests.people import client_of
 
 NAMES = [f"room {number:03}" for number in range(2 * SIZE + 1)]
@@ -40,6 +45,65 @@ def pages(path: str, rel: str) -> Iterator[list[str]]:
         yield names_on(html)
         link = re.search(rf'<a rel="{rel}" href="([^"]+)"', html)
         path = f"/{link[1].replace('&amp;', '&')}" if link else ""
+
+
+async def test_a_user_creates_a_number_of_rooms_a_day(visit: Visit, settings: Settings) -> None:
+    """One more is refused with the time to wait, and existing rooms stay open to everybody."""
+    settings.CHAT_ROOMS_PER_DAY = 1
+    ann, bob = await visit("/ws/chat/attic/"), await visit("/ws/chat/attic/", "bob")
+    await ann.receive_until("welcome")
+    await bob.receive_until("welcome")
+    await ann.send(type="send", ref="a1", text="hi")
+    await ann.receive_until("message")
+    elsewhere = await visit("/ws/chat/lobby/")
+    await elsewhere.receive_until("welcome")
+    await elsewhere.send(type="send", ref="a2", text="hi")
+    error = await elsewhere.receive()
+    assert 0 < error.pop("retry_after") <= 24 * 3600
+    detail = "You may create 1 room a day. Use an existing room, or try again later."
+    assert error == {"type": "error", "code": "rate_limited", "detail": detail, "ref": "a2"}
+    assert await Room.objects.acount() == 1
+    await ann.send(type="send", ref="a3", text="hi")
+    await ann.receive_until("message")
+    await bob.send(type="send", ref="b1", text="hi")
+    assert [(await bob.receive())["ref"] for _ in range(3)] == ["a1", "a3", "b1"]
+
+
+def test_a_new_day_allows_new_rooms(settings: Settings) -> None:
+    """Rooms that are older than a day do not count, nor do those of others."""
+    settings.CHAT_ROOMS_PER_DAY = 2
+    for user, room in (("ann", "1"), ("bob", "2"), ("ann", "3")):
+        store_message(room, user, "r", "hi")
+    with pytest.raises(EventError):
+        store_message("4", "ann", "r", "hi")
+    Room.objects.filter(name="1").update(created_at=F("created_at") - timedelta(days=1))
+    store_message("4", "ann", "r", "hi")
+    with pytest.raises(EventError):
+        store_message("5", "ann", "r", "hi")
+    assert dict(Room.objects.values_list("name", "created_by")) == {
+        "1": "ann",
+        "2": "bob",
+        "3": "ann",
+        "4": "ann",
+    }
+
+
+def test_simultaneous_messages_do_not_exceed_the_limit(settings: Settings) -> None:
+    """The user's other transactions wait until a room is created."""
+    settings.CHAT_ROOMS_PER_DAY = 3
+
+    def create(number: int) -> bool:
+        try:
+            store_message(f"room {number}", "ann", "r", "hi")
+        except EventError:
+            return False
+        finally:
+            connections.close_all()
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(create, range(24))) == 3
+    assert Room.objects.count() == 3
 
 
 def test_pages_follow_one_another() -> None:
@@ -146,5 +210,5 @@ def test_the_admin_finds_rooms_by_name(admin_client: Client) -> None:
 def test_rooms_are_kept(admin_client: Client) -> None:
     """Without its room, messages would be numbered from 1 again."""
     store_message("lobby", "ann", "a1", "hi")
-    delete = reverse(admin_urlname(Room._meta, "delete"), args=[Room.objects.get().pk])
-    assert admin_client.get(delete).status_code == 403
+    delete = f"admin:chat_{Room._meta.model_name}_delete"
+    assert admin_client.get(reverse(delete, args=[Room.objects.get().pk])).status_code == 403
