@@ -185,6 +185,10 @@ REALTIME_MAX_REFUSED = 200  # frames beyond the rate, then 4429
 REALTIME_MAX_OUTBOX = 256  # events that wait for a slow client, then 4408
 REALTIME_THREADS = 16  # for sync handlers and queries, each with a database connection
 
+# Chat
+
+CHAT_ROOMS_PER_DAY = 100  # of each user; `rate_limited` above this
+
 # Server limits
 
 SERVER_MAX_HEAD_BYTES = 32 * 1024  # request line and headers; 431 above this
