@@ -1,7 +1,7 @@
 """Rooms and the messages in them, numbered without a gap."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import UTC, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from realtime.broadcast import group_name
 from realtime.protocol import EventError
 
 DAY = timedelta(days=1)
+ROWS = 64  # read at a time: the longest texts together are 1 MiB
 
 
 class Room(models.Model):
@@ -144,19 +145,28 @@ def latest_seqs(rooms: Collection[str]) -> dict[str, int]:
     return dict(Room.objects.filter(name__in=rooms).order_by().values_list("name", "seq"))
 
 
-def messages_after(room: str, after: int, limit: int) -> tuple[list[Message], bool]:
-    """The oldest messages with a greater number, and whether there are more than `limit`."""
-    found = list(Message.objects.filter(room__name=room, seq__gt=after)[: limit + 1])
-    return found[:limit], len(found) > limit
+def messages_after(room: str, after: int) -> Iterator[Message]:
+    """Yield the messages with a greater number, oldest first."""
+    messages = Message.objects.filter(room__name=room)
+    while True:
+        rows = list(messages.filter(seq__gt=after)[:ROWS])
+        yield from rows
+        if len(rows) < ROWS:
+            return
+        after = rows[-1].seq
 
 
-def messages_before(room: str, before: int, limit: int) -> tuple[list[Message], bool]:
-    """The newest messages with a lesser number, oldest first, and whether there are older ones."""
-    older = Message.objects.filter(room__name=room, seq__lt=before).order_by("-seq")
-    found = list(older[: limit + 1])
-    return found[:limit][::-1], len(found) > limit
+def messages_before(room: str, before: int, after: int = 0) -> Iterator[Message]:
+    """Yield the messages with `after < seq < before`, newest first."""
+    messages = Message.objects.filter(room__name=room, seq__gt=after).order_by("-seq")
+    while True:
+        rows = list(messages.filter(seq__lt=before)[:ROWS])
+        yield from rows
+        if len(rows) < ROWS:
+            return
+        before = rows[-1].seq
 
 
-def messages_between(room: str, after: int, until: int) -> list[Message]:
-    """The messages with `after < seq <= until`, oldest first."""
-    return list(Message.objects.filter(room__name=room, seq__gt=after, seq__lte=until))
+def messages_between(room: str, after: int, until: int) -> Iterator[Message]:
+    """Yield the messages with `after < seq <= until`, newest first."""
+    return messages_before(room, until + 1, after)

@@ -7,6 +7,7 @@ from django.views.decorators.http import require_safe
 
 from chat.events import parse_number
 from chat.models import messages_after, messages_before, rooms_after, rooms_before
+from realtime.history import page_of
 
 MAX_MESSAGES = 500  # in one answer of the history
 MAX_NAME = 64  # characters of a room's name
@@ -57,10 +58,10 @@ def room(request: HttpRequest, room: str) -> HttpResponse:
 
 
 @require_safe
-def messages(request: HttpRequest, room: str) -> JsonResponse:
+def messages(request: HttpRequest, room: str) -> HttpResponse:
     """The messages after `?after=`, or the last before `?before=`, and whether there are more.
 
-    They come oldest first, at most `?limit=`.
+    They come oldest first, at most `?limit=` and as many as fit into a page.
     """
     backwards = "before" in request.GET
     try:
@@ -68,6 +69,9 @@ def messages(request: HttpRequest, room: str) -> JsonResponse:
         limit = parse_number(request.GET.get("limit", str(MAX_MESSAGES)))
     except ValueError as error:
         return JsonResponse({"error": f"{error}."}, status=400)
-    find = messages_before if backwards else messages_after
-    found, more = find(room, seq, min(limit, MAX_MESSAGES))
-    return JsonResponse({"messages": [message.event() for message in found], "more": more})
+    found = messages_before(room, seq) if backwards else messages_after(room, seq)
+    page, more = page_of((message.event() for message in found), min(limit, MAX_MESSAGES))
+    if backwards:
+        page.reverse()
+    body = b'{"messages":[%b],"more":%b}' % (b",".join(page), b"true" if more else b"false")
+    return HttpResponse(body, content_type="application/json")

@@ -183,6 +183,9 @@ REALTIME_RATE = 20  # frames per second and connection, beyond it `rate_limited`
 REALTIME_BURST = 40  # frames at once
 REALTIME_MAX_REFUSED = 200  # frames beyond the rate, then 4429
 REALTIME_MAX_OUTBOX = 256  # events that wait for a slow client, then 4408
+REALTIME_MAX_OUTBOX_BYTES = 1024 * 1024  # the size of these events, then 4408
+REALTIME_MAX_REPLAY_BYTES = 1024 * 1024  # of a replay, and of a page of history
+REALTIME_REPLAY_SECONDS = 30  # for a client to take 64 KiB of a replay, then 4408
 REALTIME_THREADS = 16  # for sync handlers and queries, each with a database connection
 
 # Chat

@@ -50,6 +50,11 @@ def encode(event: Mapping[str, Any]) -> str:
     return json.dumps(event, ensure_ascii=False, separators=(",", ":"))
 
 
+def size_of(text: str) -> int:
+    """Return the bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
+
+
 def decode(text: str | None) -> dict[str, Any]:
     """The event in a text frame: an object whose `type` is a string.
 
