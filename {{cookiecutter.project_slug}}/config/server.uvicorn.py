@@ -2,36 +2,13 @@
 
 import contextlib
 import socket
-from typing import Any
 
 import uvicorn
 from django.conf import settings
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame, Opcode
-from websockets.protocol import State
+from websockets import http11
 
 from config import workers
-from realtime.protocol import Close
-
-
-class Protocol(WebSocketsSansIOProtocol):
-    """Builds the frame of a broadcast once, for all members are sent the very same message."""
-
-    broadcast: tuple[object, bytes] = (None, b"")
-
-    async def send(self, message: Any) -> None:
-        text = message.get("text")
-        if message.get("code") == Close.FLOODING:
-            self.close_timeout = 1.0
-            await super().send(message)
-            return self.transport.pause_reading()  # what else it sends is not worth parsing
-        if text is None or self.conn.state is not State.OPEN or not self.writable.is_set():
-            return await super().send(message)
-        last, frame = Protocol.broadcast
-        if message is not last:
-            frame = Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
-            Protocol.broadcast = (message, frame)
-        self.transport.write(frame)
+from config.protocols import HTTPProtocol, WebSocketProtocol
 
 
 class Server(uvicorn.Server):
@@ -48,12 +25,16 @@ class Server(uvicorn.Server):
 
 def serve(listener: socket.socket) -> None:
     """Answer the connections of a listening socket until a signal says stop."""
+    # `HTTPProtocol` has limited the head. uvicorn would not answer what websockets refuses.
+    http11.MAX_LINE_LENGTH = http11.MAX_NUM_HEADERS = settings.SERVER_MAX_HEAD_BYTES
     config = uvicorn.Config(
         "config.asgi:application",
         log_config=None,  # Django's logging is set up already
         access_log=settings.DEBUG,
         server_header=False,
-        ws=Protocol,
+        http=HTTPProtocol,
+        timeout_keep_alive=settings.SERVER_IDLE_SECONDS,
+        ws=WebSocketProtocol,
         ws_max_size=settings.REALTIME_MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,  # it doubles the memory of an idle connection
         ws_ping_interval=20,
