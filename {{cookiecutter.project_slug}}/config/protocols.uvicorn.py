@@ -2,14 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
+from encodings.utf_8 import IncrementalDecoder
 from typing import Any
 
 from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame, Opcode
+from websockets.exceptions import ProtocolError
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
+from websockets.server import ServerProtocol
 
+from realtime.limits import FrameLimit
 from realtime.protocol import Close
 
 BAD_REQUEST = STATUS_LINE[400] + b"content-length: 0\r\nconnection: close\r\n\r\n"
@@ -126,27 +131,113 @@ class HTTPProtocol(HttpToolsProtocol):
         self.limit_time(settings.SERVER_IDLE_SECONDS, self.transport.close)
 
 
-class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """Build the frame of a broadcast once. All members are sent the very same message."""
+class Connection(ServerProtocol):
+    """Frames of a WebSocket, each checked before it has an effect."""
 
-    broadcast: tuple[object, bytes] = (None, b"")
+    def __init__(self, check: Callable[[Frame], None], max_size: int, logger: Any) -> None:
+        super().__init__(max_size=max_size, logger=logger)
+        self.debug = False  # would log cookies, tickets and texts
+        self.check = check
+        self.decoder: IncrementalDecoder | None = None
+
+    def recv_frame(self, frame: Frame) -> None:
+        self.check(frame)
+        if frame.opcode is Opcode.TEXT:
+            self.decoder = IncrementalDecoder()
+        elif frame.opcode is Opcode.BINARY:
+            self.decoder = None
+        elif frame.opcode is Opcode.CLOSE:
+            self.current_size = None  # may interrupt a message (RFC 6455, section 5.4)
+        if self.decoder and frame.opcode in (Opcode.TEXT, Opcode.CONT):
+            self.decoder.decode(frame.data, frame.fin)  # invalid UTF-8 closes with 1007
+        super().recv_frame(frame)
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """Count frames that never become messages. Build the frame of a broadcast once."""
+
+    broadcast: tuple[str | None, bytes] = (None, b"")
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.conn = Connection(self.check, self.config.ws_max_size, self.logger)
+        self.hidden: dict[str, Any] = {"limit": FrameLimit()}
+        self.fragments = 0  # of the message that is arriving
+
+    # Received
 
     def data_received(self, data: bytes) -> None:
+        if self.conn.parser_exc is not None:
+            return  # closed already
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             self.transport.write(BAD_REQUEST)
             self.transport.close()
 
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        if not self.close_sent:
+            extensions: Any = self.scope["extensions"]
+            extensions["realtime.frames"] = self.hidden
+
+    def check(self, frame: Frame) -> None:
+        """Count a frame that the consumer does not see. Close if there are too many of them."""
+        if frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE):
+            self.fragments = 0
+            return
+        if frame.opcode is Opcode.CONT:
+            self.fragments += 1
+            if self.fragments > settings.REALTIME_MAX_FRAGMENTS:
+                self.conn.fail(CloseCode.MESSAGE_TOO_BIG)
+                raise ProtocolError("too many fragments")
+        limit = self.hidden["limit"]
+        if not limit.allows() and limit.refused >= settings.REALTIME_MAX_REFUSED:
+            self.conn.fail(Close.FLOODING)
+            raise ProtocolError("too many frames")
+
+    def handle_parser_exception(self) -> None:
+        """Close with the code of the parser, which reads no more.
+
+        The client has a second to close its side. Unread data would reset the connection, and the
+        client could lose the code.
+        """
+        close = self.conn.close_sent
+        assert close is not None
+        message: Any = {"type": "websocket.disconnect", "code": close.code, "reason": close.reason}
+        self.queue.put_nowait(message)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        if self.close_timer is not None:
+            self.close_timer.cancel()
+        self.close_timer = self.loop.call_later(1, self.transport.close)
+        if close.code == Close.FLOODING:
+            self.transport.pause_reading()
+        elif self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.read_paused = False  # uvicorn would resume a closed transport
+        self.conn.state = State.CLOSED
+        super().connection_lost(exc)
+
+    # Sent
+
     async def send(self, message: Any) -> None:
         text = message.get("text")
-        if message.get("code") == Close.FLOODING:
-            self.close_timeout = 1.0
-            await super().send(message)
-            return self.transport.pause_reading()  # what else it sends is not worth parsing
         if text is None or self.conn.state is not State.OPEN or not self.writable.is_set():
-            return await super().send(message)
+            return await self.send_slowly(message)
         last, frame = WebSocketProtocol.broadcast
-        if message is not last:
+        if text is not last:
             frame = Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
-            WebSocketProtocol.broadcast = (message, frame)
+            WebSocketProtocol.broadcast = (text, frame)
         self.transport.write(frame)
+
+    async def send_slowly(self, message: Any) -> None:
+        await self.writable.wait()
+        if self.close_sent or self.transport.is_closing():
+            raise ClientDisconnected
+        if message.get("code") == Close.FLOODING:
+            self.close_timeout = 1
+        await super().send(message)
+        if message.get("code") == Close.FLOODING:
+            self.transport.pause_reading()  # what else it sends is not worth parsing

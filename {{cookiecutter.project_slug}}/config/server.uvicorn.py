@@ -1,7 +1,11 @@
 """Serves the project with uvicorn: `python -m config.server`."""
 
-import contextlib
+import asyncio
+import logging
+import os
+import signal
 import socket
+from types import FrameType
 
 import uvicorn
 from django.conf import settings
@@ -12,7 +16,12 @@ from config.protocols import HTTPProtocol, WebSocketProtocol
 
 
 class Server(uvicorn.Server):
-    """Lets the clients go before it closes their connections."""
+    """Close sockets with a code of ours before the server ends."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # uvicorn would raise the signal again at the end, and the exit code would not be 0.
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         from realtime.hub import get_hub
@@ -21,6 +30,15 @@ class Server(uvicorn.Server):
             server.close()
         await get_hub().drain()
         await super().shutdown(sockets)
+
+
+def hide_query(record: logging.LogRecord) -> bool:
+    """Cut off the query string of a path, which may hold a ticket."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            value.partition("?")[0] if isinstance(value, str) else value for value in record.args
+        )
+    return True
 
 
 def serve(listener: socket.socket) -> None:
@@ -43,8 +61,13 @@ def serve(listener: socket.socket) -> None:
         timeout_graceful_shutdown=3,
         proxy_headers=False,  # `realtime.proxy` reads them
     )
-    with contextlib.suppress(KeyboardInterrupt):
-        Server(config).run(sockets=[listener])
+    for logger in ("uvicorn.access", "uvicorn.error"):
+        logging.getLogger(logger).addFilter(hide_query)
+    runner = asyncio.Runner(loop_factory=config.get_loop_factory())
+    runner.run(Server(config).serve([listener]))
+    # A thread that runs a slow view would keep the process until it is done.
+    logging.shutdown()
+    os._exit(0)
 
 
 def main() -> None:

@@ -160,6 +160,7 @@ CHANNEL_LAYERS = {
 # Real-time limits
 
 REALTIME_MAX_MESSAGE_BYTES = 1024 * 1024  # the server cuts the connection above it
+REALTIME_MAX_FRAGMENTS = 1000  # of one message; 1009 above this
 REALTIME_MAX_FRAME_BYTES = 64 * 1024  # refused with `too_long`
 REALTIME_MAX_ERRORS = 10  # in a row, then the socket is closed with 4400
 REALTIME_MAX_CONNECTIONS = 10  # per user, beyond it 4409
