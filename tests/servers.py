@@ -91,6 +91,30 @@ class Site:
         """End the whole group at once, as a machine does that loses its power."""
         end_group(self.process)
 
+    def processes(self) -> list[Path]:
+        """Folders in /proc of the server's processes."""
+        group = str(os.getpgid(self.process.pid))
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # the process has just ended
+                if (folder / "stat").read_text().rpartition(")")[2].split()[2] == group:
+                    found.append(folder)
+        return found
+
+    def memory(self) -> int:
+        """Return the resident memory of the server's processes in MiB."""
+        pages = sum(int((folder / "statm").read_text().split()[1]) for folder in self.processes())
+        return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
+
+    def open_sockets(self) -> int:
+        """Count the open sockets of the server's processes."""
+        count = 0
+        for folder in self.processes():
+            for file in (folder / "fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+                    count += os.readlink(file).startswith("socket:")
+        return count
+
     def is_gone(self) -> bool:
         self.process.poll()
         try:
