@@ -6,22 +6,48 @@ from django.urls import NoReverseMatch, reverse
 from django.views.decorators.http import require_safe
 
 from chat.events import parse_number
-from chat.models import Room, messages_after, messages_before
+from chat.models import messages_after, messages_before, rooms_after, rooms_before
 from realtime.history import page_of
 
 MAX_MESSAGES = 500  # in one answer of the history
+MAX_NAME = 64  # characters of a room's name
+ROOMS_PER_PAGE = 50  # on one page of the list
 
 
 @require_safe
 def rooms(request: HttpRequest) -> HttpResponse:
-    """The list of rooms; `?room=` goes to the room of that name."""
+    """List the rooms, page by page; `?q=` finds them by a part of their names.
+
+    A page begins after the room `?after=`, or ends before `?before=`: the database skips to it by
+    its index, and counts nothing. `?room=` goes to the room of that name.
+    """
     name, error = request.GET.get("room"), ""
     if name is not None:
         try:
             return redirect("room", room=name)
         except NoReverseMatch:
             error = "A room has 1 to 64 characters, and no slash."
-    return render(request, "chat/rooms.html", {"rooms": Room.objects.all(), "error": error})
+    query, after, before = (text_of(request, key) for key in ("q", "after", "before"))
+    query = query.strip()
+    found, more = rooms_before(before, query, ROOMS_PER_PAGE) if before else ([], False)
+    previous, following = more, bool(before)
+    if not previous:
+        # The first page is a full one, also for those who come to it from the second.
+        found, following = rooms_after(after, query, ROOMS_PER_PAGE)
+        previous = bool(after and found)
+    context = {
+        "rooms": found,
+        "query": query,
+        "previous": found[0].name if previous else None,
+        "next": found[-1].name if following else None,
+        "error": error,
+    }
+    return render(request, "chat/rooms.html", context)
+
+
+def text_of(request: HttpRequest, key: str) -> str:
+    """Return a parameter of the URL, without what no room's name can have."""
+    return request.GET.get(key, "").replace("\0", "")[:MAX_NAME]
 
 
 @require_safe

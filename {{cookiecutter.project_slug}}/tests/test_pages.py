@@ -56,6 +56,12 @@ def test_what_cannot_be_a_room_has_no_page(path: str) -> None:
     assert client_of("ann").get(path).status_code == 404
 
 
+@pytest.mark.parametrize("path", ["/", "/chat/lobby/", "/chat/lobby/messages/", "/chat/../"])
+def test_no_cache_keeps_a_page(path: str) -> None:
+    """Whoever uses the browser next cannot go back to what was said."""
+    assert client_of("ann").get(path)["Cache-Control"] == "no-store"
+
+
 def test_the_history_comes_in_portions() -> None:
     """`after` and `limit` choose the portion, `more` says whether to go on."""
     client = client_of("ann")
