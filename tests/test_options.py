@@ -51,7 +51,9 @@ DIFFERENCES = {
         "realtime/logs.py",
         "realtime/places.py",
         "tests/test_checks.py",
+        "tests/conftest.py",
         "+tests/test_hosts.py",
+        "+tests/test_layers.py",
         "tests/test_settings.py",
     },
     ("consumers", "sync"): {
