@@ -31,7 +31,7 @@ DIFFERENCES = {
         "config/settings.py",
         "pyproject.toml",
     },
-    ("server", "hypercorn"): {"README.md", "config/server.py", "pyproject.toml"},
+    ("server", "hypercorn"): {"README.md", "+config/protocol.py", "config/server.py", "pyproject.toml"},
     ("channel_layer", "redis"): {
         ".env.example",
         ".github/workflows/ci.yml",

@@ -22,7 +22,11 @@ else:
 
 def serve(listener: socket.socket) -> None:
     """Answer the connections of a listening socket until a signal says stop."""
+    from config import protocol
+
+    protocol.install()
     config = Config()
+    config.backlog = 2048  # hypercorn calls listen() once more
     config.bind = [f"fd://{listener.detach()}"]
     config.errorlog = logging.getLogger("hypercorn.error")
     config.accesslog = logging.getLogger("hypercorn.access") if settings.DEBUG else None
