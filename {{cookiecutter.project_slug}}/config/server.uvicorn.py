@@ -60,6 +60,8 @@ def serve(listener: socket.socket) -> None:
         # Without a limit one open socket keeps the process alive for ever.
         timeout_graceful_shutdown=3,
         proxy_headers=False,  # `realtime.proxy` reads them
+        ssl_certfile=settings.TLS_CERTFILE,
+        ssl_keyfile=settings.TLS_KEYFILE,
     )
     for logger in ("uvicorn.access", "uvicorn.error"):
         logging.getLogger(logger).addFilter(hide_query)

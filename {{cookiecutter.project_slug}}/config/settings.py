@@ -4,7 +4,7 @@ import logging
 
 from environs import validate
 
-from config.environment import BASE_DIR, env, seal
+from config.environment import BASE_DIR, check_certificate, env, seal
 {% if cookiecutter.channel_layer == "redis" %}
 from config.hosts import redis_hosts
 {% endif %}
@@ -42,6 +42,7 @@ TLS_KEYFILE = env.file("TLS_KEYFILE", None)
 LOG_LEVEL = env.log_level("LOG_LEVEL", logging.INFO)
 LOG_FORMAT = env.str("LOG_FORMAT", "line", validate=validate.OneOf(["line", "json"]))
 seal()
+check_certificate(TLS_CERTFILE=TLS_CERTFILE, TLS_KEYFILE=TLS_KEYFILE)
 
 # Application
 
