@@ -22,9 +22,9 @@ else:
 
 def serve(listener: socket.socket) -> None:
     """Answer the connections of a listening socket until a signal says stop."""
-    from config import protocol
+    from config import protocols
 
-    protocol.install()
+    protocols.install()
     config = Config()
     config.backlog = 2048  # hypercorn calls listen() once more
     config.bind = [f"fd://{listener.detach()}"]
