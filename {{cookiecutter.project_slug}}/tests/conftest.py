@@ -72,7 +72,8 @@ def serve(database: None) -> Iterator[Serve]:
             port = listener.getsockname()[1]
         database = url_of_test_database()
         environment = {**os.environ, "PORT": str(port), "DATABASE_URL": database}
-        server = subprocess.Popen([sys.executable, "-m", module], env=environment)
+        command = [sys.executable, "-m", module, "--exit-with-parent"]
+        server = subprocess.Popen(command, env=environment)
         servers.append(server)
         deadline = time.monotonic() + 20
         while True:
