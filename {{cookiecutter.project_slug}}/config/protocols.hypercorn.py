@@ -14,7 +14,7 @@ import hypercorn.protocol.h11
 from django.conf import settings
 from hypercorn.asyncio.task_group import TaskGroup, _handle
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
-from hypercorn.events import Closed, RawData
+from hypercorn.events import Closed, RawData, Updated
 from hypercorn.protocol.events import EndBody, EndData, Event, Request, StreamClosed
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
@@ -119,10 +119,54 @@ class Connection(TCPServer):
 
 
 class Http1(H11Protocol):
-    """HTTP/1.1 connection that never becomes HTTP/2."""
+    """HTTP/1.1 connection with limits on each head, which never becomes HTTP/2."""
+
+    deadline: asyncio.TimerHandle | None = None  # of the head that is arriving
+
+    async def handle(self, event: Any) -> None:
+        if isinstance(event, Closed):
+            self.head_ends()
+        elif event.data and self.is_idle():
+            event = RawData(event.data.lstrip(b"\r\n"))  # RFC 9112, section 2.2
+            if not event.data:
+                return
+            await self.send(Updated(idle=False))
+            seconds, loop = settings.SERVER_HEAD_SECONDS, asyncio.get_running_loop()
+            self.deadline = loop.call_later(seconds, self.task_group.spawn, self.refuse, 408)
+        await super().handle(event)
+
+    def is_idle(self) -> bool:
+        return (self.stream, self.deadline, self.connection.trailing_data[0]) == (None, None, b"")
+
+    def head_ends(self) -> None:
+        if self.deadline is not None:
+            self.deadline.cancel()
+            self.deadline = None
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Ignore `Upgrade: h2c`: through a proxy it would reach every path unchecked."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        self.head_ends()
+        fields = request.headers.raw_items()
+        size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in fields)
+        if request.http_version == b"2.0":
+            await self.refuse(505)
+        elif size > settings.SERVER_MAX_HEAD_BYTES:
+            await self.refuse(431)
+        elif any(
+            name == b"content-length" and int(value) > settings.SERVER_MAX_BODY_BYTES
+            for name, value in request.headers
+        ):
+            await self.refuse(413)  # before h11 asks for the body with 100
+        else:
+            await super()._create_stream(request)
+
+    async def refuse(self, status: int) -> None:
+        """Answer with a status and close, unless a response has begun."""
+        if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            await self._send_error_response(status)
+        await self.send(Closed())
 
 
 class Socket(WSStream):
@@ -131,7 +175,7 @@ class Socket(WSStream):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.frames = {"limit": FrameLimit()}
-        self.size = 0  # of the message so far, in bytes
+        self.size = self.fragments = 0  # of the message so far
         self.pong = asyncio.Event()
         self.heartbeat: asyncio.Task[None] | None = None
         self.busy = False  # while the application is behind
@@ -192,9 +236,13 @@ class Socket(WSStream):
             await self.app_put(self.buffer.to_message())  # type: ignore[misc]
             self.busy = False
             self.buffer.clear()
-            self.size = 0
+            self.size = self.fragments = 0
         elif event.frame_finished:
-            await self.count()
+            self.fragments += 1
+            if self.fragments > settings.REALTIME_MAX_FRAGMENTS:
+                await self.end(CloseReason.MESSAGE_TOO_BIG)
+            else:
+                await self.count()
 
     async def count(self) -> bool:
         """Count a frame that the application never sees, and close with 4429 above the limit."""
@@ -237,6 +285,7 @@ class Socket(WSStream):
         self.heartbeat = asyncio.current_task()
         interval: Any = self.config.websocket_ping_interval
         while not self.closed:
+            await asyncio.sleep(interval)
             self.pong.clear()
             try:
                 async with asyncio.timeout(interval):
@@ -246,7 +295,6 @@ class Socket(WSStream):
                 if not self.busy:  # the pong may wait behind other frames
                     await self.send(StreamClosed(self.stream_id))
                     return
-            await asyncio.sleep(interval)
 
 
 def install() -> None:
