@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from client import Person
+from client import Person, wait_for_users
 from emitted import bake, environ_for, run
 from matrix import CHOICES, PYTHONS
 from servers import start_site, wait_until
@@ -17,7 +17,7 @@ from servers import start_site, wait_until
 PATIENCE = 15  # seconds until the server has closed, less than a ping takes
 TIMES = 3  # take each path as often
 VISITS, VISITORS = 500, 8
-GROWTH = 2 * 1024 * 1024  # bytes for that many visits, once the process is warm
+GROWTH = 3  # MiB for that many visits, once the process is warm
 LISTEN = "0A"  # include/net/tcp_states.h of Linux
 TEXT, CLOSE = 1, 8  # opcodes
 
@@ -29,13 +29,21 @@ SITES = [
 ]
 
 
-@pytest.fixture(scope="module", params=SITES)
-def site(request, cookies_session, environment):
-    """A running site whose people sign in."""
-    project = bake(cookies_session, **request.param, auth="session")
+@contextlib.contextmanager
+def started(cookies, environment, answers, settings=""):
+    """A running site whose people sign in, with some other settings."""
+    project = bake(cookies, **answers, auth="session")
+    with (project / "config" / "settings.py").open("a") as file:
+        file.write(settings)
     environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), LOG_LEVEL="WARNING")
     run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
     with start_site(["uv", "run", "python", "-m", "config.server"], project, environ) as site:
+        yield site
+
+
+@pytest.fixture(scope="module", params=SITES)
+def site(request, cookies_session, environment):
+    with started(cookies_session, environment, request.param) as site:
         yield site
 
 
@@ -47,14 +55,6 @@ def person(site):
     return person
 
 
-def processes(site):
-    """The numbers of the processes of a site."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if os.getpgid(int(folder.name)) == site.process.pid:
-                yield folder
-
-
 def open_sockets(site):
     """The connections of a site's port whose file its processes hold, by state."""
     states = {}
@@ -63,17 +63,11 @@ def open_sockets(site):
         if address.endswith(f":{site.port:04X}") and state != LISTEN:
             states[f"socket:[{inode}]"] = state
     links = []
-    for folder in processes(site):
+    for folder in site.processes():
         for file in (folder / "fd").iterdir():
             with contextlib.suppress(OSError):
                 links.append(os.readlink(file))
     return [states[link] for link in links if link in states]
-
-
-def memory(site):
-    """How many bytes of memory the processes of a site take."""
-    pages = sum(int((folder / "statm").read_text().split()[1]) for folder in processes(site))
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 class Client:
@@ -279,6 +273,15 @@ def test_connections_leave_no_memory_behind(site, person):
     with ThreadPoolExecutor(VISITORS) as visitors:
         for _ in range(4):
             list(visitors.map(visit, range(VISITS)))
-            sizes.append(memory(site))
-    print("memory:", [size >> 10 for size in sizes])
+            sizes.append(site.memory())
     assert min(after - before for before, after in itertools.pairwise(sizes)) < GROWTH, sizes
+
+
+@pytest.mark.parametrize("answers", SITES)
+def test_client_without_a_pong_is_dropped(cookies, environment, answers):
+    """A client that acknowledges what it is sent, and answers no ping, does not stay in its room."""
+    with started(cookies, environment, answers, "SERVER_PING_SECONDS = 2\n") as site:
+        ann, ben = Person(site, "session"), Person(site, "session")
+        with joined(site, ann).socket, ben.connect("lobby") as connection:
+            wait_for_users(connection, ann.name, ben.name)
+            wait_for_users(connection, ben.name)

@@ -35,7 +35,7 @@ def serve(listener: socket.socket) -> None:
     config.accesslog = logging.getLogger("hypercorn.access") if settings.DEBUG else None
     config.include_server_header = False
     config.websocket_max_message_size = settings.REALTIME_MAX_MESSAGE_BYTES
-    config.websocket_ping_interval = 20
+    config.websocket_ping_interval = settings.SERVER_PING_SECONDS
     config.keep_alive_timeout = settings.SERVER_IDLE_SECONDS
     config.h11_max_incomplete_size = settings.SERVER_MAX_HEAD_BYTES
     config.h2_max_header_list_size = settings.SERVER_MAX_HEAD_BYTES
