@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import signal
 import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ from servers import start_site, wait_until
 PATIENCE = 15  # seconds until the server has closed, less than a ping takes
 TIMES = 3  # take each path as often
 VISITS, VISITORS = 500, 8
+OVERLONG = 64  # MiB
+AT_ONCE = 400  # connections
 GROWTH = 3  # MiB for that many visits, once the process is warm
 LISTEN = "0A"  # include/net/tcp_states.h of Linux
 TEXT, CLOSE = 1, 8  # opcodes
@@ -285,3 +288,52 @@ def test_client_without_a_pong_is_dropped(cookies, environment, answers):
         with joined(site, ann).socket, ben.connect("lobby") as connection:
             wait_for_users(connection, ann.name, ben.name)
             wait_for_users(connection, ben.name)
+
+
+def test_what_follows_an_overlong_message_is_not_kept(site, person):
+    """The server reads no more of it, or discards it."""
+    before = site.memory()
+    client = joined(site, person)
+    with client.socket, contextlib.suppress(ConnectionError, TimeoutError):
+        client.socket.settimeout(5)
+        client.socket.sendall(frame(TEXT, b"x" * 2**20)[:-1])
+        client.send(TEXT, b"x" * 2**20, OVERLONG)
+    assert site.memory() - before < OVERLONG / 4
+    wait_until(lambda: not open_sockets(site), f"no open sockets, but states {open_sockets(site)}", PATIENCE)
+
+
+def test_compression_is_not_agreed_on(site, person):
+    """A few bytes would inflate to many."""
+    client = handshake(site, person, **{"Sec-WebSocket-Extensions": "permessage-deflate"})
+    with client.socket:
+        client.read(b"\r\n\r\n")
+        assert client.status() == 101
+        assert b"sec-websocket-extensions" not in client.received.lower()
+
+
+def test_upgrade_to_http2_is_ignored(site):
+    """A tunnel through a proxy would lead past the proxy's rules."""
+    fields = "Upgrade: h2c", "Connection: close, Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABkAAQAAP__"
+    client = Client(site, "/healthz", *fields)
+    with client.socket:
+        client.read(b"\r\n\r\n")
+        assert client.status() == 200, client.received
+
+
+def test_http2_is_refused_without_tls(site):
+    """A client that starts with its preface gets no frames of HTTP/2."""
+    with socket.create_connection((site.host, site.port), PATIENCE) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5))
+        with contextlib.suppress(ConnectionError):
+            answer = connection.recv(9)
+            assert answer in {b"", b"HTTP/1.1 "}
+
+
+def test_many_clients_may_connect_at_once(site):
+    """The kernel queues connections while the process is busy."""
+    server = max(int(folder.name) for folder in site.processes())
+    with contextlib.ExitStack() as clients:
+        os.kill(server, signal.SIGSTOP)
+        clients.callback(os.kill, server, signal.SIGCONT)
+        for _ in range(AT_ONCE):
+            clients.enter_context(socket.create_connection((site.host, site.port), 5))
