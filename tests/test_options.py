@@ -27,11 +27,12 @@ DIFFERENCES = {
     ("server", "daphne"): {
         "README.md",
         "+config/draining.py",
+        "-config/protocols.py",
         "config/server.py",
         "config/settings.py",
         "pyproject.toml",
     },
-    ("server", "hypercorn"): {"README.md", "config/server.py", "pyproject.toml"},
+    ("server", "hypercorn"): {"README.md", "-config/protocols.py", "config/server.py", "pyproject.toml"},
     ("channel_layer", "redis"): {
         ".env.example",
         ".github/workflows/ci.yml",

@@ -4,7 +4,7 @@ import logging
 
 from environs import validate
 
-from config.environment import BASE_DIR, env, seal
+from config.environment import BASE_DIR, check_certificate, env, seal
 {% if cookiecutter.channel_layer == "redis" %}
 from config.hosts import redis_hosts
 {% endif %}
@@ -42,6 +42,7 @@ TLS_KEYFILE = env.file("TLS_KEYFILE", None)
 LOG_LEVEL = env.log_level("LOG_LEVEL", logging.INFO)
 LOG_FORMAT = env.str("LOG_FORMAT", "line", validate=validate.OneOf(["line", "json"]))
 seal()
+check_certificate(TLS_CERTFILE=TLS_CERTFILE, TLS_KEYFILE=TLS_KEYFILE)
 
 # Application
 
@@ -160,6 +161,7 @@ CHANNEL_LAYERS = {
 # Real-time limits
 
 REALTIME_MAX_MESSAGE_BYTES = 1024 * 1024  # the server cuts the connection above it
+REALTIME_MAX_FRAGMENTS = 1000  # of one message; 1009 above this
 REALTIME_MAX_FRAME_BYTES = 64 * 1024  # refused with `too_long`
 REALTIME_MAX_ERRORS = 10  # in a row, then the socket is closed with 4400
 REALTIME_MAX_CONNECTIONS = 10  # per user, beyond it 4409
@@ -176,6 +178,7 @@ SERVER_HEAD_SECONDS = 10  # from the first byte of a request to the end of its h
 SERVER_MAX_BODY_BYTES = 1024 * 1024  # 413 above this
 SERVER_BODY_SECONDS = 30  # from the end of the headers to the end of the body
 SERVER_IDLE_SECONDS = 5  # close a connection that starts no request for this long
+DATA_UPLOAD_MAX_MEMORY_SIZE = SERVER_MAX_BODY_BYTES  # Django's own limit, for forms
 
 # Sign-in and security
 
