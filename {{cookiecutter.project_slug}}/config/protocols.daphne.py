@@ -164,6 +164,21 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]
         self.fragments = 0
         super().onMessageEnd()
 
+    def _fail_connection(self, *arguments: Any) -> None:
+        super()._fail_connection(*arguments)
+        self.discard()
+
+    # Both return True to stop parsing. autobahn would take an invalid close frame for the answer to
+    # its own, and drop the connection before that is sent.
+
+    def _protocol_violation(self, reason: str) -> bool:
+        super()._protocol_violation(reason)
+        return True
+
+    def _invalid_payload(self, reason: str) -> bool:
+        super()._invalid_payload(reason)
+        return True
+
     def discard(self) -> None:
         """Parse no more of what arrives until the connection ends, within a second.
 
@@ -176,7 +191,7 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]
     def handle_reply(self, message: dict[str, Any]) -> None:
         text, data = message.get("text"), message.get("bytes")
         if message["type"] == "websocket.send" and not text and not data:
-            self.serverSend(text or data or "", binary=text is None)  # daphne drops an empty one
+            self.sendMessage(b"", isBinary=text is None)  # daphne drops an empty one
         else:
             super().handle_reply(message)
         if message.get("code") == Close.FLOODING:
