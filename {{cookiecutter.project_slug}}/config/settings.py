@@ -37,6 +37,7 @@ MACHINES = env.int("MACHINES", 1, validate=validate.Range(1))
 {% if cookiecutter.auth != "none" %}
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", DEBUG)
 {% endif %}
+MESSAGE_RETENTION_DAYS = env.int("MESSAGE_RETENTION_DAYS", 0, validate=validate.Range(0, 36_500))
 TLS_CERTFILE = env.file("TLS_CERTFILE", None)
 TLS_KEYFILE = env.file("TLS_KEYFILE", None)
 LOG_LEVEL = env.log_level("LOG_LEVEL", logging.INFO)

@@ -68,6 +68,7 @@ def test_production_has_a_secret_of_its_own(load: Load) -> None:
         ("ALLOWED_ORIGINS", "https://chat.example/"),
         ("FORWARDED_ALLOW_IPS", "nginx"),
         ("MACHINES", "none"),
+        ("MESSAGE_RETENTION_DAYS", "-1"),
         ("LOG_LEVEL", "LOUD"),
 {% if cookiecutter.channel_layer == "redis" %}
         ("REDIS_URL", "localhost"),
