@@ -128,6 +128,7 @@ DIFFERENCES = {
         ".gitignore",
         "Makefile",
         "README.md",
+        "+deploy/kubernetes/cleanup.yaml",
         "+deploy/kubernetes/README.md",
         "+deploy/kubernetes/configmap.yaml",
         "+deploy/kubernetes/deployment.yaml",
