@@ -134,6 +134,7 @@ DIFFERENCES = {
         ".gitignore",
         "Makefile",
         "README.md",
+        "+deploy/kubernetes/cleanup.yaml",
         "+deploy/kubernetes/README.md",
         "+deploy/kubernetes/configmap.yaml",
         "+deploy/kubernetes/deployment.yaml",

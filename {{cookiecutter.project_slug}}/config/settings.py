@@ -46,6 +46,7 @@ MACHINES = env.int("MACHINES", 1, validate=validate.Range(1))
 {% if cookiecutter.auth != "none" %}
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", DEBUG)
 {% endif %}
+MESSAGE_RETENTION_DAYS = env.int("MESSAGE_RETENTION_DAYS", 0, validate=validate.Range(0, 36_500))
 TLS_CERTFILE = env.file("TLS_CERTFILE", None)
 TLS_KEYFILE = env.file("TLS_KEYFILE", None)
 HSTS_SECONDS = env.int("HSTS_SECONDS", 3600, validate=validate.Range(0))

@@ -87,6 +87,7 @@ def test_production_has_a_secret_of_its_own(load: Load) -> None:
         ("MACHINES", "none"),
         ("HSTS_SECONDS", "-1"),
         ("METRICS_TOKEN", "short"),
+        ("MESSAGE_RETENTION_DAYS", "-1"),
         ("LOG_LEVEL", "LOUD"),
 {% if cookiecutter.channel_layer == "redis" %}
         ("REDIS_URL", "localhost"),
