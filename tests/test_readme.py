@@ -232,6 +232,23 @@ def test_links_lead_somewhere():
 
 
 @pytest.mark.quick
+def test_asvs_is_whole():
+    """Each chapter that concerns a template has rows; none is answered twice, and each answer is one of five."""
+    page = (TEMPLATE / "docs" / "asvs.md").read_text(encoding="utf-8")
+    chapters = re.findall(r"^## V(\d+) ", page, re.M)
+    assert chapters == [str(number) for number in range(2, 17)]
+    answers, seen = set(), set()
+    for chapter, text in zip(chapters, re.split(r"^## V.*$", page, flags=re.M)[1:], strict=True):
+        for requirements, answer in re.findall(r"^\| (\d[^|]*) \| ([^|]*) \| .+ \|$", text, re.M):
+            answers.add(answer)
+            for requirement in re.findall(r"\d+\.\d+\.\d+", requirements):
+                assert requirement.partition(".")[0] == chapter
+                assert requirement not in seen
+                seen.add(requirement)
+    assert answers == {"yes", "partly", "no", "yours", "n/a"}
+
+
+@pytest.mark.quick
 def test_files_that_are_named_exist(projects):
     """What looks like a path on a page of the template is one: here, or in some project."""
     missing = []
