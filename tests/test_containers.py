@@ -5,7 +5,6 @@ The engine pulls nothing: see `containers.py` for what stands in for the images 
 
 import contextlib
 import re
-import shutil
 import socket
 import sqlite3
 import ssl
