@@ -70,7 +70,8 @@ class Stack:
             "HTTPS_PORT": str(self.ports["https"]),
             **variables,
         }
-        shutil.copy(project / ".env.example", project / ".env")
+        example = (project / ".env.example").read_text()
+        (project / ".env").write_text(example.replace("METRICS_TOKEN=\n", f"METRICS_TOKEN={'t' * 20}\n"))
         adapt(project)
 
     def compose(self, *arguments: str, **options) -> str:
@@ -388,6 +389,26 @@ def test_backup_comes_back(stack):
         assert say(connection, "3", "on")["seq"] == 2
 
 
+def test_site_has_no_privileges_in_its_services(stack):
+    """Its role in PostgreSQL owns the database and is no superuser, who has no password; Redis asks for one."""
+    code = """
+import os, psycopg, redis
+ask = "SELECT current_user, rolsuper, rolcreaterole FROM pg_roles WHERE rolname = current_user"
+print(psycopg.connect(os.environ["DATABASE_URL"]).execute(ask).fetchone())
+for role in ("postgres", "nobody"):
+    try:
+        psycopg.connect(os.environ["DATABASE_URL"].replace("//site:", f"//{role}:"))
+    except psycopg.OperationalError as error:
+        print("password authentication failed" in str(error))
+try:
+    redis.Redis("redis").ping()
+except redis.AuthenticationError:
+    print("no password")
+"""
+    said = stack.compose("exec", "-T", "web", "python", "-c", code)
+    assert said.splitlines() == ["('site', False, False)", "True", "True", "no password"]
+
+
 def test_services_come_back(stack):
     """Those of development by the command of README.md, nginx when its configuration is read anew."""
     (command,) = re.findall("`(docker compose up -d [^`]+)`", (stack.project / "README.md").read_text())
@@ -459,7 +480,9 @@ def test_production_on_one_machine_with_nothing_installed(engine, cookies_sessio
         with pytest.raises(AssertionError, match=r"realtime\.E001"):
             stack.compose("exec", "-T", "web", "python", "manage.py", "check", "--deploy")
         stack.sh(section(project, "Back up"))
-    with contextlib.closing(sqlite3.connect(project / "backup")) as database:
+    backup = project.parent / f"{project.name}.backup"
+    assert backup.stat().st_mode & 0o777 == 0o600
+    with contextlib.closing(sqlite3.connect(backup)) as database:
         assert database.execute("SELECT text FROM chat_message").fetchall() == [("hi",)]
 
 

@@ -1,15 +1,18 @@
 """What brings a project into production, and what checks it, passes its linters and agrees with the project."""
 
+import os
 import re
 import secrets
 import subprocess
+from pathlib import PurePath
 
 import httpx
+import psycopg
 import pytest
 import yaml
 from emitted import SETTINGS, TEMPLATE, bake, clean_environ, run
 from matrix import CHOICES, PYTHONS, combinations, label
-from servers import start_site
+from servers import Postgres, start_site
 
 SCHEMA = ("check-jsonschema", "--builtin-schema")
 YAML_RULES = (
@@ -97,8 +100,8 @@ def images(project):
     found = set()
     if (project / "Dockerfile").exists():
         text = (project / "Dockerfile").read_text(encoding="utf-8")
-        stages = set(re.findall(r" AS (\S+)", text)) | {"${PYTHON}"}
-        found |= set(re.findall(r"^(?:FROM |ARG PYTHON=|COPY --from=)(\S+)", text, re.M)) - stages
+        stages = set(re.findall(r" AS (\S+)", text))
+        found |= set(re.findall(r"^(?:FROM |COPY --from=)(\S+)", text, re.M)) - stages
     if (project / "compose.yaml").exists():
         (compose,) = documents(project / "compose.yaml")
         found |= {service["image"] for service in compose["services"].values() if "build" not in service}
@@ -178,10 +181,18 @@ def check_pipeline(answers, project, services):
 def check_dependabot(project):
     """Every week it looks for newer packages and actions, and for images where there are any."""
     (content,) = documents(project / ".github" / "dependabot.yml")
-    files = {"uv": "pyproject.toml", "github-actions": ".github/workflows/ci.yml", "docker-compose": "compose.yaml"}
+    files = {
+        "uv": "pyproject.toml",
+        "github-actions": ".github/workflows/ci.yml",
+        "docker": "Dockerfile",
+        "docker-compose": "compose.yaml",
+    }
     assert {update["package-ecosystem"]: update["schedule"]["interval"] for update in content["updates"]} == {
         name: "weekly" for name, file in files.items() if (project / file).exists()
     }
+    # Dependabot does not look into an ARG (dependabot-core #2057).
+    dockerfile = project / "Dockerfile"
+    assert not dockerfile.exists() or "$" not in "".join(re.findall(r"^FROM .*", dockerfile.read_text(), re.M))
 
 
 @pytest.mark.quick
@@ -343,6 +354,64 @@ def test_ingress_shows_what_is_for_visitors(auth, cookies):
         **dict.fromkeys(["/healthz", "/readyz", "/metrics"], ("Exact", "nowhere")),
     }
     assert ("SIGNUP_OPEN" in config["data"]) == (auth != "none")
+
+
+@pytest.mark.parametrize("debug", ["true", "false"])
+def test_role_of_the_site_is_no_superuser(debug, cluster):
+    """It owns its database, whose superuser has no password; in development it may make one for the tests."""
+    project, _ = cluster
+    server = Postgres()
+    server.start()
+    try:
+        with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+            connection.execute('CREATE DATABASE "my-site"')
+        environ = clean_environ(
+            PATH=f"{server.programs}{os.pathsep}{os.environ['PATH']}",
+            PGHOST="127.0.0.1",
+            PGPORT=str(server.port),
+            POSTGRES_DB="my-site",
+            POSTGRES_PASSWORD="it's \"quoted\"",
+            DEBUG=debug,
+        )
+        run([str(project / "deploy" / "postgresql.sh")], project, environ)
+        with psycopg.connect(server.url("my-site")) as connection:
+            roles = "SELECT rolname, rolsuper, rolcreaterole, rolcreatedb, rolpassword IS NULL FROM pg_authid"
+            found = {name: privileges for name, *privileges in connection.execute(roles)}
+        assert found["postgres"] == [True, True, True, True]
+        assert found["site"] == [False, False, debug == "true", False]
+        with psycopg.connect(server.url("my-site").replace("postgres@", "site@")) as connection:
+            connection.execute("CREATE TABLE message (id int)")
+    finally:
+        server.stop()
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("database", CHOICES["database"])
+def test_backup_is_in_no_image(database, cookies):
+    """It is written outside of the folder that an image is built from, and ignored if it is moved there."""
+    project = bake(cookies, deploy="docker", database=database)
+    page = (project / "deploy" / "README.md").read_text(encoding="utf-8")
+    written = re.findall(r"^\(umask 077; .* > (\S+)\)$", page, re.M)
+    assert len(written) == 1 == len(re.findall(r" > ", "".join(re.findall(r"^```sh\n(.*?)^```", page, re.M | re.S))))
+    assert not (project / written[0]).resolve().is_relative_to(project)
+    ignored = (project / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert f"*{PurePath(written[0]).suffix}" in ignored
+
+
+@pytest.mark.quick
+def test_services_ask_for_passwords(cluster):
+    """Redis too, whose health check has to know it."""
+    project, _ = cluster
+    (compose,) = documents(project / "compose.yaml")
+    redis = compose["services"]["redis"]
+    assert "--requirepass ${REDIS_PASSWORD:?is missing in .env}" in " ".join(redis["command"])
+    assert redis["environment"] == {"REDISCLI_AUTH": "${REDIS_PASSWORD}"}
+    site = compose["x-site"]["environment"]
+    assert site["REDIS_URL"] == "redis://:${REDIS_PASSWORD:?is missing in .env}@redis:6379/0"
+    assert site["DATABASE_URL"] == "postgresql://site:${POSTGRES_PASSWORD:?is missing in .env}@postgresql:5432/my_site"
+    script = "./deploy/postgresql.sh:/docker-entrypoint-initdb.d/site.sh:ro"
+    assert script in compose["services"]["postgresql"]["volumes"]
+    assert os.access(project / "deploy" / "postgresql.sh", os.X_OK)
 
 
 @pytest.mark.quick

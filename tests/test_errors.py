@@ -208,7 +208,7 @@ def test_what_is_not_ready_is_told_in_a_line_each(project, environ, postgres, tm
 
         address = f"{site.url}/accounts/login/"
         fields = {"username": "ann", "password": "none", "csrfmiddlewaretoken": "x" * 32}
-        cookies = {"csrftoken": "x" * 32}
+        cookies = {f"{project.name}-csrftoken": "x" * 32}
         assert httpx.post(address, data=fields, cookies=cookies, trust_env=False, timeout=30).status_code == 500
         assert log.found("ERROR") == [line for line in log.found("ERROR") if "auth_user" in line or "startup" in line]
         assert len(log.found("ERROR django.request: .*auth_user")) == 1

@@ -17,21 +17,23 @@ DIFFERENCES = {
         "LICENSE",
         "README.md",
         "compose.yaml",
+        "deploy/README.md",
         "pyproject.toml",
         "templates/site_name.html",
     },
-    ("project_slug", "other_site"): {"compose.yaml", "pyproject.toml"},
+    ("project_slug", "other_site"): {"compose.yaml", "deploy/README.md", "pyproject.toml"},
     ("description", "Another description."): {"README.md", "pyproject.toml"},
     ("author_name", "Ann Author"): {"LICENSE", "pyproject.toml"},
     ("author_email", "ann@example.com"): {"pyproject.toml"},
     ("server", "daphne"): {
         "README.md",
         "+config/draining.py",
+        "-config/protocols.py",
         "config/server.py",
         "config/settings.py",
         "pyproject.toml",
     },
-    ("server", "hypercorn"): {"README.md", "config/server.py", "pyproject.toml"},
+    ("server", "hypercorn"): {"README.md", "-config/protocols.py", "config/server.py", "pyproject.toml"},
     ("channel_layer", "redis"): {
         ".env.example",
         ".github/workflows/ci.yml",
@@ -113,8 +115,10 @@ DIFFERENCES = {
         "README.md",
         "compose.yaml",
         "config/settings.py",
+        "-config/sqlite.py",
         "config/startup.py",
         "deploy/README.md",
+        "+deploy/postgresql.sh",
         "manage.py",
         "pyproject.toml",
         "realtime/checks.py",
@@ -213,9 +217,13 @@ def test_env_holds_development_values(cookies):
     """It names what the chosen services need, and only its owner may read it."""
     expected = {
         ("in-memory", "sqlite"): ["DATABASE_URL=sqlite:///db.sqlite3"],
-        ("redis", "sqlite"): ["DATABASE_URL=sqlite:///db.sqlite3", "REDIS_URL=redis://127.0.0.1:6379/0"],
+        ("redis", "sqlite"): [
+            "DATABASE_URL=sqlite:///db.sqlite3",
+            "REDIS_URL=redis://:redis@127.0.0.1:6379/0",
+            "REDIS_PASSWORD=redis",
+        ],
         ("in-memory", "postgresql"): [
-            "DATABASE_URL=postgresql://postgres:postgres@127.0.0.1:5432/my_site",
+            "DATABASE_URL=postgresql://site:postgres@127.0.0.1:5432/my_site",
             "POSTGRES_PASSWORD=postgres",
         ],
     }

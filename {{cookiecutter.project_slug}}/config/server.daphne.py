@@ -1,7 +1,5 @@
 """Serves the project with daphne: `python -m config.server`."""
 
-import logging
-import os
 import socket
 
 from django.conf import settings
@@ -13,7 +11,7 @@ def serve(listener: socket.socket) -> None:
     """Answer the connections of a listening socket until a signal says stop."""
     # Imported here since it installs Twisted's reactor, which processes must not share.
     from config.asgi import application
-    from config.draining import DrainingServer
+    from config.draining import DrainingServer, exit_now
 
     server = DrainingServer(
         application,
@@ -28,10 +26,7 @@ def serve(listener: socket.socket) -> None:
         signal_handlers=False,
     )
     server.run()
-    # Twisted stops its loop without ending what runs there, and a thread that waits for it would
-    # keep the process for ever.
-    logging.shutdown()
-    os._exit(0)
+    exit_now()
 
 
 def main() -> None:

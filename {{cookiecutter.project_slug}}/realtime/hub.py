@@ -117,7 +117,7 @@ class Hub:
             if topic.members:
                 return
             topic.subscribed = False
-            topic.seq = None
+            topic.reset()
             try:
                 await self.layer.group_discard(group, self.channel)
             finally:

@@ -14,6 +14,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import IntegrityError
 from django.test import AsyncClient, Client
+from pytest_django import Settings
 
 from chat.models import Message, store_message
 from config.environment import BASE_DIR
@@ -23,6 +24,7 @@ from realtime.presence import QUIET_SECONDS
 from tests.conftest import Visit
 
 LOBBY = "/ws/chat/lobby/"
+TOKEN = "t" * 20
 
 
 def figure(name: str) -> float:
@@ -52,12 +54,46 @@ async def test_what_happens_is_counted(visit: Visit) -> None:
     assert (await read())[0] == before[0] - 1
 
 
+@pytest.mark.parametrize(
+    ("address", "headers", "status"),
+    [
+        ("127.0.0.1", {}, 200),
+        ("::1", {}, 200),
+        ("::ffff:127.0.0.1", {}, 200),
+        ("203.0.113.7", {}, 401),
+        ("", {}, 401),  # a Unix socket, behind which there may be a proxy
+        ("127.0.0.1", {"X-Forwarded-For": "127.0.0.1"}, 401),
+        ("127.0.0.1", {"X-Forwarded-Proto": "https"}, 401),
+        ("127.0.0.1", {"Forwarded": "for=127.0.0.1"}, 401),
+        ("203.0.113.7", {"Authorization": f"Bearer {TOKEN}"}, 200),
+        ("203.0.113.7", {"Authorization": f"bearer {TOKEN}", "X-Forwarded-Proto": "https"}, 200),
+        ("203.0.113.7", {"Authorization": f"Bearer {TOKEN}x"}, 401),
+        ("203.0.113.7", {"Authorization": "Bearer "}, 401),
+    ],
+)
+def test_figures_are_for_operators(
+    settings: Settings, address: str, headers: dict[str, str], status: int
+) -> None:
+    """They need the token, or a place on this machine that is no proxy's."""
+    settings.METRICS_TOKEN = TOKEN
+    response = Client(headers=headers).get("/metrics", REMOTE_ADDR=address)
+    assert (response.status_code, b"realtime_" in response.content) == (status, status == 200)
+
+
+def test_without_a_token_figures_stay_on_the_machine() -> None:
+    """An empty token is not a password that everybody knows."""
+    client = Client(headers={"Authorization": "Bearer "})
+    assert client.get("/metrics", REMOTE_ADDR="203.0.113.7").status_code == 401
+    assert client.get("/metrics").status_code == 200
+
+
 def test_several_processes_are_added_up(tmp_path: Path) -> None:
     """Each writes what it counts into a folder that all of them read."""
     code = (
         "import os, django; django.setup(); from realtime import metrics; "
         "os.fork() and os.wait(); metrics.RECEIVED.inc(); "
-        "print(metrics.metrics(None).content.decode())"
+        "from django.test import RequestFactory; "
+        "print(metrics.metrics(RequestFactory().get('/metrics')).content.decode())"
     )
     output = run_python(code, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
     assert "realtime_messages_received_total 2.0" in output
