@@ -2,11 +2,9 @@
 
 import contextlib
 import json
-import os
 import re
 import socket
 import time
-from pathlib import Path
 
 import pytest
 from client import Person, receive
@@ -36,12 +34,8 @@ def site(request, cookies_session, environment):
 
 def most_memory(site) -> int:
     """The bytes that the site's processes had in memory at most."""
-    total = 0
-    for status in Path("/proc").glob("[0-9]*/status"):
-        with contextlib.suppress(OSError):
-            if os.getpgid(int(status.parent.name)) == site.process.pid:
-                total += int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) * 1024
-    return total
+    statuses = [(process / "status").read_text() for process in site.processes()]
+    return sum(int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024 for status in statuses)
 
 
 def request_and_read_nothing(site, path, *headers) -> socket.socket:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Coroutine
 from itertools import batched
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
@@ -21,6 +21,7 @@ from realtime.topic import Membership, Topic
 
 if TYPE_CHECKING:
     from realtime.lifecycle import Lifecycle
+    from realtime.limits import Bucket
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class Hub:
         self.announced: dict[str, float] = {}
         self.signed_out: dict[tuple[str, str | None], float] = {}
         self.places = Places()
+        self.buckets: WeakValueDictionary[str, Bucket] = WeakValueDictionary()  # by user
         self.draining = False
 
     async def start(self) -> None:

@@ -56,7 +56,7 @@ class Lifecycle(AsyncConsumer):
         self.loop = asyncio.get_running_loop()
         self.base_send = self.post_from_thread if self._sync else self.outbox.send
         self.replays: list[tuple[str, History, int, int]] = []
-        self.frame_limit = FrameLimit()
+        self.frame_limit: FrameLimit = scope["frame_limit"]
         self.errors_in_a_row = 0
         self.joined_groups: list[str] = []
         self.task = asyncio.current_task()

@@ -31,6 +31,7 @@ class Outbox:
         "closed",
         "count",
         "give_up",
+        "loop",
         "send_to_server",
         "waiting",
         "writer",
@@ -39,6 +40,7 @@ class Outbox:
     def __init__(self, send: Send, give_up: Callable[[], None]) -> None:
         self.send_to_server = send
         self.give_up = give_up
+        self.loop = asyncio.get_running_loop()
         self.waiting: deque[Message] = deque()
         self.count = self.bytes = 0  # of what waits, here and in memberships that are not live
         self.writer: asyncio.Task[None] | None = None
@@ -49,9 +51,9 @@ class Outbox:
         if self.closed:
             return
         if self.writer is None:
-            # A task, since middleware may use timeouts and cancel scopes around `send`. An eager
-            # one is done here and now, unless the server holds the message back.
-            sending = start(self.send_to_server(message))
+            # Timeouts and cancel scopes in middleware around `send` need a task. An eager one is
+            # done here and now, unless the server holds the message back.
+            sending = asyncio.Task(self.send_to_server(message), loop=self.loop, eager_start=True)
             if not sending.done():
                 self.writer = start(self.write(sending))
             else:

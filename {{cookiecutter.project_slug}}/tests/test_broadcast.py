@@ -211,6 +211,20 @@ async def test_what_overtakes_is_bounded(
     assert (topic.ahead, topic.ahead_bytes) == ({}, 0)
 
 
+async def test_publish_is_refused_in_the_event_loop(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would wait for itself for ever, as in an async view with DJANGO_ALLOW_ASYNC_UNSAFE."""
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    ann = await visit(LOBBY)
+    await ann.receive_until("welcome")
+    with pytest.raises(RuntimeError, match=r"Use await apublish\(\) instead"):
+        publish(GROUP, {"type": "news"})
+    with pytest.raises(RuntimeError, match=r"Use await sync_to_async\(sign_out\)\(\) instead"):
+        sign_out("ann")
+    assert await ann.hears_nothing()
+
+
 async def test_a_plain_thread_may_publish(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that knows nothing of the event loop which the sockets are in, where the layer lives."""
     layer: Any = get_channel_layer()
