@@ -265,6 +265,7 @@ USE_TZ = True
 
 # Logging
 
+OWN_APPS = [app for app in INSTALLED_APPS if (BASE_DIR / app).is_dir()]
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -274,13 +275,13 @@ LOGGING = {
     },
     "formatters": {
         "line": {
-            "format": "%(asctime)s %(levelname)s %(name)s: %(message)s "
-            "[connection=%(connection)s user=%(user)s room=%(room)s]",
+            "()": "realtime.logs.LineFormatter",
+            "fmt": "%(asctime)s %(levelname)s %(name)s: %(message)s",
         },
         "json": {
-            "()": "pythonjsonlogger.json.JsonFormatter",
+            "()": "realtime.logs.JSONFormatter",
             "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s "
-            "%(connection)s %(user)s %(room)s",
+            "%(client)s %(connection)s %(user)s %(room)s",
         },
     },
     "handlers": {
@@ -290,7 +291,13 @@ LOGGING = {
             "formatter": LOG_FORMAT,
         }
     },
-    # Under DEBUG a handler of Django's own would say everything twice.
-    "loggers": {"django": {}} if DEBUG else {},
-    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        # LOG_LEVEL=DEBUG is for these only: libraries write headers, cookies and frames there.
+        **{name: {"level": LOG_LEVEL} for name in ("config", *OWN_APPS)},
+        # At DEBUG it writes the values of every query: texts, session keys, password hashes.
+        "django.db.backends": {"level": "INFO"},
+        # Under DEBUG a handler of Django's own would write every line again.
+        **({"django": {}} if DEBUG else {}),
+    },
+    "root": {"handlers": ["console"], "level": max(LOG_LEVEL, logging.INFO)},
 }

@@ -89,6 +89,7 @@ class Lifecycle(AsyncConsumer):
 
     async def turn_away(self, receive: Receive, code: int) -> None:
         await receive()
+        logs.report_close(self.scope, code)
         self.outbox.close(code)
 
     # What comes in
@@ -222,6 +223,8 @@ class Lifecycle(AsyncConsumer):
 
     def end(self, code: int) -> None:
         """Close with a code, and clean up without waiting for the client's answer."""
+        if not self.outbox.closed:
+            logs.report_close(self.scope, code)
         self.outbox.close(code)
         self.stop()
 
