@@ -6,6 +6,7 @@ import time
 
 from django.conf import settings
 
+from realtime import logs
 from realtime.asgi import Application, Receive, Scope, Send, refuse, start
 from realtime.hub import get_hub
 from realtime.protocol import Close
@@ -79,6 +80,7 @@ class ConnectionLimit:
         hub = get_hub()
         user, connection = scope["user"].get_username(), secrets.token_hex(8)
         if not await hub.places.take(user, connection):
+            logs.report_close(scope, Close.TOO_MANY_CONNECTIONS)
             return await refuse(Close.TOO_MANY_CONNECTIONS)(scope, receive, send)
         bucket = hub.buckets.setdefault(user, Bucket())
         # Set in the copy that AuthMiddleware made.
