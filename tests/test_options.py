@@ -32,7 +32,7 @@ DIFFERENCES = {
         "config/settings.py",
         "pyproject.toml",
     },
-    ("server", "hypercorn"): {"README.md", "-config/protocols.py", "config/server.py", "pyproject.toml"},
+    ("server", "hypercorn"): {"README.md", "config/protocols.py", "config/server.py", "pyproject.toml"},
     ("channel_layer", "redis"): {
         ".env.example",
         ".github/workflows/ci.yml",

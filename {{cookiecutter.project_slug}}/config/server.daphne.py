@@ -15,8 +15,8 @@ def serve(listener: socket.socket) -> None:
         application,
         endpoints=["the listening socket"],  # daphne wants one
         server_name="",
-        ping_interval=20,
-        ping_timeout=30,
+        ping_interval=settings.SERVER_PING_SECONDS,
+        ping_timeout=settings.SERVER_PING_SECONDS * 3 // 2,
         websocket_timeout=-1,
         application_close_timeout=5,
     )

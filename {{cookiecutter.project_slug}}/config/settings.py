@@ -178,6 +178,7 @@ SERVER_HEAD_SECONDS = 10  # from the first byte of a request to the end of its h
 SERVER_MAX_BODY_BYTES = 1024 * 1024  # 413 above this
 SERVER_BODY_SECONDS = 30  # from the end of the headers to the end of the body
 SERVER_IDLE_SECONDS = 5  # close a connection that starts no request for this long
+SERVER_PING_SECONDS = 20  # between pings; a WebSocket that answers none for this long is dropped
 DATA_UPLOAD_MAX_MEMORY_SIZE = SERVER_MAX_BODY_BYTES  # Django's own limit, for forms
 
 # Sign-in and security
