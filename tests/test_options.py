@@ -27,7 +27,7 @@ DIFFERENCES = {
     ("server", "daphne"): {
         "README.md",
         "+config/draining.py",
-        "-config/protocols.py",
+        "config/protocols.py",
         "config/server.py",
         "config/settings.py",
         "pyproject.toml",
