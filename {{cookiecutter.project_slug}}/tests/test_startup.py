@@ -36,23 +36,6 @@ def test_a_port_that_is_taken() -> None:
     assert lines[0].endswith("). Choose another, such as PORT=9000.")
 
 
-def test_workers_inherit_no_connection() -> None:
-    """What is missing is looked for in a process of its own, before they are forked."""
-    code = """
-import os, socket, sys
-from config import startup, workers
-
-def tell(*_):
-    print(os.getppid(), file=sys.stderr)
-
-startup.look = tell
-workers.supervise(tell, socket.socket())
-print(os.getpid(), file=sys.stderr)
-"""
-    status, parents = run("-c", code, DJANGO_SETTINGS_MODULE="config.settings")
-    assert (status, len(parents), len(set(parents))) == (0, 3, 1)
-
-
 @pytest.mark.parametrize("arguments", [["manage.py", "check"], ["-m", "config.server"]])
 def test_a_python_without_the_packages(arguments: list[str]) -> None:
     """The line says how to get them."""
@@ -81,6 +64,20 @@ def test_a_database_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> N
 {% endif %}
 
 
+{% if cookiecutter.database == "sqlite" %}
+@pytest.mark.django_db
+def test_a_new_database_is_private(tmp_path: Path) -> None:
+    """No other user of the machine reads what is said, whatever the umask is."""
+    database = connection.copy()
+    database.settings_dict["NAME"] = tmp_path / "db.sqlite3"
+    with database.cursor() as cursor:
+        cursor.execute("CREATE TABLE message (text)")
+        modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    database.close()
+    assert modes == dict.fromkeys(("db.sqlite3", "db.sqlite3-wal", "db.sqlite3-shm"), 0o600)
+
+
+{% endif %}
 def test_a_migration_that_is_not_applied(
     transactional_db: None, caplog: pytest.LogCaptureFixture
 ) -> None:
