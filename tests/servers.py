@@ -5,6 +5,7 @@ import contextlib
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -58,25 +59,29 @@ def end_group(process: subprocess.Popen) -> None:
 class Site:
     """A started project: where it answers, and how to end it."""
 
-    tls = None
-
-    def __init__(self, process: subprocess.Popen, host: str, port: int, log: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen, host: str, port: int, log: Path, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.process = process
         self.host = host
         self.port = port
-        self.url = f"http://{host}:{port}"
+        self.tls = tls
+        self.url = f"{'https' if tls else 'http'}://{host}:{port}"
         self.log = log
 
     def answers(self) -> bool:
         assert self.process.poll() is None, f"the server ended:\n{self.log.read_text()}"
         try:
-            return httpx.get(f"{self.url}/healthz", timeout=5, trust_env=False).status_code == 200
+            return self.get("healthz", timeout=5).status_code == 200
         except httpx.TransportError:
             return False
 
+    def get(self, path: str, timeout: float) -> httpx.Response:
+        return httpx.get(f"{self.url}/{path}", timeout=timeout, trust_env=False, verify=self.tls or True)
+
     def probe(self, name: str) -> tuple[int, str]:
         """What an operator reads there; it has to come at once."""
-        answer = httpx.get(f"{self.url}/{name}", timeout=3, trust_env=False)
+        answer = self.get(name, timeout=3)
         return answer.status_code, answer.text
 
     def terminate(self) -> float:
@@ -90,6 +95,30 @@ class Site:
         """End the whole group at once, as a machine does that loses its power."""
         end_group(self.process)
 
+    def processes(self) -> list[Path]:
+        """Folders in /proc of the server's processes."""
+        group = str(os.getpgid(self.process.pid))
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # the process has just ended
+                if (folder / "stat").read_text().rpartition(")")[2].split()[2] == group:
+                    found.append(folder)
+        return found
+
+    def memory(self) -> int:
+        """Return the resident memory of the server's processes in MiB."""
+        pages = sum(int((folder / "statm").read_text().split()[1]) for folder in self.processes())
+        return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
+
+    def open_sockets(self) -> int:
+        """Count the open sockets of the server's processes."""
+        count = 0
+        for folder in self.processes():
+            for file in (folder / "fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+                    count += os.readlink(file).startswith("socket:")
+        return count
+
     def is_gone(self) -> bool:
         self.process.poll()
         try:
@@ -101,9 +130,17 @@ class Site:
 
 @contextlib.contextmanager
 def start_site(
-    command: list[str], project: Path, environ: dict[str, str], port: int | None = None, host: str = "127.0.0.1"
+    command: list[str],
+    project: Path,
+    environ: dict[str, str],
+    port: int | None = None,
+    host: str = "127.0.0.1",
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Site]:
-    """Run a project's own command, on a free port unless one is given, until the block ends."""
+    """Run a project's own command, on a free port unless one is given, until the block ends.
+
+    With `tls`, which says whom a client trusts, it has to answer by HTTPS.
+    """
     port = port or free_port()
     log = project.parent / f"{project.name}.log"
     with log.open("ab") as output:
@@ -115,7 +152,7 @@ def start_site(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    site = Site(process, host, port, log)
+    site = Site(process, host, port, log, tls)
     try:
         wait_until(site.answers, f"/healthz of {' '.join(command)}; its log is {log}")
         yield site
@@ -151,6 +188,25 @@ class Redis:
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
 
+    @contextlib.contextmanager
+    def monitor(self) -> Iterator[list[list[str]]]:
+        """Fill a list with the words of each command that it gets, until the block ends."""
+        commands: list[list[str]] = []
+
+        def read():
+            for line in connection.makefile():
+                commands.append([word.replace(r"\"", '"') for word in re.findall(r'"((?:[^"\\]|\\.)*)"', line)])
+
+        with socket.create_connection(("127.0.0.1", self.port)) as connection:
+            connection.sendall(b"MONITOR\r\n")
+            thread = threading.Thread(target=read)
+            thread.start()
+            wait_until(lambda: commands, "the answer to MONITOR")
+            commands.clear()
+            yield commands
+            connection.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
     def ask(self, *commands: str) -> str:
         """What it answers, as it came over the network."""
         with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
@@ -160,21 +216,31 @@ class Redis:
 
 
 class Sentinel(Redis):
-    """Watches a master, and makes a replica the master when two of its kind miss the old one for half a second."""
+    """Watches a master, and makes a replica the master when enough of its kind miss the old one for half a second."""
 
-    def __init__(self, folder: Path, master: Redis, master_password: str, password: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        master: Redis,
+        master_password: str = "",
+        password: str = "",
+        name: str = "main",
+        quorum: int = 2,
+    ) -> None:
         super().__init__(folder)
         configuration = folder / f"sentinel-{self.port}.conf"
-        configuration.write_text(
-            f"port {self.port}\n"
-            "bind 127.0.0.1\n"
-            f"requirepass {password}\n"
-            f"sentinel sentinel-pass {password}\n"
-            f"sentinel monitor main 127.0.0.1 {master.port} 2\n"
-            f"sentinel auth-pass main {master_password}\n"
-            "sentinel down-after-milliseconds main 500\n"
-            "sentinel failover-timeout main 3000\n"
-        )
+        lines = [
+            f"port {self.port}",
+            "bind 127.0.0.1",
+            f"requirepass {password}",
+            f"sentinel sentinel-pass {password}",
+            f"sentinel monitor {name} 127.0.0.1 {master.port} {quorum}",
+            f"sentinel down-after-milliseconds {name} 500",
+            f"sentinel failover-timeout {name} 3000",
+        ]
+        if master_password:
+            lines.append(f"sentinel auth-pass {name} {master_password}")
+        configuration.write_text("\n".join(lines) + "\n")
         self.options = [str(configuration), "--sentinel"]
 
 

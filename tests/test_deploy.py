@@ -255,12 +255,13 @@ def test_kustomization_names_every_manifest(cluster):
 
 
 def pod(manifests, kind="Deployment", name="web"):
-    return manifests[kind, name]["spec"]["template"]["spec"]
+    spec = manifests[kind, name]["spec"]
+    return spec.get("jobTemplate", {"spec": spec})["spec"]["template"]["spec"]
 
 
 def containers(manifests):
     """Each container of each pod, with its pod."""
-    for one in (pod(manifests), pod(manifests, "Job", "migrate")):
+    for one in (pod(manifests), pod(manifests, "Job", "migrate"), pod(manifests, "CronJob", "cleanup")):
         for container in one.get("initContainers", []) + one["containers"]:
             yield one, container
 
@@ -286,6 +287,19 @@ def test_pods_have_no_privileges(cluster):
         assert one["volumes"] == [{"name": "tmp", "emptyDir": {}}]
         assert container["resources"].keys() == {"requests", "limits"}
     assert re.search(r"^USER 10001\b", (project / "Dockerfile").read_text(encoding="utf-8"), re.M)
+
+
+@pytest.mark.quick
+def test_cleanup_runs_daily(cluster):
+    """In a cluster by a cron job, never twice at once; with Compose by a service that sleeps between its runs."""
+    project, manifests = cluster
+    job = manifests["CronJob", "cleanup"]["spec"]
+    assert re.fullmatch(r"\d+ \d+ \* \* \*", job["schedule"])
+    assert job["concurrencyPolicy"] == "Forbid"
+    (compose,) = documents(project / "compose.yaml")
+    service = compose["services"]["cleanup"]
+    assert service["command"] == ["sh", "-c", "while python manage.py cleanup; do sleep 86400; done"]
+    assert (service["restart"], service["init"], service["healthcheck"]) == ("unless-stopped", True, {"disable": True})
 
 
 @pytest.mark.quick
@@ -536,8 +550,9 @@ def test_manifests_run_the_site(server, cookies, environment, services):
     found = [document for path in folder.glob("*.yaml") for document in documents(path)]
     manifests = {(one["kind"], one.get("metadata", {}).get("name")): one for one in found}
     python = environment(PYTHONS[0], "6.1") / "bin" / "python"
-    (job,), (migrated,), (web,) = (
+    (job,), (cleanup,), (migrated,), (web,) = (
         pod(manifests, "Job", "migrate")["containers"],
+        pod(manifests, "CronJob", "cleanup")["containers"],
         pod(manifests)["initContainers"],
         pod(manifests)["containers"],
     )
@@ -547,7 +562,7 @@ def test_manifests_run_the_site(server, cookies, environment, services):
         environ = clean_environ(**environ_of(manifests, container))
         return subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True, timeout=60)
 
-    assert {container["command"][0] for container in (job, migrated, web)} == {"python"}
+    assert {container["command"][0] for container in (job, cleanup, migrated, web)} == {"python"}
     refused = call(web)
     assert (refused.returncode, refused.stderr[:12]) == (1, "SECRET_KEY: "), refused.stderr
     assert len(refused.stderr.splitlines()) == 1
@@ -561,6 +576,8 @@ def test_manifests_run_the_site(server, cookies, environment, services):
     assert call(migrated).returncode == 1
     assert call(job).returncode == 0
     assert call(migrated).returncode == 0
+    cleaned = call(cleanup)
+    assert (cleaned.returncode, cleaned.stdout) == (0, "Deleted 0 messages.\n"), cleaned.stderr
     checked = call({**web, "command": ["python", "manage.py", "check", "--deploy", "--fail-level=WARNING"]})
     assert (checked.returncode, checked.stderr) == (0, ""), checked.stderr
 

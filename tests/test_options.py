@@ -28,11 +28,12 @@ DIFFERENCES = {
     ("server", "daphne"): {
         "README.md",
         "+config/draining.py",
+        "config/protocols.py",
         "config/server.py",
         "config/settings.py",
         "pyproject.toml",
     },
-    ("server", "hypercorn"): {"README.md", "config/server.py", "pyproject.toml"},
+    ("server", "hypercorn"): {"README.md", "config/protocols.py", "config/server.py", "pyproject.toml"},
     ("channel_layer", "redis"): {
         ".env.example",
         ".github/workflows/ci.yml",
@@ -50,7 +51,9 @@ DIFFERENCES = {
         "realtime/logs.py",
         "realtime/places.py",
         "tests/test_checks.py",
+        "tests/conftest.py",
         "+tests/test_hosts.py",
+        "+tests/test_layers.py",
         "tests/test_settings.py",
     },
     ("consumers", "sync"): {
@@ -134,6 +137,7 @@ DIFFERENCES = {
         ".gitignore",
         "Makefile",
         "README.md",
+        "+deploy/kubernetes/cleanup.yaml",
         "SECURITY.md",
         "+deploy/kubernetes/README.md",
         "+deploy/kubernetes/configmap.yaml",

@@ -11,6 +11,7 @@ django_application = get_asgi_application()  # before the imports below, which n
 from config.routing import websocket_urlpatterns
 from realtime.asgi import lifespan
 from realtime.auth import AuthMiddleware
+from realtime.bodies import BodyLimit
 from realtime.limits import ConnectionLimit
 from realtime.origin import OriginValidator
 from realtime.proxy import TrustedProxies
@@ -19,7 +20,7 @@ from realtime.threads import ThreadPool
 application = TrustedProxies(
     ProtocolTypeRouter(
         {
-            "http": django_application,
+            "http": BodyLimit(django_application),
             "websocket": OriginValidator(
                 ThreadPool(AuthMiddleware(ConnectionLimit(URLRouter(websocket_urlpatterns))))
             ),

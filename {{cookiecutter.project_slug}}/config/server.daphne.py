@@ -1,10 +1,6 @@
 """Serves the project with daphne: `python -m config.server`."""
 
-import logging
-import os
 import socket
-
-from django.conf import settings
 
 from config import workers
 
@@ -13,25 +9,19 @@ def serve(listener: socket.socket) -> None:
     """Answer the connections of a listening socket until a signal says stop."""
     # Imported here since it installs Twisted's reactor, which processes must not share.
     from config.asgi import application
-    from config.draining import DrainingServer
+    from config.draining import DrainingServer, exit_now
 
     server = DrainingServer(
         application,
-        endpoints=[f"fd:fileno={listener.fileno()}"],
+        endpoints=["the listening socket"],  # daphne wants one
         server_name="",
-        ping_interval=20,
-        ping_timeout=30,
+        ping_interval=settings.SERVER_PING_SECONDS,
+        ping_timeout=settings.SERVER_PING_SECONDS * 3 // 2,
         websocket_timeout=-1,
-        websocket_max_message_size=settings.REALTIME_MAX_MESSAGE_BYTES,
-        websocket_max_frame_size=settings.REALTIME_MAX_MESSAGE_BYTES,
         application_close_timeout=5,
-        signal_handlers=False,
     )
-    server.run()
-    # Twisted stops its loop without ending what runs there, and a thread that waits for it would
-    # keep the process for ever.
-    logging.shutdown()
-    os._exit(0)
+    server.run(listener)
+    exit_now()
 
 
 def main() -> None:

@@ -1,41 +1,27 @@
 """Serves the project with uvicorn: `python -m config.server`."""
 
-import contextlib
+import asyncio
+import logging
+import os
+import signal
 import socket
-from typing import Any
+from types import FrameType
 
 import uvicorn
 from django.conf import settings
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame, Opcode
-from websockets.protocol import State
+from websockets import http11
 
 from config import workers
-from realtime.protocol import Close
-
-
-class Protocol(WebSocketsSansIOProtocol):
-    """Builds the frame of a broadcast once, for all members are sent the very same message."""
-
-    broadcast: tuple[object, bytes] = (None, b"")
-
-    async def send(self, message: Any) -> None:
-        text = message.get("text")
-        if message.get("code") == Close.FLOODING:
-            self.close_timeout = 1.0
-            await super().send(message)
-            return self.transport.pause_reading()  # what else it sends is not worth parsing
-        if text is None or self.conn.state is not State.OPEN or not self.writable.is_set():
-            return await super().send(message)
-        last, frame = Protocol.broadcast
-        if message is not last:
-            frame = Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
-            Protocol.broadcast = (message, frame)
-        self.transport.write(frame)
+from config.protocols import HTTPProtocol, WebSocketProtocol
 
 
 class Server(uvicorn.Server):
-    """Lets the clients go before it closes their connections."""
+    """Close sockets with a code of ours before the server ends."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # uvicorn would raise the signal again at the end, and the exit code would not be 0.
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         from realtime.hub import get_hub
@@ -46,24 +32,44 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def hide_query(record: logging.LogRecord) -> bool:
+    """Cut off the query string of a path, which may hold a ticket."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            value.partition("?")[0] if isinstance(value, str) else value for value in record.args
+        )
+    return True
+
+
 def serve(listener: socket.socket) -> None:
     """Answer the connections of a listening socket until a signal says stop."""
+    # `HTTPProtocol` has limited the head. uvicorn would not answer what websockets refuses.
+    http11.MAX_LINE_LENGTH = http11.MAX_NUM_HEADERS = settings.SERVER_MAX_HEAD_BYTES
     config = uvicorn.Config(
         "config.asgi:application",
         log_config=None,  # Django's logging is set up already
         access_log=settings.DEBUG,
         server_header=False,
-        ws=Protocol,
+        http=HTTPProtocol,
+        timeout_keep_alive=settings.SERVER_IDLE_SECONDS,
+        ws=WebSocketProtocol,
         ws_max_size=settings.REALTIME_MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,  # it doubles the memory of an idle connection
-        ws_ping_interval=20,
-        ws_ping_timeout=20,
+        ws_ping_interval=settings.SERVER_PING_SECONDS,
+        ws_ping_timeout=settings.SERVER_PING_SECONDS,
         # Without a limit one open socket keeps the process alive for ever.
         timeout_graceful_shutdown=3,
         proxy_headers=False,  # `realtime.proxy` reads them
+        ssl_certfile=settings.TLS_CERTFILE,
+        ssl_keyfile=settings.TLS_KEYFILE,
     )
-    with contextlib.suppress(KeyboardInterrupt):
-        Server(config).run(sockets=[listener])
+    for logger in ("uvicorn.access", "uvicorn.error"):
+        logging.getLogger(logger).addFilter(hide_query)
+    runner = asyncio.Runner(loop_factory=config.get_loop_factory())
+    runner.run(Server(config).serve([listener]))
+    # A thread that runs a slow view would keep the process until it is done.
+    logging.shutdown()
+    os._exit(0)
 
 
 def main() -> None:

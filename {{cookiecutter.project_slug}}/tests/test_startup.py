@@ -36,23 +36,6 @@ def test_a_port_that_is_taken() -> None:
     assert lines[0].endswith("). Choose another, such as PORT=9000.")
 
 
-def test_workers_inherit_no_connection() -> None:
-    """What is missing is looked for in a process of its own, before they are forked."""
-    code = """
-import os, socket, sys
-from config import startup, workers
-
-def tell(*_):
-    print(os.getppid(), file=sys.stderr)
-
-startup.look = tell
-workers.supervise(tell, socket.socket())
-print(os.getpid(), file=sys.stderr)
-"""
-    status, parents = run("-c", code, DJANGO_SETTINGS_MODULE="config.settings")
-    assert (status, len(parents), len(set(parents))) == (0, 3, 1)
-
-
 @pytest.mark.parametrize("arguments", [["manage.py", "check"], ["-m", "config.server"]])
 def test_a_python_without_the_packages(arguments: list[str]) -> None:
     """The line says how to get them."""
