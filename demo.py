@@ -4,6 +4,7 @@
 Ctrl-C. A port that cannot be used ends it with one line before.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -115,16 +116,19 @@ def run(step: str, command: list[str], folder: Path, **variables: str) -> None:
 
 
 def serve(port: int) -> None:
-    """Serve the project until a signal says stop."""
+    """Serve the project until a signal arrives, make has ended, or the terminal is closed."""
     python = PROJECT / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     environ = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port)}
-    # A session of its own, so that Ctrl-C reaches this process only, which then asks the server to end.
-    command = [python, "-m", "config.server"]
+    # A session of its own: Ctrl-C reaches only this process, which then stops the server. If this process is
+    # killed, the server notices.
+    command = [python, "-m", "config.server", "--exit-with-parent"]
+    parent, terminal = os.getppid(), os.isatty(1)
     server = subprocess.Popen(command, cwd=PROJECT, env=environ, start_new_session=True)
     try:
         wait_for_page(server, f"http://127.0.0.1:{port}")
-        server.wait()
-        sys.exit(f"The server ended with {server.returncode}.")
+        while os.getppid() == parent and os.isatty(1) == terminal:  # make waits for us if it gets SIGHUP alone
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                sys.exit(f"The server ended with {server.wait(0.5)}.")
     finally:
         end(server)
 
@@ -157,13 +161,16 @@ def interrupt(*_: object) -> None:
 
 def main() -> None:
     port = parse_port(sys.argv[1])
-    for kind in (signal.SIGINT, signal.SIGTERM):  # a shell that starts us in the background has SIGINT ignored
-        signal.signal(kind, interrupt)
+    # A shell that starts us in the background has SIGINT ignored. Windows has no SIGHUP.
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if kind := getattr(signal, name, None):
+            signal.signal(kind, interrupt)
     try:
         set_up()
         serve(port)
     except KeyboardInterrupt:
-        print("\nStopped.")
+        with contextlib.suppress(OSError):  # the terminal was closed
+            print("\nStopped.", flush=True)
 
 
 if __name__ == "__main__":

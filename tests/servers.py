@@ -59,25 +59,29 @@ def end_group(process: subprocess.Popen) -> None:
 class Site:
     """A started project: where it answers, and how to end it."""
 
-    tls = None
-
-    def __init__(self, process: subprocess.Popen, host: str, port: int, log: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen, host: str, port: int, log: Path, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.process = process
         self.host = host
         self.port = port
-        self.url = f"http://{host}:{port}"
+        self.tls = tls
+        self.url = f"{'https' if tls else 'http'}://{host}:{port}"
         self.log = log
 
     def answers(self) -> bool:
         assert self.process.poll() is None, f"the server ended:\n{self.log.read_text()}"
         try:
-            return httpx.get(f"{self.url}/healthz", timeout=5, trust_env=False).status_code == 200
+            return self.get("healthz", timeout=5).status_code == 200
         except httpx.TransportError:
             return False
 
+    def get(self, path: str, timeout: float) -> httpx.Response:
+        return httpx.get(f"{self.url}/{path}", timeout=timeout, trust_env=False, verify=self.tls or True)
+
     def probe(self, name: str) -> tuple[int, str]:
         """What an operator reads there; it has to come at once."""
-        answer = httpx.get(f"{self.url}/{name}", timeout=3, trust_env=False)
+        answer = self.get(name, timeout=3)
         return answer.status_code, answer.text
 
     def terminate(self) -> float:
@@ -126,9 +130,17 @@ class Site:
 
 @contextlib.contextmanager
 def start_site(
-    command: list[str], project: Path, environ: dict[str, str], port: int | None = None, host: str = "127.0.0.1"
+    command: list[str],
+    project: Path,
+    environ: dict[str, str],
+    port: int | None = None,
+    host: str = "127.0.0.1",
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Site]:
-    """Run a project's own command, on a free port unless one is given, until the block ends."""
+    """Run a project's own command, on a free port unless one is given, until the block ends.
+
+    With `tls`, which says whom a client trusts, it has to answer by HTTPS.
+    """
     port = port or free_port()
     log = project.parent / f"{project.name}.log"
     with log.open("ab") as output:
@@ -140,7 +152,7 @@ def start_site(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    site = Site(process, host, port, log)
+    site = Site(process, host, port, log, tls)
     try:
         wait_until(site.answers, f"/healthz of {' '.join(command)}; its log is {log}")
         yield site

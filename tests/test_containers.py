@@ -5,7 +5,6 @@ The engine pulls nothing: see `containers.py` for what stands in for the images 
 
 import contextlib
 import re
-import shutil
 import socket
 import sqlite3
 import ssl
@@ -93,7 +92,7 @@ class Stack:
             found = self.engine.inspect(container)
             state, service = found["State"], found["Config"]["Labels"]["com.docker.compose.service"]
             ended = f"exit {state['ExitCode']}"
-            states.setdefault(service, []).append(state["Health"]["Status"] if state["Running"] else ended)
+            states.setdefault(service, []).append(state.get("Health", state)["Status"] if state["Running"] else ended)
         return states
 
     def connections(self, container: str) -> float:
@@ -225,9 +224,12 @@ def test_stack_is_healthy(stack):
         "web": ["healthy", "healthy"],
         "redis": ["healthy"],
         "postgresql": ["healthy"],
+        "cleanup": ["running"],
         "migrate": ["exit 0"],
         "certificate": ["exit 0"],
     }
+    cleaned = "Deleted 0 messages."
+    wait_until(lambda: cleaned in stack.compose("logs", "--no-color", "cleanup"), "the first cleanup")
     for container in stack.containers("web"):
         config = stack.engine.inspect(container)["HostConfig"]
         assert (config["ReadonlyRootfs"], config["CapDrop"]) == (True, ["ALL"])
@@ -459,6 +461,7 @@ def test_production_on_one_machine_with_nothing_installed(engine, cookies_sessio
         assert stack.states() == {
             "nginx": ["healthy"],
             "web": ["healthy"],
+            "cleanup": ["running"],
             "migrate": ["exit 0"],
             "certificate": ["exit 0"],
         }

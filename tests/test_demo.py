@@ -1,6 +1,7 @@
 """`make demo` shows the default project, and ends when it is told to."""
 
 import contextlib
+import fcntl
 import os
 import pty
 import re
@@ -8,12 +9,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import termios
 
 import httpx
 import pytest
 from emitted import clean_environ, run
 from matrix import TEMPLATE
-from servers import end_group, free_port, wait_until
+from servers import end_group, free_port, listens, wait_until
 
 pytestmark = pytest.mark.xdist_group("demo")  # they share build/demo
 
@@ -57,6 +59,30 @@ def test_demo_is_ready_and_stops_on_ctrl_c(start):
     assert not re.search(r"Traceback|\*\*\*", text)
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://127.0.0.1:{port}/", trust_env=False)
+
+
+def hang_up(process):
+    """Send what a shell sends to its jobs when it ends."""
+    os.killpg(process.pid, signal.SIGHUP)
+
+
+@pytest.mark.parametrize("end", [subprocess.Popen.terminate, hang_up, end_group], ids=["TERM", "HUP", "KILL"])
+def test_server_of_demo_ends_with_it(end, start):
+    """However `make demo` ends, its port is free soon."""
+    port = free_port()
+    process, output = start(port)
+    wait_until(lambda: "Ready: " in output.read_text(), "the ready line", 120)
+    end(process)
+    wait_until(lambda: not listens(port), "the end of the server")
+
+
+@pytest.mark.parametrize("shell", [["sh", "-c", '"$@"; true', "sh"], []], ids=["shell", "no-shell"])
+def test_server_of_demo_ends_with_its_terminal(shell):
+    """A terminal that is closed leaves no server behind, whether a shell or make is told so."""
+    port = free_port()
+    with on_terminal([*shell, "make", "demo", f"PORT={port}"], TEMPLATE, close=True) as read:
+        read("Ready: ", 120)
+    wait_until(lambda: not listens(port), "the end of the server")
 
 
 def test_demo_refuses_a_busy_port(start):
@@ -128,8 +154,11 @@ def test_setting_up_is_quiet_but_on_a_terminal():
 
 
 @contextlib.contextmanager
-def on_terminal(command, folder):
-    """Start a command on a terminal of its own; gives a function that reads what it shows, up to some text."""
+def on_terminal(command, folder, close=False):
+    """Start a command on a terminal of its own; gives a function that reads what it shows, up to some text.
+
+    With `close` the command is only told that the terminal has gone, otherwise it is killed at the end.
+    """
     terminal, its_end = pty.openpty()
     process = subprocess.Popen(
         command,
@@ -139,6 +168,7 @@ def on_terminal(command, folder):
         stdout=its_end,
         stderr=its_end,
         start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(its_end)
     os.set_blocking(terminal, False)
@@ -155,9 +185,13 @@ def on_terminal(command, folder):
 
     try:
         yield read
+        if close:
+            os.close(terminal)
+            process.wait(30)
     finally:
         end_group(process)
-        os.close(terminal)
+        if not close:
+            os.close(terminal)
 
 
 def test_pictures_are_taken(tmp_path):

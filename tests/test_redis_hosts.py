@@ -76,6 +76,8 @@ def test_several_hosts(start, tmp_path):
         url = ",".join(f"redis://:{PASSWORD}@127.0.0.1:{host.port}/0" for host in hosts)
         project, environ, sites = start(answers, url, 2)
         ann, ben, cem = (Person(site, "session") for site in (*sites, sites[1]))
+        with ann.connect("first") as connection:  # only then its process subscribes
+            assert receive(connection)["type"] == "welcome"
         # The harder one fails: it also carries what the processes tell each other.
         doomed, other = sorted(
             hosts,

@@ -5,6 +5,7 @@ import json
 import time
 
 import pytest
+import yaml
 from client import Person, close_code, receive, say, send
 from emitted import bake, environ_for, run
 from matrix import CHOICES, PYTHONS
@@ -125,6 +126,19 @@ def test_emitted_tests_keep_away_from_the_site(cookies, environment, redis):
     assert any("__group__" in place for place in places), commands
     assert any(":connections:" in place for place in places), commands
     assert {place.partition("-")[0] for place in places} == {"test"}
+
+
+@pytest.mark.quick
+def test_compose_and_cluster_have_prefixes(cookies):
+    """Containers with an SQLite database of their own are another site than `make dev`, which may use their Redis."""
+    answers = {"project_slug": "our-site", "channel_layer": "redis"}
+    for database, expected in (("sqlite", "our-site-compose"), ("postgresql", None)):
+        project = bake(cookies, **answers, database=database)
+        compose = yaml.safe_load((project / "compose.yaml").read_text())
+        assert compose["x-site"]["environment"].get("REDIS_PREFIX") == expected
+    project = bake(cookies, **answers, database="postgresql", deploy="kubernetes")
+    config = yaml.safe_load((project / "deploy" / "kubernetes" / "configmap.yaml").read_text())
+    assert config["data"]["REDIS_PREFIX"] == "our-site"
 
 
 def test_prefix_is_the_slug_unless_it_is_set(cookies, environment, redis):

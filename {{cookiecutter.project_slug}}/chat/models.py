@@ -60,6 +60,16 @@ class Message(models.Model):
     def __str__(self) -> str:
         return f"{self.user_name}: {self.text:.40}"
 
+    @classmethod
+    def expired(cls) -> models.QuerySet["Message"]:
+        """Return what is older than MESSAGE_RETENTION_DAYS, for `manage.py cleanup` to delete.
+
+        Rooms stay, and go on numbering, so clients with old messages notice nothing.
+        """
+        days = settings.MESSAGE_RETENTION_DAYS
+        old = cls.objects.filter(at__lt=timezone.now() - days * DAY) if days else cls.objects.none()
+        return old.order_by("at")
+
     def event(self) -> dict[str, Any]:
         """The message as clients see it."""
         return {

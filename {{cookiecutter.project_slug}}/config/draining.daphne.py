@@ -1,50 +1,69 @@
-"""Daphne's server with what it lacks: it waits for clients that do not read, and lets them go."""
+"""Daphne's server with what it lacks: limits, HTTPS, and an end in good order."""
 
 import asyncio
 import contextlib
 import logging
 import os
 import signal
+import socket
+from pathlib import Path
 from typing import Any
 
 from autobahn.exception import Disconnected
 from daphne.server import Server, reactor
-from twisted.internet.interfaces import IPushProducer
-from zope.interface import implementer
+from django.conf import settings
+from OpenSSL import crypto
+from twisted.internet import ssl
+from twisted.logger import globalLogBeginner
+from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from config.protocols import HTTPFactory, WebSocketFactory, WebSocketProtocol
 from realtime.hub import get_hub
 from realtime.protocol import Close
 
 STOP_SECONDS = 8  # after a signal, then the process ends, whatever a thread still does
 
 
-@implementer(IPushProducer)
-class Gate:
-    """Closed while the transport holds more than it should, because the client does not read."""
-
-    def __init__(self) -> None:
-        self.opened = asyncio.Event()
-        self.resumeProducing()
-
-    def pauseProducing(self) -> None:
-        self.opened.clear()
-
-    def resumeProducing(self) -> None:
-        self.opened.set()
-
-    stopProducing = resumeProducing
-
-
 class DrainingServer(Server):  # type: ignore[misc]
-    """Ends in good order at SIGTERM and SIGINT."""
+    """Serve a listening socket until SIGTERM or SIGINT, then close sockets with 4012."""
 
-    def listen_success(self, port: Any) -> None:
-        super().listen_success(port)
-        self.port = port
+    def run(self, listener: socket.socket) -> None:
+        self.connections: dict[Any, dict[str, Any]] = {}
+        self.ws_factory = WebSocketFactory(self, server=self.server_name)
+        self.ws_factory.setProtocolOptions(
+            autoPingTimeout=self.ping_timeout,
+            allowNullOrigin=True,
+            openHandshakeTimeout=self.websocket_handshake_timeout,
+            maxMessagePayloadSize=settings.REALTIME_MAX_MESSAGE_BYTES,
+            maxFramePayloadSize=settings.REALTIME_MAX_MESSAGE_BYTES,
+            failByDrop=False,  # say why, with a close code
+        )
+        # Nothing that Twisted logs concerns the operator.
+        globalLogBeginner.beginLoggingTo(
+            [lambda _: None], redirectStandardIO=False, discardBuffer=True
+        )
+        factory: Any = HTTPFactory(self)
+        if settings.TLS_CERTFILE and settings.TLS_KEYFILE:
+            factory = TLSMemoryBIOFactory(tls_options(), False, factory)
+        listener.setblocking(False)
+        self.port = reactor.adoptStreamPort(listener.fileno(), listener.family, factory)
+        self.listen_success(self.port)
+        reactor.callLater(1, self.application_checker)
+        reactor.callLater(2, self.timeout_checker)
+        asyncio.set_event_loop(reactor._asyncioEventloop)
+        reactor.addSystemEventTrigger("before", "shutdown", self.kill_all_applications)
+        signal.signal(signal.SIGTERM, self.on_signal)
+        signal.signal(signal.SIGINT, self.on_signal)
+        reactor.run(installSignalHandlers=False)
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        if isinstance(protocol, WebSocketProtocol):
+            scope["scheme"] = "wss" if settings.TLS_CERTFILE else "ws"
+            scope["extensions"] = {"realtime.frames": protocol.hidden}
+        return super().create_application(protocol, scope)
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         if message["type"] == "websocket.accept":
-            protocol.gate = Gate()
             protocol.transport.unregisterProducer()
             protocol.transport.registerProducer(protocol.gate, True)
         elif message["type"] == "websocket.send":
@@ -54,11 +73,6 @@ class DrainingServer(Server):  # type: ignore[misc]
             return
         with contextlib.suppress(Disconnected):  # the client has just left
             await super().handle_reply(protocol, message)
-
-    def run(self) -> None:
-        signal.signal(signal.SIGTERM, self.on_signal)
-        signal.signal(signal.SIGINT, self.on_signal)
-        super().run()
 
     def on_signal(self, *_: object) -> None:
         # Once: a second signal while sockets are being closed would make daphne wait for ever.
@@ -71,6 +85,15 @@ class DrainingServer(Server):  # type: ignore[misc]
         self.port.stopListening()
         self.draining = asyncio.ensure_future(get_hub().drain())
         self.draining.add_done_callback(lambda _: reactor.callLater(0.1, self.stop))
+
+
+def tls_options() -> ssl.CertificateOptions:
+    """Return Twisted's TLS defaults with the chain of TLS_CERTFILE and the key of TLS_KEYFILE."""
+    end = b"-----END CERTIFICATE-----"
+    *blocks, _ = Path(settings.TLS_CERTFILE).read_bytes().split(end)
+    first, *others = [ssl.Certificate.loadPEM(block + end).original for block in blocks]
+    key = crypto.load_privatekey(crypto.FILETYPE_PEM, Path(settings.TLS_KEYFILE).read_bytes())
+    return ssl.CertificateOptions(privateKey=key, certificate=first, extraCertChain=others)
 
 
 def exit_now() -> None:

@@ -1,6 +1,7 @@
 """Reads the environment, and ends the start with one line for each value that is wrong."""
 
 import os
+import ssl
 import sys
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -90,3 +91,20 @@ def seal() -> None:
                 for name, problems in error.error_messages.items()
             )
         )
+
+
+def check_certificate(**files: str | None) -> None:
+    """Exit with one line if TLS_CERTFILE and TLS_KEYFILE cannot be used together."""
+    missing = [name for name, path in files.items() if path is None]
+    if len(missing) == 2:
+        return
+    if missing:
+        sys.exit(f"{missing[0]}: missing. Set both of {' and '.join(files)}, or neither.")
+    certificate, key = files.values()
+    assert certificate is not None
+    try:
+        # An empty password, or OpenSSL would ask for one.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        reason = error.reason or "invalid, or protected by a password"
+        sys.exit(f"TLS_CERTFILE, TLS_KEYFILE: cannot be used ({reason}). Set a chain and its key.")

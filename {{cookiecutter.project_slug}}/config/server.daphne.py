@@ -2,8 +2,6 @@
 
 import socket
 
-from django.conf import settings
-
 from config import workers
 
 
@@ -15,17 +13,14 @@ def serve(listener: socket.socket) -> None:
 
     server = DrainingServer(
         application,
-        endpoints=[f"fd:fileno={listener.fileno()}"],
+        endpoints=["the listening socket"],  # daphne wants one
         server_name="",
-        ping_interval=20,
-        ping_timeout=30,
+        ping_interval=settings.SERVER_PING_SECONDS,
+        ping_timeout=settings.SERVER_PING_SECONDS * 3 // 2,
         websocket_timeout=-1,
-        websocket_max_message_size=settings.REALTIME_MAX_MESSAGE_BYTES,
-        websocket_max_frame_size=settings.REALTIME_MAX_MESSAGE_BYTES,
         application_close_timeout=5,
-        signal_handlers=False,
     )
-    server.run()
+    server.run(listener)
     exit_now()
 
 

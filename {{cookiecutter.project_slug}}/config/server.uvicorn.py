@@ -55,11 +55,13 @@ def serve(listener: socket.socket) -> None:
         ws=WebSocketProtocol,
         ws_max_size=settings.REALTIME_MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,  # it doubles the memory of an idle connection
-        ws_ping_interval=20,
-        ws_ping_timeout=20,
+        ws_ping_interval=settings.SERVER_PING_SECONDS,
+        ws_ping_timeout=settings.SERVER_PING_SECONDS,
         # Without a limit one open socket keeps the process alive for ever.
         timeout_graceful_shutdown=3,
         proxy_headers=False,  # `realtime.proxy` reads them
+        ssl_certfile=settings.TLS_CERTFILE,
+        ssl_keyfile=settings.TLS_KEYFILE,
     )
     for logger in ("uvicorn.access", "uvicorn.error"):
         logging.getLogger(logger).addFilter(hide_query)

@@ -5,7 +5,7 @@ import logging
 from django.utils.text import slugify
 from environs import validate
 
-from config.environment import BASE_DIR, env, seal
+from config.environment import BASE_DIR, check_certificate, env, seal
 {% if cookiecutter.channel_layer == "redis" %}
 from config.hosts import project_name, redis_hosts
 {% endif %}
@@ -46,6 +46,7 @@ MACHINES = env.int("MACHINES", 1, validate=validate.Range(1))
 {% if cookiecutter.auth != "none" %}
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", DEBUG)
 {% endif %}
+MESSAGE_RETENTION_DAYS = env.int("MESSAGE_RETENTION_DAYS", 0, validate=validate.Range(0, 36_500))
 TLS_CERTFILE = env.file("TLS_CERTFILE", None)
 TLS_KEYFILE = env.file("TLS_KEYFILE", None)
 HSTS_SECONDS = env.int("HSTS_SECONDS", 3600, validate=validate.Range(0))
@@ -57,6 +58,7 @@ METRICS_TOKEN = env.str(
 LOG_LEVEL = env.log_level("LOG_LEVEL", logging.INFO)
 LOG_FORMAT = env.str("LOG_FORMAT", "line", validate=validate.OneOf(["line", "json"]))
 seal()
+check_certificate(TLS_CERTFILE=TLS_CERTFILE, TLS_KEYFILE=TLS_KEYFILE)
 
 # Application
 
@@ -200,6 +202,7 @@ SERVER_HEAD_SECONDS = 10  # from the first byte of a request to the end of its h
 SERVER_MAX_BODY_BYTES = 1024 * 1024  # 413 above this
 SERVER_BODY_SECONDS = 30  # from the end of the headers to the end of the body
 SERVER_IDLE_SECONDS = 5  # close a connection that starts no request for this long
+SERVER_PING_SECONDS = 20  # between pings; a WebSocket that answers none for this long is dropped
 DATA_UPLOAD_MAX_MEMORY_SIZE = SERVER_MAX_BODY_BYTES  # Django's own limit, for forms
 
 # Sign-in and security

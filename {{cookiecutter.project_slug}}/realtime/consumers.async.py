@@ -25,6 +25,10 @@ class RealtimeConsumer(Lifecycle, AsyncWebsocketConsumer):
         """Act on an event other than `ping`; raise EventError to refuse it."""
         raise EventError("unknown_type", "There is no event of this type.")
 
+    async def receive_bytes(self, data: bytes) -> None:
+        """Act on a binary frame, which is refused unless a subclass knows what to do with it."""
+        raise EventError("binary", "Send text frames.")
+
     async def connect(self) -> None:
         await self.accept()
         await self.joined()

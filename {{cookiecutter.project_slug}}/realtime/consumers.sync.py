@@ -25,6 +25,10 @@ class RealtimeConsumer(Lifecycle, WebsocketConsumer):
         """Act on an event other than `ping`; raise EventError to refuse it."""
         raise EventError("unknown_type", "There is no event of this type.")
 
+    def receive_bytes(self, data: bytes) -> None:
+        """Act on a binary frame, which is refused unless a subclass knows what to do with it."""
+        raise EventError("binary", "Send text frames.")
+
     def connect(self) -> None:
         self.accept()
         self.joined()

@@ -14,6 +14,7 @@ from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 
 from realtime.history import History
+from realtime.malformed import drop
 from realtime.places import Places
 from realtime.presence import Presence
 from realtime.protocol import Close
@@ -144,26 +145,44 @@ class Hub:
     async def read(self) -> None:
         while True:
             try:
-                self.take(await self.layer.receive(self.channel))
+                message = await self.layer.receive(self.channel)
             except Exception:
                 logger.exception("The channel layer failed")
                 await asyncio.sleep(1)
+            else:
+                self.take(message)
 
-    def take(self, message: dict[str, Any]) -> None:
-        match message["type"]:
-            case "realtime.event":
-                if topic := self.topics.get(message["group"]):
+    def take(self, message: Any) -> None:
+        """Act on a layer message, and drop one of which the fields are not as we send them."""
+        match message:
+            case {
+                "type": "realtime.event",
+                "group": str(group),
+                "text": str(),
+                "seq": int() | None,
+                "sender": str(),
+            }:
+                if topic := self.topics.get(group):
                     topic.take(message)
-            case "realtime.users":
-                self.hear_users(message["group"], message["process"], message["users"])
-            case "realtime.heartbeat":
-                self.hear_heartbeat(message["process"])
-            case "realtime.who":
+            case {
+                "type": "realtime.users",
+                "group": str(group),
+                "process": str(process),
+                "users": [*users],
+            } if all(isinstance(user, str) for user in users):
+                self.hear_users(group, process, users)
+            case {"type": "realtime.heartbeat", "process": str(process)}:
+                self.hear_heartbeat(process)
+            case {"type": "realtime.who"}:
                 self.announce_all(older_than=0)
-            case "realtime.goodbye":
-                self.forget(message["process"])
-            case "realtime.sign_out":
-                self.sign_out(message["user"], message["credential"])
+            case {"type": "realtime.goodbye", "process": str(process)}:
+                self.forget(process)
+            case {"type": "realtime.sign_out", "user": str(user), "credential": credential} if (
+                credential is None or isinstance(credential, str)
+            ):
+                self.sign_out(user, credential)
+            case _:
+                drop("unknown type or wrong fields")
 
     def hear_users(self, group: str, process: str, users: list[str]) -> None:
         topic = self.topics.get(group)

@@ -19,7 +19,7 @@ from realtime.history import Events, History, Replay
 from realtime.hub import get_hub
 from realtime.limits import FrameLimit
 from realtime.outbox import Outbox
-from realtime.protocol import Close, EventError, decode, encode, ref_of
+from realtime.protocol import Close, EventError, check_length, decode, encode, ref_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class Lifecycle(AsyncConsumer):
     call: Callable[..., Awaitable[Any]]
     disconnect: Callable[[int], Any]
     receive_event: Callable[[dict[str, Any]], Any]
+    receive_bytes: Callable[[bytes], Any]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.scope = scope
@@ -129,7 +130,7 @@ class Lifecycle(AsyncConsumer):
     async def handle(self, message: Message) -> None:
         try:
             if message["type"] == "websocket.receive":
-                await self.take_frame(message.get("text"))
+                await self.take_frame(message.get("text"), message.get("bytes") or b"")
             else:
                 await self.dispatch(message)
             while self.replays:
@@ -138,17 +139,26 @@ class Lifecycle(AsyncConsumer):
             logger.exception("%s failed", type(self).__name__)
             self.end(Close.INTERNAL_ERROR)
 
-    async def take_frame(self, text: str | None) -> None:
-        """Answer a ping, hand another event to `receive_event`, refuse what is neither."""
+    async def take_frame(self, text: str | None, data: bytes) -> None:
+        """Answer a ping, hand another event to `receive_event`, refuse what is neither.
+
+        Hand a binary frame, whose `text` is None, to `receive_bytes`.
+        """
         if self.outbox.closed:
             return
         metrics.RECEIVED.inc()
         allowed = self.frame_limit.allows()
+        event = None
         try:
-            event = decode(text)
+            if text is None:
+                check_length(data)
+            else:
+                event = decode(text)
             if not allowed:
                 raise EventError("rate_limited", "Send fewer frames per second.", ref_of(event))
-            if event["type"] == "ping":
+            if event is None:
+                await self.call(self.receive_bytes, data)
+            elif event["type"] == "ping":
                 self.outbox.reply(PONG)
             else:
                 await self.call(self.receive_event, event)

@@ -30,6 +30,7 @@ FANOUT = Histogram(
     "How long one event took to reach the members of a group in this process",
     buckets=(0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
 )
+MALFORMED = Counter("realtime_malformed", "Layer messages that could not be read")
 OUTBOX_DROPS = Counter("realtime_outbox_drops", "Clients closed because they were too slow")
 
 

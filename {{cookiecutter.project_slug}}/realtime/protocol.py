@@ -55,16 +55,19 @@ def size_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
 
 
-def decode(text: str | None) -> dict[str, Any]:
+def check_length(data: bytes) -> None:
+    """Raise EventError for a frame above `REALTIME_MAX_FRAME_BYTES`."""
+    limit = settings.REALTIME_MAX_FRAME_BYTES
+    if len(data) > limit:
+        raise EventError("too_long", f"A frame has at most {limit} bytes.")
+
+
+def decode(text: str) -> dict[str, Any]:
     """The event in a text frame: an object whose `type` is a string.
 
-    `text` is None for a binary frame. Raises EventError for anything else than an event.
+    Raises EventError for anything else than an event.
     """
-    if text is None:
-        raise EventError("binary", "Send text frames.")
-    limit = settings.REALTIME_MAX_FRAME_BYTES
-    if len(text.encode()) > limit:
-        raise EventError("too_long", f"A frame has at most {limit} bytes.")
+    check_length(text.encode())
     try:
         event = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -183,7 +183,7 @@ def test_what_is_away_makes_the_process_unready(monkeypatch: pytest.MonkeyPatch)
     async def fail() -> None:
         raise ConnectionError
 
-    monkeypatch.setattr("realtime.health.ping", fail)
+    monkeypatch.setattr("realtime.health.probe", fail)
     response = Client().get("/readyz")
     assert (response.status_code, response.content) == (503, b"away: channel layer\n")
     assert Client().get("/healthz").status_code == 200

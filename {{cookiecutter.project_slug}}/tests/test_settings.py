@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
@@ -86,6 +87,7 @@ def test_production_has_a_secret_of_its_own(load: Load) -> None:
         ("MACHINES", "none"),
         ("HSTS_SECONDS", "-1"),
         ("METRICS_TOKEN", "short"),
+        ("MESSAGE_RETENTION_DAYS", "-1"),
         ("LOG_LEVEL", "LOUD"),
 {% if cookiecutter.channel_layer == "redis" %}
         ("REDIS_URL", "localhost"),
@@ -105,6 +107,19 @@ def test_a_bad_value_ends_the_start_with_one_line(load: Load, name: str, value: 
     (line,) = load(PRODUCTION | {name: value})
     assert line.startswith(f"{name}: ")
     assert f"Example: {name}={EXAMPLE[name]}" in line
+
+
+def test_a_certificate_and_its_key_belong_together(load: Load, tmp_path: Path) -> None:
+    """One without the other, or two files that do not fit, end the start with one line."""
+    file = tmp_path / "file.pem"
+    file.write_text("neither")
+    tls = {"TLS_CERTFILE": str(file), "TLS_KEYFILE": str(file)}
+    (line,) = load(PRODUCTION | tls | {"TLS_KEYFILE": ""})
+    assert line.startswith("TLS_KEYFILE: missing.")
+    (line,) = load(PRODUCTION | tls | {"TLS_CERTFILE": ""})
+    assert line.startswith("TLS_CERTFILE: missing.")
+    (line,) = load(PRODUCTION | tls)
+    assert line.startswith("TLS_CERTFILE, TLS_KEYFILE: cannot be used")
 
 
 def test_all_mistakes_are_shown_at_once() -> None:

@@ -1,0 +1,91 @@
+"""HTTPS by the server itself, on every server: TLS_CERTFILE and TLS_KEYFILE."""
+
+import asyncio
+import ssl
+import subprocess
+
+import pytest
+import trustme
+from client import Person, receive, say
+from emitted import bake, environ_for, run
+from matrix import CHOICES, PYTHONS
+from servers import free_port, start_site
+
+SITES = [
+    pytest.param((server, auth), id=server, marks=pytest.mark.xdist_group(f"tls-{server}"))
+    for server, auth in zip(CHOICES["server"], ["session", "token", "session"], strict=True)
+]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A certificate for 127.0.0.1 and its key, and what a client needs to trust it."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    for blob in certificate.cert_chain_pems:
+        blob.write_to_path(folder / "chain.pem", append=True)
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    return {"TLS_CERTFILE": str(folder / "chain.pem"), "TLS_KEYFILE": str(folder / "key.pem")}, trust
+
+
+@pytest.fixture(scope="module", params=SITES)
+def project(request, cookies_session, environment):
+    """A migrated project, its environment and its Python, and how people sign in."""
+    server, auth = request.param
+    project = bake(cookies_session, server=server, auth=auth)
+    python = environment(PYTHONS[-1], CHOICES["django_version"][0])
+    environ = environ_for(python, LOG_LEVEL="WARNING")
+    run([str(python / "bin" / "python"), "manage.py", "migrate", "--verbosity", "0"], project, environ)
+    return project, environ, str(python / "bin" / "python"), auth
+
+
+def test_https_and_wss_are_served(project, files):
+    """In production people sign in and talk without a proxy. Cookies are secure, and the scheme is https."""
+    folder, environ, python, auth = project
+    variables, trust = files
+    port = free_port()
+    production = {
+        "DEBUG": "false",
+        "SECRET_KEY": "s" * 64,
+        "ALLOWED_HOSTS": "127.0.0.1",
+        "ALLOWED_ORIGINS": f"https://127.0.0.1:{port}",
+        "SIGNUP_OPEN": "true",
+        **variables,
+    }
+    run([python, "manage.py", "collectstatic", "--no-input", "-v0"], folder, environ | production)
+    with start_site([python, "-m", "config.server"], folder, environ | production, port, tls=trust) as site:
+        page = site.get("accounts/login/", timeout=10)
+        assert page.status_code == 200
+        assert all("Secure" in cookie for cookie in page.headers.get_list("set-cookie"))
+        ann, ben = Person(site, auth), Person(site, auth)
+        with ann.connect("room") as one, ben.connect("room") as other:
+            assert receive(one)["type"] == receive(other)["type"] == "welcome"
+            said = say(one, "a", "x" * 4000)
+            assert receive(other) == said
+        assert ann.history("room")["messages"] == [said]
+        asyncio.run(speak_plainly(port))
+        assert site.answers()
+        assert "Traceback" not in site.log.read_text()
+
+
+async def speak_plainly(port):
+    """A client without TLS gets no page, and the connection ends."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    async with asyncio.timeout(10):
+        assert b"200" not in await reader.read()
+    writer.close()
+
+
+@pytest.mark.parametrize("missing", ["TLS_CERTFILE", "TLS_KEYFILE"])
+def test_one_file_without_the_other_ends_the_start(project, files, missing):
+    """One line names the one that is missing."""
+    folder, environ, python, _ = project
+    command = [python, "-m", "config.server"]
+    variables = files[0] | {missing: ""}
+    done = subprocess.run(command, cwd=folder, env=environ | variables, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == f"{missing}: missing. Set both of TLS_CERTFILE and TLS_KEYFILE, or neither.\n"

@@ -1,0 +1,306 @@
+"""Hypercorn's connections, with limits on what one client can send, hold and delay."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import h11
+import hypercorn.asyncio.run
+import hypercorn.asyncio.tcp_server
+import hypercorn.protocol.h2
+import hypercorn.protocol.h11
+from django.conf import settings
+from hypercorn.asyncio.task_group import TaskGroup, _handle
+from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
+from hypercorn.events import Closed, RawData, Updated
+from hypercorn.protocol.events import EndBody, EndData, Event, Request, StreamClosed
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, WSStream
+from wsproto.connection import ConnectionState
+from wsproto.events import CloseConnection, Message, Ping, Pong, TextMessage
+from wsproto.frame_protocol import CloseReason
+
+from realtime.limits import FrameLimit
+from realtime.protocol import Close
+
+LINGER_SECONDS = 3  # abort a closed connection whose client has not left after this
+
+
+class Inbox:
+    """Queue of an application's messages. A full one delays the client, but not the disconnect.
+
+    Hypercorn's own queue blocks the disconnect too. The connection of a client that filled it is
+    then never closed.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.messages: asyncio.Queue[Any] = asyncio.Queue()
+        self.size = size
+        self.has_room = asyncio.Event()
+        self.has_room.set()
+        self.disconnected = False
+
+    async def get(self) -> Any:
+        message = await self.messages.get()
+        if self.messages.qsize() < self.size:
+            self.has_room.set()
+        return message
+
+    async def put(self, message: Any) -> None:
+        if self.disconnected:
+            return
+        self.messages.put_nowait(message)
+        if message["type"].endswith(".disconnect"):
+            self.disconnected = True
+            self.has_room.set()
+        elif self.messages.qsize() >= self.size:
+            self.has_room.clear()
+        await self.has_room.wait()
+
+
+class Tasks(TaskGroup):
+    """Tasks of one connection."""
+
+    async def spawn_app(
+        self, app: Any, config: Any, scope: Any, send: Any
+    ) -> Callable[[Any], Awaitable[None]]:
+        inbox = Inbox(config.max_app_queue_size)
+        spawn_sync = partial(self._loop.run_in_executor, None)
+        self.spawn(_handle, app, config, scope, inbox.get, send, spawn_sync, None)
+        return inbox.put
+
+
+class Connection(TCPServer):
+    """TCP connection that ends in bounded time, without a reset before the last bytes."""
+
+    aborting: asyncio.TimerHandle | None = None  # while closing
+
+    async def run(self) -> None:
+        await super().run()
+        with contextlib.suppress(OSError):
+            await self.writer.wait_closed()
+        if self.aborting is not None:
+            self.aborting.cancel()
+
+    async def _read_data(self) -> None:
+        while not self.reader.at_eof():
+            try:
+                data = await self.reader.read(MAX_RECV)
+            except OSError:
+                break
+            if self.aborting is None:
+                await self.protocol.handle(RawData(data))
+        await self.protocol.handle(Closed())
+        # The application may need longer, but the socket does not wait for it.
+        await self._close()
+        self.writer.close()
+
+    async def _close(self) -> None:
+        """Send what is buffered and close. Until then, discard what arrives.
+
+        If unread data were left, the kernel would reset the connection, and the client would
+        lose the close frame (RFC 1122, section 4.2.2.13).
+        """
+        if self.aborting is None:
+            abort = self.writer.transport.abort
+            self.aborting = self.loop.call_later(LINGER_SECONDS, abort)
+            with contextlib.suppress(OSError, RuntimeError):
+                if self.writer.can_write_eof():
+                    self.writer.write_eof()
+                else:
+                    self.writer.close()  # TLS discards by itself
+            await self.idle_task.stop()
+
+    async def _initiate_server_close(self) -> None:
+        await self.protocol.handle(Closed())
+        await self._close()
+
+
+class Http1(H11Protocol):
+    """HTTP/1.1 connection with limits on each head, which never becomes HTTP/2."""
+
+    deadline: asyncio.TimerHandle | None = None  # of the head that is arriving
+
+    async def handle(self, event: Any) -> None:
+        if isinstance(event, Closed):
+            self.head_ends()
+        elif event.data and self.is_idle():
+            event = RawData(event.data.lstrip(b"\r\n"))  # RFC 9112, section 2.2
+            if not event.data:
+                return
+            await self.send(Updated(idle=False))
+            seconds, loop = settings.SERVER_HEAD_SECONDS, asyncio.get_running_loop()
+            self.deadline = loop.call_later(seconds, self.task_group.spawn, self.refuse, 408)
+        await super().handle(event)
+
+    def is_idle(self) -> bool:
+        return (self.stream, self.deadline, self.connection.trailing_data[0]) == (None, None, b"")
+
+    def head_ends(self) -> None:
+        if self.deadline is not None:
+            self.deadline.cancel()
+            self.deadline = None
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Ignore `Upgrade: h2c`: through a proxy it would reach every path unchecked."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        self.head_ends()
+        fields = request.headers.raw_items()
+        size = len(request.target) + sum(len(name) + len(value) + 4 for name, value in fields)
+        if request.http_version == b"2.0":
+            await self.refuse(505)
+        elif size > settings.SERVER_MAX_HEAD_BYTES:
+            await self.refuse(431)
+        elif any(
+            name == b"content-length" and int(value) > settings.SERVER_MAX_BODY_BYTES
+            for name, value in request.headers
+        ):
+            await self.refuse(413)  # before h11 asks for the body with 100
+        else:
+            await super()._create_stream(request)
+
+    async def refuse(self, status: int) -> None:
+        """Answer with a status and close, unless a response has begun."""
+        if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            await self._send_error_response(status)
+        await self.send(Closed())
+
+
+class Socket(WSStream):
+    """WebSocket that counts every frame, misses no pong, and stops reading once it is closed."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.frames = {"limit": FrameLimit()}
+        self.size = self.fragments = 0  # of the message so far
+        self.pong = asyncio.Event()
+        self.heartbeat: asyncio.Task[None] | None = None
+        self.busy = False  # while the application is behind
+        self.left = False
+        self.close_code = int(CloseReason.ABNORMAL_CLOSURE)
+
+    async def handle(self, event: Event) -> None:
+        if isinstance(event, StreamClosed):
+            await self.leave()
+        elif isinstance(event, EndBody):  # the client ended its stream of HTTP/2
+            await self.send(StreamClosed(self.stream_id))
+        elif isinstance(event, Request):
+            await super().handle(event)
+            # The application starts in the next iteration of the loop.
+            self.scope["extensions"]["realtime.frames"] = self.frames
+        elif self.state in {ASGIWebsocketState.HANDSHAKE, ASGIWebsocketState.CONNECTED}:
+            await super().handle(event)
+        if self.closed and not self.left:  # refused
+            await self.send(StreamClosed(self.stream_id))
+
+    async def leave(self) -> None:
+        """Stop the heartbeat, and send the application its disconnect."""
+        self.closed = self.left = True
+        if self.heartbeat is not None:
+            self.heartbeat.cancel()
+        if self.app_put is not None:
+            await self.app_put({"type": "websocket.disconnect", "code": self.close_code})
+
+    async def _accept(self, message: Any) -> None:
+        # A few bytes of a compressed message can inflate to any size.
+        self.handshake.extensions = None
+        await super()._accept(message)
+
+    async def _handle_events(self) -> None:
+        for event in self.connection.events():
+            if isinstance(event, CloseConnection):
+                await self.answer_close(event)
+            elif isinstance(event, Message):
+                await self.take(event)
+            elif isinstance(event, Pong):
+                self.pong.set()
+                await self.count()
+            elif isinstance(event, Ping) and await self.count():
+                await self._send_wsproto_event(event.response())
+            if self.state is not ASGIWebsocketState.CONNECTED:
+                return
+
+    async def take(self, event: Message[Any]) -> None:
+        """Hand a complete message to the application, and close with 1009 if it is too long."""
+        data = event.data.encode() if isinstance(event, TextMessage) else event.data
+        self.size += len(data)
+        if self.size > self.config.websocket_max_message_size:
+            await self.end(CloseReason.MESSAGE_TOO_BIG)
+            return
+        self.buffer.extend(event)
+        if event.message_finished:
+            self.busy = True
+            await self.app_put(self.buffer.to_message())  # type: ignore[misc]
+            self.busy = False
+            self.buffer.clear()
+            self.size = self.fragments = 0
+        elif event.frame_finished:
+            self.fragments += 1
+            if self.fragments > settings.REALTIME_MAX_FRAGMENTS:
+                await self.end(CloseReason.MESSAGE_TOO_BIG)
+            else:
+                await self.count()
+
+    async def count(self) -> bool:
+        """Count a frame that the application never sees, and close with 4429 above the limit."""
+        limit = self.frames["limit"]
+        allowed = limit.allows()
+        if limit.refused >= settings.REALTIME_MAX_REFUSED:
+            await self.end(Close.FLOODING)
+        return allowed
+
+    async def answer_close(self, event: CloseConnection) -> None:
+        if self.connection.state is not ConnectionState.REMOTE_CLOSING:
+            await self.end(event.code, event.reason)  # an invalid frame
+        else:
+            self.state = ASGIWebsocketState.CLOSED
+            self.close_code = int(event.code)
+            await self._send_wsproto_event(event.response())
+            await self.finish()
+
+    async def app_send(self, message: Any) -> None:
+        connected = self.state is ASGIWebsocketState.CONNECTED and not self.closed
+        if connected and message is not None and message["type"] == "websocket.close":
+            code = message.get("code", CloseReason.NORMAL_CLOSURE)
+            await self.end(code, message.get("reason"))
+        else:
+            await super().app_send(message)
+
+    async def end(self, code: int, reason: str | None = None) -> None:
+        """Close with a code, without waiting for the application or the client."""
+        self.state = ASGIWebsocketState.CLOSED
+        self.close_code = int(code)
+        await self._send_wsproto_event(CloseConnection(code=code, reason=reason))
+        await self.finish()
+
+    async def finish(self) -> None:
+        await self.send(EndData(self.stream_id))
+        await self.send(StreamClosed(self.stream_id))
+
+    async def _send_pings(self) -> None:
+        """Drop a client that does not answer a ping before the next one is due."""
+        self.heartbeat = asyncio.current_task()
+        interval: Any = self.config.websocket_ping_interval
+        while not self.closed:
+            await asyncio.sleep(interval)
+            self.pong.clear()
+            try:
+                async with asyncio.timeout(interval):
+                    await self._send_wsproto_event(Ping())
+                    await self.pong.wait()
+            except TimeoutError:
+                if not self.busy:  # the pong may wait behind other frames
+                    await self.send(StreamClosed(self.stream_id))
+                    return
+
+
+def install() -> None:
+    """Make hypercorn use these classes, which it names itself and takes from no setting."""
+    patched: Any = hypercorn
+    patched.asyncio.run.TCPServer = Connection
+    patched.asyncio.tcp_server.TaskGroup = Tasks
+    patched.protocol.H11Protocol = Http1
+    patched.protocol.h11.WSStream = patched.protocol.h2.WSStream = Socket
