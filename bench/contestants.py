@@ -13,6 +13,14 @@ from bench import workshop
 from bench.measure import Server, start_server
 
 PEOPLE = 1000  # signed in, each with a session
+ENVIRON = {
+    "DJANGO_SETTINGS_MODULE": "bench_settings",
+    "SECRET_KEY": "of a benchmark, which nobody else reaches, and which is long enough",
+    "ALLOWED_HOSTS": "127.0.0.1",
+    "ALLOWED_ORIGINS": "http://127.0.0.1",
+    "DATABASE_URL": "sqlite:///db.sqlite3",
+    "LOG_LEVEL": "WARNING",
+}
 SIZE = 81  # bytes of an event
 
 
@@ -115,15 +123,7 @@ def ours(
     """An emitted project with a consumer like the tutorial's beside its own, or with its own `chat`."""
     label = "-".join(("ours", server, layer, consumers, auth, database))
     project = bake(label, server, layer, consumers, auth, database)
-    environ = {
-        "DJANGO_SETTINGS_MODULE": "bench_settings",
-        "SECRET_KEY": "of a benchmark, which nobody else reaches, and which is long enough",
-        "ALLOWED_HOSTS": "127.0.0.1",
-        "ALLOWED_ORIGINS": "http://127.0.0.1",
-        "DATABASE_URL": "sqlite:///db.sqlite3",
-        "LOG_LEVEL": "WARNING",
-        **({"BENCH_LIMITS": "1"} if limits else {}),
-    }
+    environ = {**ENVIRON, **({"BENCH_LIMITS": "1"} if limits else {})}
     cookies = None
     if database == "sqlite":
         people = 0 if auth == "none" else PEOPLE
@@ -142,13 +142,17 @@ def ours(
 
 @functools.cache
 def bake(label: str, server: str, layer: str, consumers: str, auth: str, database: str) -> Path:
-    """An emitted project, with the consumer that is measured copied into it."""
+    """Bake a project, copy the consumer that is measured into it, and collect its static files as production does."""
     project = workshop.bake(
         label, server=server, channel_layer=layer, consumers=consumers, auth=auth, database=database
     )
     for source in ("bench_settings.py", "bench_server.py", f"bench_consumers.{consumers}.py"):
         content = (workshop.HERE / "project" / source).read_text(encoding="utf-8")
         (project / source.replace(f".{consumers}", "")).write_text(content, encoding="utf-8")
+    # Nothing connects to these services here; the settings require their URLs.
+    services = {"DATABASE_URL": "postgresql://127.0.0.1/bench"} if database == "postgresql" else {}
+    environ = clean_environ(**(ENVIRON | services), REDIS_URL="redis://127.0.0.1")
+    run([python(), "manage.py", "collectstatic", "--no-input"], project, environ)
     return project
 
 

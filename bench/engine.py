@@ -5,7 +5,7 @@ anew in every round; what is printed are ratios first, then medians with their r
 the server's CPU time, which drifts less where a machine has other work. Beside the medians are the microseconds of the
 server's CPU time for each delivery, and how much of the two cores was used: with "!", above 90 % of the load's core,
 the load may be what was measured; a server that does not fill its own waits, or others use the machine.
-`make bench ARGS="--only fanout,echo"` runs a part.
+`make bench ARGS="--only fanout,echo"` runs a part. If a contestant failed, the run ends with 1 and names it.
 """
 
 import argparse
@@ -25,6 +25,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", default=",".join(SCENARIOS), help="scenarios, separated by commas")
     parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured (%(default)s)")
     parser.add_argument("--seconds", type=float, default=2, help="how long each time (%(default)s)")
+    parser.add_argument(
+        "--brief", action="store_true", help="few connections, to show that everything runs; the figures mean nothing"
+    )
     arguments = parser.parse_args()
     arguments.only = arguments.only.split(",")
     if unknown := set(arguments.only) - SCENARIOS.keys():
@@ -46,15 +49,18 @@ def main() -> None:
     workshop.load_client()
     print(f"{workshop.versions()}; load before: {os.getloadavg()[0]:.2f}", flush=True)
     pin(LOAD_CORE)
-    plan = Plan(arguments.rounds, arguments.seconds, warmup=min(1, arguments.seconds))
+    plan = Plan(arguments.rounds, arguments.seconds, min(1, arguments.seconds), arguments.brief)
     for name in arguments.only:
         started = time.monotonic()
         print(f"\n{name}: {SCENARIOS[name].__doc__}", flush=True)
         try:
             SCENARIOS[name](plan)
-        except Failed as error:
+        except (Failed, AssertionError) as error:
             print(f"  failed: {error}")
+            plan.failures.append(f"{name}: {error}")
         print(f"\n  ({plan.rounds} rounds, {time.monotonic() - started:.0f} s)", flush=True)
+    if plan.failures:
+        sys.exit("\n".join(["These failed:", *dict.fromkeys(plan.failures)]))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ static const double DRAIN = 2;    /* seconds for what is still under way at the 
 /* What was asked for. */
 static int port, connections = 1, rooms = 1, senders = 1, window;
 static bool socketio, own, hold, handshakes, stuck, flood;
-static double rate, seconds = 1, warmup = 1;
+static double rate, settle = 0.5, seconds = 1, warmup = 1;
 static const char *path = "/", *hello, *ready, *say, *expect = "stamp:";
 static char **cookies;
 static int cookie_count;
@@ -380,7 +380,7 @@ static void advance(void) {
             if (!hold) printf("open %.3f\n", (double)(time - started) / SECOND);
             phase = hold ? DONE : SETTLING;
             if (hold) puts("open");
-            phase_end = time + (handshakes ? 0 : SECOND / 2);
+            phase_end = time + (handshakes ? 0 : (int64_t)(settle * SECOND));
         } else if (time - started > 60 * SECOND) {
             fail("only %d of %d connections are open after a minute", open_members, connections);
         }
@@ -469,6 +469,7 @@ static void read_options(int count, char **arguments) {
         {"cookies", 1, 0, 'c'},  {"socketio", 0, 0, 'i'}, {"hello", 1, 0, 'h'},      {"ready", 1, 0, 'R'},
         {"say", 1, 0, 's'},      {"expect", 1, 0, 'e'},  {"window", 1, 0, 'w'},      {"own", 0, 0, 'o'},
         {"rate", 1, 0, 'a'},     {"senders", 1, 0, 'S'}, {"seconds", 1, 0, 't'},     {"warmup", 1, 0, 'u'},
+        {"settle", 1, 0, 'T'},
         {"hold", 0, 0, 'H'},     {"handshakes", 0, 0, 'k'}, {"stuck", 0, 0, 'x'},    {"flood", 0, 0, 'f'},
         {0, 0, 0, 0}};
     for (int option; (option = getopt_long(count, arguments, "", names, NULL)) != -1;) switch (option) {
@@ -488,6 +489,7 @@ static void read_options(int count, char **arguments) {
         case 'S': senders = atoi(optarg); break;
         case 't': seconds = atof(optarg); break;
         case 'u': warmup = atof(optarg); break;
+        case 'T': settle = atof(optarg); break;
         case 'H': hold = true; break;
         case 'k': handshakes = true; break;
         case 'x': stuck = true; break;

@@ -38,8 +38,8 @@ class Result:
         return self.load[what] / self.load["seconds"]
 
     def server_micros(self, what: str) -> float:
-        """Microseconds of the server's CPU for each."""
-        return 1e6 * self.server_cpu / max(1, self.load[what])
+        """Microseconds of the server's CPU for each. Less than a tick of the clock is not measured."""
+        return 1e6 * max(self.server_cpu, 1 / TICKS) / max(1, self.load[what])
 
     @property
     def server_share(self) -> float:
@@ -164,16 +164,16 @@ def measure(server: Server, options: list[str]) -> Result:
         return Result(said, server_cpu, services, max(0, busy - server_cpu - sum(services) - said["cpu"]))
 
 
-def measure_memory(server: Server, options: list[str], connections: int) -> Result:
+def measure_memory(server: Server, options: list[str], connections: int, settle: float = 1) -> Result:
     """How much the server's memory grows with connections that do nothing.
 
     What the first of all connections brings in (modules, pools, threads) is there before.
     """
-    for count in (100, connections):
+    for count in (min(100, connections), connections):
         before = resident(server.process.pid)
         with start_load(server, [*options, "--connections", str(count), "--hold"]) as load:
             wait_for(load, "open")
-            time.sleep(1.5)
+            time.sleep(1.5 * settle)
             grown = resident(server.process.pid) - before
-        time.sleep(1)
+        time.sleep(settle)
     return Result({"seconds": 1, "cpu": 0}, 0, [], memory=grown / connections)

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from statistics import median
 
 from bench.measure import Result
@@ -59,7 +60,7 @@ class Table:
         if not ours or not others:
             print(f"       -                                      {ratio.label}")
             return
-        rounds = [mine / theirs for mine, theirs in zip(ours, pick(others, key=median), strict=True)]
+        rounds = [mine / theirs if theirs else inf for mine, theirs in zip(ours, pick(others, key=median), strict=True)]
         wanted = ""
         if ratio.limit:
             reached = median(rounds) <= ratio.limit if ratio.at_most else median(rounds) >= ratio.limit

@@ -1,7 +1,7 @@
 """What is measured: each function plays its rounds, prints the ratios, and then the figures."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from bench import contestants as who
@@ -31,11 +31,21 @@ Options = Callable[[Contestant], list[str]]
 
 @dataclass
 class Plan:
-    """How long and how often."""
+    """How long and how often, and what failed."""
 
     rounds: int
     seconds: float
     warmup: float
+    brief: bool = False
+    failures: list[str] = field(default_factory=list)
+
+    def people(self, count: int) -> int:
+        """The number of connections: a twentieth, but two at least, in a brief run."""
+        return max(2, count // 20) if self.brief else count
+
+    def at_least(self, seconds: float) -> float:
+        """The seconds of a measurement that is meaningless if it is shorter."""
+        return self.seconds if self.brief else max(seconds, self.seconds)
 
     def play(self, table: Table, players: list[Contestant], cases: dict[str, Options], how=None) -> None:
         """Measure every case with every contestant, one after the other, then all again."""
@@ -44,7 +54,7 @@ class Plan:
                 self.play_one(table, player, cases, how or self.measure)
 
     def play_one(self, table: Table, player: Contestant, cases: dict[str, Options], how) -> None:
-        """Start a server, and measure; a failure is noted, and does not end the benchmark."""
+        """Start a server and measure. Note a failure and go on: the run ends with an error."""
         case = ""
         try:
             with player.serve() as server:
@@ -53,9 +63,17 @@ class Plan:
         except (Failed, AssertionError) as error:
             for other in [case] if case else cases:
                 table.failures[other, player.name] = str(error).splitlines()[0]
+            self.failures.append(f"{player.name}, {case or 'at the start'}: {error}")
 
     def measure(self, server: Server, options: list[str]) -> Result:
-        return measure(server, ["--seconds", str(self.seconds), "--warmup", str(self.warmup), *options])
+        times = [
+            "--seconds",
+            str(self.seconds),
+            "--warmup",
+            str(self.warmup),
+            *(["--settle", "0"] if self.brief else []),
+        ]
+        return measure(server, [*times, *options])
 
 
 def room(members: int, window: int = WINDOW) -> Options:
@@ -81,7 +99,8 @@ def echo(player: Contestant) -> list[str]:
 
 def fanout(plan: Plan) -> None:
     """Deliveries per second in a room in which one member speaks."""
-    small, large = "room of 100", "room of 500"
+    few, many = plan.people(100), plan.people(500)
+    small, large = f"room of {few}", f"room of {many}"
     table = Table(DELIVERIES)
     redis = [who.ours(layer="redis"), who.tutorial(layer="core"), who.tutorial(layer="pubsub")]
     sync = [who.ours(consumers="sync"), who.tutorial(consumers="sync")]
@@ -97,9 +116,9 @@ def fanout(plan: Plan) -> None:
     ]
     others = [maker(server=server) for server in SERVERS[1:] for maker in (who.ours, who.tutorial)]
     for _ in range(plan.rounds):
-        once = Plan(1, plan.seconds, plan.warmup)
-        once.play(table, [who.ours(), who.tutorial(), *redis, *peers], {small: room(100), large: room(500)})
-        once.play(table, [*others, *sync], {large: room(500)})
+        once = replace(plan, rounds=1)
+        once.play(table, [who.ours(), who.tutorial(), *redis, *peers], {small: room(few), large: room(many)})
+        once.play(table, [*others, *sync], {large: room(many)})
 
     def against(label: str, ours: str, others: list[str], case: str, limit: float | None = None) -> None:
         table.print_ratio(Ratio(f"{case}: {label}", (case, ours), [(case, other) for other in others], limit))
@@ -128,12 +147,14 @@ def growth(plan: Plan) -> None:
     table = Table(SERVER_TIME)
     players = [who.ours(), who.ours(layer="redis"), *who.node_ws()]
     # One event after the other: several under way would make the small rooms cheaper.
-    plan.play(table, players, {f"room of {size}": room(size, window=1) for size in (10, 100, 500, 1000)})
+    sizes = [plan.people(size) for size in (10, 100, 500, 1000)]
+    plan.play(table, players, {f"room of {size}": room(size, window=1) for size in sizes})
+    small, large = f"room of {sizes[1]}", f"room of {sizes[-1]}"
     for player in players:
-        label = f"{player.name}: room of 1000 / room of 100"
+        label = f"{player.name}: {large} / {small}"
         limit = 1.3 if player.name.startswith("ours") else None
-        key = ("room of 1000", player.name)
-        table.print_ratio(Ratio(label, key, [("room of 100", player.name)], limit, at_most=True))
+        key = (large, player.name)
+        table.print_ratio(Ratio(label, key, [(small, player.name)], limit, at_most=True))
     table.print_rows([SERVER_TIME, DELIVERIES])
 
 
@@ -173,7 +194,8 @@ def room_of_one(plan: Plan) -> None:
 
 def memory(plan: Plan) -> None:
     """Memory of an idle connection, signed in and joined."""
-    case = f"{IDLE} connections in 10 rooms"
+    idle = plan.people(IDLE)
+    case = f"{idle} connections in 10 rooms"
     table = Table(MEMORY)
     players = [
         player
@@ -184,7 +206,8 @@ def memory(plan: Plan) -> None:
             who.tutorial(server),
         )
     ]
-    plan.play(table, players, {case: lambda _: ["--rooms", "10"]}, lambda *_: measure_memory(*_, IDLE))
+    settle = plan.at_least(1)
+    plan.play(table, players, {case: lambda _: ["--rooms", "10"]}, lambda *_: measure_memory(*_, idle, settle))
     for ours, tutorial, plain in zip(players[::3], players[1::3], players[2::3], strict=True):
         for other in (tutorial, plain):
             limit = 1.1 if other is tutorial else None
@@ -218,11 +241,11 @@ def highest(plan: Plan, player: Contestant, members: int) -> float:
 
 def latency(plan: Plan) -> None:
     """How late a delivery is at half of the highest rate, in a room of 100."""
-    table = Table(P99)
+    table, members = Table(P99), plan.people(100)
     for player in (who.ours(), who.ours(layer="redis")):
-        rate = highest(plan, player, 100) / 2
-        case = f"{rate:,.0f} events/s to 100"
-        plan.play(table, [player], {case: steady(100, 1, rate)})
+        rate = highest(plan, player, members) / 2
+        case = f"{rate:,.0f} events/s to {members}"
+        plan.play(table, [player], {case: steady(members, 1, rate)})
         if values := table.values((case, player.name)):
             reached = "reached" if median(values) < 10 else "MISSED"
             print(f"  p99 of {player.name}: {median(values):.2f} ms    {reached}: under 10 ms")
@@ -249,12 +272,11 @@ def stored(plan: Plan) -> None:
 
 def bystanders(plan: Plan) -> None:
     """How much a client that never reads and one that floods delay 200 others, at a quarter of the highest rate."""
-    table = Table(P99)
-    senders = 20
-    rate = min(highest(plan, who.ours(), 200) / 4, 15 * senders)  # nobody above the limits, which are in force here
+    table, members, senders = Table(P99), max(20, plan.people(200)), 20
+    rate = min(highest(plan, who.ours(), members) / 4, 15 * senders)  # nobody above the limits, which are in force here
     # Long enough, in bytes and seconds, that what is kept for a client that never reads runs full.
-    long = ["--say", event('{"type":"say","text":"', size=2000), "--seconds", str(max(5, plan.seconds))]
-    quiet = steady(200, senders, rate)
+    long = ["--say", event('{"type":"say","text":"', size=2000), "--seconds", str(plan.at_least(5))]
+    quiet = steady(members, senders, rate)
     cases = {
         "alone": lambda player: [*quiet(player), *long],
         "with both": lambda player: [*quiet(player), *long, "--stuck", "--flood"],

@@ -75,14 +75,14 @@ def spread(processes: int) -> float:
 def sizing(plan: "Plan") -> None:
     """Machines for 10 000, 100 000 and 1 000 000 connections, and how well such a forecast holds."""
     chat = who.ours(layer="redis", database="postgresql", chat=True)
-    costs = measure_costs(chat, plan.seconds)
+    costs = measure_costs(plan, chat)
     print("\n  What it costs")
     for label, value in asdict(costs).items():
         print(f"  {label:16}{value:12.1f} {UNITS.get(label, 'µs of CPU')}")
     print(f"\n  Forecast / measured: rooms of {ROOM}, a message of each person every {SILENCE} s")
     print_row("people", "processes", "server cores", "Redis cores", "MiB")
-    for processes, people in itertools.product((1, 2), SIZES):
-        found = measure_site(with_processes(chat, processes), people, max(10, plan.seconds))
+    for processes, people in itertools.product((1, 2), [plan.people(SIZES[-1])] if plan.brief else SIZES):
+        found = measure_site(with_processes(chat, processes), people, plan.at_least(10), plan.at_least(3))
         told = costs.server(people, processes), costs.redis(people, processes), costs.memory(people, processes)
         pairs = (f"{one:.{d}f} / {two:.{d}f}" for one, two, d in zip(told, found, (3, 4, 0), strict=True))
         print_row(f"{people:,}", processes, *pairs)
@@ -118,14 +118,14 @@ def with_processes(player: Contestant, count: int) -> Contestant:
     return replace(player, environ={**player.environ, "WEB_CONCURRENCY": str(count)})
 
 
-def measure_costs(chat: Contestant, seconds: float) -> Costs:
+def measure_costs(plan: "Plan", chat: Contestant) -> Costs:
     """Two sizes of a room tell a message from a delivery, one process and two what it costs to pass a message on."""
-    costs = Costs()
+    costs, seconds, people = Costs(), plan.seconds, plan.people(2000)
     with chat.serve() as server:
-        measure_memory(server, chat.join, 100)
+        measure_memory(server, chat.join, plan.people(100), plan.at_least(1))
         costs.base = resident(server.process.pid) / 1024
-        costs.connection = measure_memory(server, [*chat.join, "--rooms", "40"], 2000).memory
-        costs.idle, costs.redis_idle = measure_idle(server, chat, 2000, max(20, seconds))
+        costs.connection = measure_memory(server, [*chat.join, "--rooms", "40"], people, plan.at_least(1)).memory
+        costs.idle, costs.redis_idle = measure_idle(server, chat, people, plan.at_least(20), plan.at_least(3))
         small, _, costs.database = per_message(server, chat, 2, STORED, seconds)
         large, _, _ = per_message(server, chat, 2 * ROOM, STORED, seconds)
         costs.delivery = (large - small) / (2 * ROOM - 2)
@@ -144,13 +144,13 @@ def measure_costs(chat: Contestant, seconds: float) -> Costs:
     return costs
 
 
-def measure_idle(server: Server, chat: Contestant, people: int, seconds: float) -> list[float]:
+def measure_idle(server: Server, chat: Contestant, people: int, seconds: float, settle: float) -> list[float]:
     """Microseconds per second of the server and of Redis for a connection on which there are pings only."""
     processes = (server.process.pid, server.services[0])
-    options = [*chat.join, "--connections", str(people), "--rooms", str(people // ROOM), "--hold"]
+    options = [*chat.join, "--connections", str(people), "--rooms", str(max(1, people // ROOM)), "--hold"]
     with start_load(server, options) as load:
         wait_for(load, "open")
-        time.sleep(3)
+        time.sleep(settle)
         before = [cpu_seconds(process) for process in processes]
         time.sleep(seconds)
         after = [cpu_seconds(process) for process in processes]
@@ -164,11 +164,12 @@ def per_message(server: Server, player: Contestant, members: int, rate: int, sec
     return [cpu * 1e6 / result.load["sent"] for cpu in (result.server_cpu, *result.services)]
 
 
-def measure_site(chat: Contestant, people: int, seconds: float) -> tuple[float, float, float]:
+def measure_site(chat: Contestant, people: int, seconds: float, warmup: float) -> tuple[float, float, float]:
     """Cores of the server and of Redis, and MiB of the server, with so many people who talk."""
-    speak = ["--senders", str(people), "--rate", f"{people / SILENCE:.2f}", "--rooms", str(people // ROOM)]
+    rate = max(people / SILENCE, 10 / seconds)  # at least ten messages
+    speak = ["--senders", str(people), "--rate", f"{rate:.2f}", "--rooms", str(max(1, people // ROOM))]
     options = [*chat.join, *chat.dialect.say, *speak, "--connections", str(people), "--seconds", str(seconds)]
     with chat.serve() as server:
-        result = measure(server, [*options, "--warmup", "3"])
+        result = measure(server, [*options, "--warmup", str(warmup)])
         memory = resident(server.process.pid) / 1024
         return result.server_cpu / result.load["seconds"], result.services[0] / result.load["seconds"], memory

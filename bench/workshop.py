@@ -66,7 +66,7 @@ def node() -> str | None:
     """The Node program, with the peers' packages in build/bench/node; None, and a line, where there is none."""
     program, npm = shutil.which("node"), shutil.which("npm")
     if not program or not npm:
-        print("There is no node with npm on the PATH: its peers are left out.", flush=True)
+        print("Node's peers are left out: put `node` and `npm` on the PATH (`apt-get install nodejs npm`).", flush=True)
         return None
     wanted = (PEERS / "package.json").read_text(encoding="utf-8")
     stamp = NODE / "package.json"
@@ -86,7 +86,7 @@ def load_client() -> Path:
     """The compiled load client."""
     compiler = shutil.which("cc")
     if not compiler:
-        sys.exit("There is no C compiler (cc) on the PATH, and the load client is written in C.")
+        sys.exit("The load client needs a C compiler (cc). Install one: apt-get install build-essential")
     program = BENCH / "load"
     BENCH.mkdir(parents=True, exist_ok=True)
     run(

@@ -26,7 +26,10 @@ UNNEEDED = {
     "compose.yaml": ANSWERS["deploy"] == "none" and not SERVICES,
     "Dockerfile": ANSWERS["deploy"] == "none",
     ".dockerignore": ANSWERS["deploy"] == "none",
-    "deploy": ANSWERS["deploy"] == "none",
+    "config/sqlite.py": ANSWERS["database"] != "sqlite",
+    "deploy/README.md": ANSWERS["deploy"] == "none",
+    "deploy/nginx.conf": ANSWERS["deploy"] == "none",
+    "deploy/postgresql.sh": ANSWERS["database"] != "postgresql",
     "deploy/kubernetes": ANSWERS["deploy"] != "kubernetes",
     ".github": ANSWERS["ci"] != "github",
     ".gitlab-ci.yml": ANSWERS["ci"] != "gitlab",
@@ -75,7 +78,7 @@ def write_env(project):
     if ANSWERS["database"] == "postgresql":
         lines.append("POSTGRES_PASSWORD=postgres")
     if ANSWERS["channel_layer"] == "redis":
-        lines.append(f"REDIS_URL={ANSWERS['__redis_url']}")
+        lines += [f"REDIS_URL={ANSWERS['__redis_url']}", "REDIS_PASSWORD=redis"]
     try:
         descriptor = os.open(project / ".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

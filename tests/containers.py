@@ -18,6 +18,7 @@ from pathlib import Path
 from emitted import BUILD, clean_environ, run
 from filelock import FileLock
 from matrix import TEMPLATE
+from proxy import for_debian
 from servers import free_port, wait_until
 from tools import ROOTS, require_programs
 
@@ -26,7 +27,7 @@ from demo import find_python
 EMITTED = TEMPLATE / "{{cookiecutter.project_slug}}"
 IMAGES = Path(__file__).parent / "images"
 PACKAGES = {"dockerd": "docker.io", "docker-compose": "docker-compose", "debootstrap": "debootstrap"}
-BASE = re.search(r"^ARG PYTHON=(\S+)$", (EMITTED / "Dockerfile").read_text(), re.MULTILINE)[1]
+BASE = re.search(r"^FROM (\S+:\S+) ", (EMITTED / "Dockerfile").read_text(), re.MULTILINE)[1]
 SERVICES = sorted(set(re.findall(r"image: ((?:nginx|redis|postgres):\S+)", (EMITTED / "compose.yaml").read_text())))
 # What Python's official image has beside Python, and what a copied Python wants.
 LIBRARIES = """
@@ -165,10 +166,12 @@ class Engine:
 def adapt(project: Path) -> None:
     """Change what this machine may refuse: taken ports, more open files than its limit, and a network for builds.
 
-    Everything else in compose.yaml stays as it is.
+    Everything else in compose.yaml stays as it is. nginx.conf is rewritten for the nginx of Debian.
     """
     path = project / "compose.yaml"
     content = re.sub(r'"127\.0\.0\.1:\d+:', lambda _: f'"127.0.0.1:{free_port()}:', path.read_text())
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     content = content.replace("build: .\n", "build: {context: ., network: host}\n")
     path.write_text(re.sub(r"nofile: (\d+)", lambda match: f"nofile: {min(int(match[1]), allowed)}", content))
+    nginx = project / "deploy" / "nginx.conf"
+    nginx.write_text(for_debian(nginx.read_text()))

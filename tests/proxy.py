@@ -15,6 +15,16 @@ from tools import ROOTS, require_programs
 ADDRESSES = ("127.0.0.1", "127.0.0.2")  # of the servers, all on one port
 
 
+def for_debian(configuration: str) -> str:
+    """Rewrite an nginx.conf for the 1.22 of Debian, which has no `http2` directive (it came with nginx 1.25.1).
+
+    The image of compose.yaml is newer, and warns of the old form.
+    """
+    new = "listen 443 ssl;\n        http2 on;\n"
+    assert configuration.count(new) == 1, f"nginx.conf has not exactly one {new!r}"
+    return configuration.replace(new, "listen 443 ssl http2;\n")
+
+
 class Names:
     """Answers each question with the addresses of the servers, as Docker does for the replicas of a service."""
 
@@ -63,7 +73,7 @@ class Proxy:
 
     def start(self, project: Path) -> None:
         configuration = self.folder / "nginx.conf"
-        configuration.write_text(self.adapt((project / "deploy" / "nginx.conf").read_text()))
+        configuration.write_text(self.adapt(for_debian((project / "deploy" / "nginx.conf").read_text())))
         self.names = DNSServer(
             Names(), port=self.name_port, address="127.0.0.1", logger=DNSLogger(logf=lambda line: None)
         )

@@ -5,6 +5,7 @@ import contextlib
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -187,6 +188,25 @@ class Redis:
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
 
+    @contextlib.contextmanager
+    def monitor(self) -> Iterator[list[list[str]]]:
+        """Fill a list with the words of each command that it gets, until the block ends."""
+        commands: list[list[str]] = []
+
+        def read():
+            for line in connection.makefile():
+                commands.append([word.replace(r"\"", '"') for word in re.findall(r'"((?:[^"\\]|\\.)*)"', line)])
+
+        with socket.create_connection(("127.0.0.1", self.port)) as connection:
+            connection.sendall(b"MONITOR\r\n")
+            thread = threading.Thread(target=read)
+            thread.start()
+            wait_until(lambda: commands, "the answer to MONITOR")
+            commands.clear()
+            yield commands
+            connection.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
     def ask(self, *commands: str) -> str:
         """What it answers, as it came over the network."""
         with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
@@ -196,21 +216,31 @@ class Redis:
 
 
 class Sentinel(Redis):
-    """Watches a master, and makes a replica the master when two of its kind miss the old one for half a second."""
+    """Watches a master, and makes a replica the master when enough of its kind miss the old one for half a second."""
 
-    def __init__(self, folder: Path, master: Redis, master_password: str, password: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        master: Redis,
+        master_password: str = "",
+        password: str = "",
+        name: str = "main",
+        quorum: int = 2,
+    ) -> None:
         super().__init__(folder)
         configuration = folder / f"sentinel-{self.port}.conf"
-        configuration.write_text(
-            f"port {self.port}\n"
-            "bind 127.0.0.1\n"
-            f"requirepass {password}\n"
-            f"sentinel sentinel-pass {password}\n"
-            f"sentinel monitor main 127.0.0.1 {master.port} 2\n"
-            f"sentinel auth-pass main {master_password}\n"
-            "sentinel down-after-milliseconds main 500\n"
-            "sentinel failover-timeout main 3000\n"
-        )
+        lines = [
+            f"port {self.port}",
+            "bind 127.0.0.1",
+            f"requirepass {password}",
+            f"sentinel sentinel-pass {password}",
+            f"sentinel monitor {name} 127.0.0.1 {master.port} {quorum}",
+            f"sentinel down-after-milliseconds {name} 500",
+            f"sentinel failover-timeout {name} 3000",
+        ]
+        if master_password:
+            lines.append(f"sentinel auth-pass {name} {master_password}")
+        configuration.write_text("\n".join(lines) + "\n")
         self.options = [str(configuration), "--sentinel"]
 
 

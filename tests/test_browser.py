@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from browsers import OUTAGE, Visits, find_browser, launch, node_packages, seed
-from client import PASSWORD, Person, csrf_token
+from client import PASSWORD, Person, cookie, csrf_token
 from emitted import bake, clean_environ, environ_for, run
 from matrix import PYTHONS, TEMPLATE
 from playwright.sync_api import expect, sync_playwright
@@ -20,6 +20,8 @@ SITES = {
     "hypercorn": {"channel_layer": "in-memory", "consumers": "async", "auth": "none", "django_version": "6.1"},
 }
 PAGE_BYTES = 60_000
+# More than one page of the list has.
+ROOMS = "from chat.models import Room; Room.objects.bulk_create(Room(name=f'many {n:03}') for n in range(120))"
 NO_TICKET = r"/accounts/login/\?next=/api/ticket/ net::ERR_ABORTED"  # the client does not follow there
 
 
@@ -49,6 +51,7 @@ class Site:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.manage("migrate", "--verbosity", "0")
+        self.manage("shell", "-c", ROOMS)
 
     def start(self):
         self.process = self.stack.enter_context(start_site(["make", "serve"], self.project, self.environ, self.port))
@@ -216,7 +219,7 @@ def test_expired_session(visit, site, room):
     expect(window.status).to_have_text("Connected")
     with site.down():
         expect(window.status).to_have_text("Connection lost. Reconnecting…")
-        site.end_session(person.http.cookies["sessionid"])
+        site.end_session(cookie(person.http, "sessionid"))
     expect(window.status).to_have_text("You are signed out.")
     expect(window.page.get_by_role("button", name="Log in")).to_be_visible()
     assert window.violations() == []
@@ -247,6 +250,23 @@ def test_keyboard_alone(visit, site, room):
     window.tab_to(page.get_by_role("button", name="Log out"), "Shift+Tab")
     keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Log in")
+
+
+@once
+def test_rooms_are_paged_and_found(visit, ann):
+    """With the keyboard alone, as anything else on the page."""
+    page, links = (window := visit(ann, "/?after=many")).page, window.page.locator("main li a")
+    for rel, first in (("next", "many 050"), ("prev", "many 000")):
+        link = page.locator(f"nav [rel={rel}]")
+        link.focus()
+        page.keyboard.press("Enter")
+        expect(links.first).to_have_text(first)
+    window.tab_to(page.get_by_role("searchbox", name="Find a room"))
+    page.keyboard.type("ANY 11")
+    page.keyboard.press("Enter")
+    expect(links).to_have_text([f"many 11{digit}" for digit in range(10)])
+    expect(page).to_have_title(re.compile("^ANY 11 · Rooms"))
+    expect(page.get_by_role("searchbox")).to_have_value("ANY 11")
 
 
 @once
@@ -299,11 +319,40 @@ def test_unread_messages_are_marked(visit, site, ann, ben, room):
 
 
 @once
+def test_history_may_begin_later(windows, visit, site, ann, room):
+    """Where old messages were deleted, the page shows what is left, and stops looking for more."""
+    site.manage(*seed(room, 120, 81))
+    late = visit(ann, f"/chat/{room}/")
+    late.sees(*((seq, "zoe", f"Message {seq}") for seq in range(81, 121)))
+    late.messages.first.evaluate("item => item.scrollIntoView()")
+    expect(late.page.get_by_text("Loading older messages…")).to_be_hidden()
+    late.say("Hello")
+    for window in (late, *windows):  # those of the others were empty, and connected, when the room was filled
+        expect(window.messages.last).to_have_attribute("data-seq", "121")
+        assert [seq for seq, _, _ in window.transcript(41)] == list(range(81, 122))
+
+
+@once
+def test_too_many_new_rooms(visit, site, room):
+    """A message that would create one more says why it was not sent, and is not sent again and again."""
+    person = Person(site, site.auth)
+    create = "from chat.models import Room; Room.objects.bulk_create(Room(name=f'{0} {{n}}', created_by={0!r}) {1})"
+    site.manage("shell", "-c", create.format(person.name, "for n in range(100)"))
+    window = visit(person, f"/chat/{room}/")
+    window.say("Hello")
+    failed = window.log.locator(".failed")
+    expect(failed).to_contain_text("You may create 100 rooms a day.")
+    other = window.tab(f"/chat/{person.name} 1/")
+    other.say("Hello")
+    other.sees((1, person.name, "Hello"))
+
+
+@once
 def test_narrow_phone(visit, ann, room):
     """On a screen of 320 pixels nothing is wider than it, long words neither."""
-    for path in ("/", f"/chat/{room}/", f"/chat/{'long' * 16}/"):
+    for path in ("/?after=many", "/?q=many", f"/chat/{room}/", f"/chat/{'long' * 16}/"):
         window = visit(ann, path, viewport={"width": 320, "height": 568})
-        if path != "/":
+        if path.startswith("/chat/"):
             expect(window.status).to_have_text("Connected")
             window.say("W" * 400, "https://example.org/" + "path/" * 40)
             window.transcript(2)
@@ -361,7 +410,7 @@ def test_accessible(windows, visit, site, ann):
     theirs.box.press_sequentially("I")
     expect(mine.typing).not_to_be_empty()
     assert mine.violations() == []
-    for path in ("/", "/?room=a/b"):
+    for path in ("/?after=many", "/?room=a/b", "/?q=many", "/?q=nowhere"):
         assert visit(ann, path).violations() == []
     if site.auth != "none":
         for path, button, wrong in (
@@ -377,7 +426,7 @@ def test_accessible(windows, visit, site, ann):
 @in_chromium
 def test_valid_html(site, ann, room, tmp_path):
     """What the server sends is HTML as its standard wants it, also with errors in forms."""
-    paths = ["/", "/?room=a/b", f"/chat/{room}/", "/chat/%22%3Cb%3E/"]
+    paths = ["/?after=many", "/?room=a/b", "/?q=%22%26many", f"/chat/{room}/", "/chat/%22%3Cb%3E/"]
     pages = [ann.http.get(path) for path in paths]
     if site.auth != "none":
         with httpx.Client(base_url=site.url, trust_env=False, timeout=30) as http:
@@ -396,7 +445,7 @@ def test_valid_html(site, ann, room, tmp_path):
 
 
 @once
-@pytest.mark.parametrize("path", ["/", "/chat/lighthouse/"])
+@pytest.mark.parametrize("path", ["/?after=many", "/chat/lighthouse/"])
 def test_lighthouse(site, ann, tmp_path, path):
     """Accessibility and best practices have the full score."""
     cookies = "; ".join(f"{name}={value}" for name, value in ann.http.cookies.items())

@@ -274,7 +274,7 @@ def test_connections_leave_no_memory_behind(site, person):
 
     sizes = []
     with ThreadPoolExecutor(VISITORS) as visitors:
-        for _ in range(4):
+        for _ in range(6):
             list(visitors.map(visit, range(VISITS)))
             sizes.append(site.memory())
     assert min(after - before for before, after in itertools.pairwise(sizes)) < GROWTH, sizes

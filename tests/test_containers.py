@@ -5,7 +5,6 @@ The engine pulls nothing: see `containers.py` for what stands in for the images 
 
 import contextlib
 import re
-import shutil
 import socket
 import sqlite3
 import ssl
@@ -70,7 +69,8 @@ class Stack:
             "HTTPS_PORT": str(self.ports["https"]),
             **variables,
         }
-        shutil.copy(project / ".env.example", project / ".env")
+        example = (project / ".env.example").read_text()
+        (project / ".env").write_text(example.replace("METRICS_TOKEN=\n", f"METRICS_TOKEN={'t' * 20}\n"))
         adapt(project)
 
     def compose(self, *arguments: str, **options) -> str:
@@ -92,7 +92,7 @@ class Stack:
             found = self.engine.inspect(container)
             state, service = found["State"], found["Config"]["Labels"]["com.docker.compose.service"]
             ended = f"exit {state['ExitCode']}"
-            states.setdefault(service, []).append(state["Health"]["Status"] if state["Running"] else ended)
+            states.setdefault(service, []).append(state.get("Health", state)["Status"] if state["Running"] else ended)
         return states
 
     def connections(self, container: str) -> float:
@@ -224,9 +224,12 @@ def test_stack_is_healthy(stack):
         "web": ["healthy", "healthy"],
         "redis": ["healthy"],
         "postgresql": ["healthy"],
+        "cleanup": ["running"],
         "migrate": ["exit 0"],
         "certificate": ["exit 0"],
     }
+    cleaned = "Deleted 0 messages."
+    wait_until(lambda: cleaned in stack.compose("logs", "--no-color", "cleanup"), "the first cleanup")
     for container in stack.containers("web"):
         config = stack.engine.inspect(container)["HostConfig"]
         assert (config["ReadonlyRootfs"], config["CapDrop"]) == (True, ["ALL"])
@@ -388,6 +391,26 @@ def test_backup_comes_back(stack):
         assert say(connection, "3", "on")["seq"] == 2
 
 
+def test_site_has_no_privileges_in_its_services(stack):
+    """Its role in PostgreSQL owns the database and is no superuser, who has no password; Redis asks for one."""
+    code = """
+import os, psycopg, redis
+ask = "SELECT current_user, rolsuper, rolcreaterole FROM pg_roles WHERE rolname = current_user"
+print(psycopg.connect(os.environ["DATABASE_URL"]).execute(ask).fetchone())
+for role in ("postgres", "nobody"):
+    try:
+        psycopg.connect(os.environ["DATABASE_URL"].replace("//site:", f"//{role}:"))
+    except psycopg.OperationalError as error:
+        print("password authentication failed" in str(error))
+try:
+    redis.Redis("redis").ping()
+except redis.AuthenticationError:
+    print("no password")
+"""
+    said = stack.compose("exec", "-T", "web", "python", "-c", code)
+    assert said.splitlines() == ["('site', False, False)", "True", "True", "no password"]
+
+
 def test_services_come_back(stack):
     """Those of development by the command of README.md, nginx when its configuration is read anew."""
     (command,) = re.findall("`(docker compose up -d [^`]+)`", (stack.project / "README.md").read_text())
@@ -438,6 +461,7 @@ def test_production_on_one_machine_with_nothing_installed(engine, cookies_sessio
         assert stack.states() == {
             "nginx": ["healthy"],
             "web": ["healthy"],
+            "cleanup": ["running"],
             "migrate": ["exit 0"],
             "certificate": ["exit 0"],
         }
@@ -459,7 +483,9 @@ def test_production_on_one_machine_with_nothing_installed(engine, cookies_sessio
         with pytest.raises(AssertionError, match=r"realtime\.E001"):
             stack.compose("exec", "-T", "web", "python", "manage.py", "check", "--deploy")
         stack.sh(section(project, "Back up"))
-    with contextlib.closing(sqlite3.connect(project / "backup")) as database:
+    backup = project.parent / f"{project.name}.backup"
+    assert backup.stat().st_mode & 0o777 == 0o600
+    with contextlib.closing(sqlite3.connect(backup)) as database:
         assert database.execute("SELECT text FROM chat_message").fetchall() == [("hi",)]
 
 

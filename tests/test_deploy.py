@@ -1,15 +1,18 @@
 """What brings a project into production, and what checks it, passes its linters and agrees with the project."""
 
+import os
 import re
 import secrets
 import subprocess
+from pathlib import PurePath
 
 import httpx
+import psycopg
 import pytest
 import yaml
 from emitted import SETTINGS, TEMPLATE, bake, clean_environ, run
 from matrix import CHOICES, PYTHONS, combinations, label
-from servers import start_site
+from servers import Postgres, start_site
 
 SCHEMA = ("check-jsonschema", "--builtin-schema")
 YAML_RULES = (
@@ -27,8 +30,8 @@ LINTERS = [
     (".github/dependabot.yml", *SCHEMA, "vendor.dependabot"),
     (".gitlab-ci.yml", *SCHEMA, "vendor.gitlab-ci"),
     ("compose.yaml", *SCHEMA, "vendor.compose-spec"),
-    # All but kustomization.yaml, which is read by kustomize and not by Kubernetes.
-    ("deploy/kubernetes/[!k]*.yaml", "kubernetes-validate", "--quiet", "--strict"),
+    # All but those whose kinds Kubernetes itself does not have: kustomization.yaml, gateway.yaml and envoy.yaml.
+    ("deploy/kubernetes/[!egk]*.yaml", "kubernetes-validate", "--quiet", "--strict"),
     ("**/*.y*ml", "yamllint", "--strict", "-d", YAML_RULES),
 ]
 CLUSTER = {"deploy": "kubernetes", "channel_layer": "redis", "database": "postgresql"}
@@ -97,8 +100,8 @@ def images(project):
     found = set()
     if (project / "Dockerfile").exists():
         text = (project / "Dockerfile").read_text(encoding="utf-8")
-        stages = set(re.findall(r" AS (\S+)", text)) | {"${PYTHON}"}
-        found |= set(re.findall(r"^(?:FROM |ARG PYTHON=|COPY --from=)(\S+)", text, re.M)) - stages
+        stages = set(re.findall(r" AS (\S+)", text))
+        found |= set(re.findall(r"^(?:FROM |COPY --from=)(\S+)", text, re.M)) - stages
     if (project / "compose.yaml").exists():
         (compose,) = documents(project / "compose.yaml")
         found |= {service["image"] for service in compose["services"].values() if "build" not in service}
@@ -178,10 +181,18 @@ def check_pipeline(answers, project, services):
 def check_dependabot(project):
     """Every week it looks for newer packages and actions, and for images where there are any."""
     (content,) = documents(project / ".github" / "dependabot.yml")
-    files = {"uv": "pyproject.toml", "github-actions": ".github/workflows/ci.yml", "docker-compose": "compose.yaml"}
+    files = {
+        "uv": "pyproject.toml",
+        "github-actions": ".github/workflows/ci.yml",
+        "docker": "Dockerfile",
+        "docker-compose": "compose.yaml",
+    }
     assert {update["package-ecosystem"]: update["schedule"]["interval"] for update in content["updates"]} == {
         name: "weekly" for name, file in files.items() if (project / file).exists()
     }
+    # Dependabot does not look into an ARG (dependabot-core #2057).
+    dockerfile = project / "Dockerfile"
+    assert not dockerfile.exists() or "$" not in "".join(re.findall(r"^FROM .*", dockerfile.read_text(), re.M))
 
 
 @pytest.mark.quick
@@ -244,12 +255,13 @@ def test_kustomization_names_every_manifest(cluster):
 
 
 def pod(manifests, kind="Deployment", name="web"):
-    return manifests[kind, name]["spec"]["template"]["spec"]
+    spec = manifests[kind, name]["spec"]
+    return spec.get("jobTemplate", {"spec": spec})["spec"]["template"]["spec"]
 
 
 def containers(manifests):
     """Each container of each pod, with its pod."""
-    for one in (pod(manifests), pod(manifests, "Job", "migrate")):
+    for one in (pod(manifests), pod(manifests, "Job", "migrate"), pod(manifests, "CronJob", "cleanup")):
         for container in one.get("initContainers", []) + one["containers"]:
             yield one, container
 
@@ -278,6 +290,19 @@ def test_pods_have_no_privileges(cluster):
 
 
 @pytest.mark.quick
+def test_cleanup_runs_daily(cluster):
+    """In a cluster by a cron job, never twice at once; with Compose by a service that sleeps between its runs."""
+    project, manifests = cluster
+    job = manifests["CronJob", "cleanup"]["spec"]
+    assert re.fullmatch(r"\d+ \d+ \* \* \*", job["schedule"])
+    assert job["concurrencyPolicy"] == "Forbid"
+    (compose,) = documents(project / "compose.yaml")
+    service = compose["services"]["cleanup"]
+    assert service["command"] == ["sh", "-c", "while python manage.py cleanup; do sleep 86400; done"]
+    assert (service["restart"], service["init"], service["healthcheck"]) == ("unless-stopped", True, {"disable": True})
+
+
+@pytest.mark.quick
 def test_probes_ask_what_is_meant_for_them(cluster):
     """Liveness does not depend on the services, and the questions of readiness have time to be answered."""
     project, manifests = cluster
@@ -297,7 +322,7 @@ def number(path, pattern):
 
 @pytest.mark.quick
 def test_ports_agree(cluster):
-    """From the Ingress through the Service to the port that the settings say; Prometheus takes the same."""
+    """From the gateway through the Service to the port that the settings say; Prometheus takes the same."""
     _, manifests = cluster
     (web,) = pod(manifests)["containers"]
     (port,) = web["ports"]
@@ -318,31 +343,144 @@ def test_ports_agree(cluster):
 
 @pytest.mark.quick
 @pytest.mark.parametrize("auth", CHOICES["auth"])
-def test_ingress_shows_what_is_for_visitors(auth, cookies):
-    """The paths of operators go to a Service without pods, all others to the site, and all of it is HTTPS."""
+def test_gateway_shows_what_is_for_visitors(auth, cookies):
+    """The paths of operators go to a Service without pods, all others to the site, and all of it is HTTPS.
+
+    The kinds of Gateway API are no part of Kubernetes, so that the validator has no schema of them.
+    """
     folder = bake(cookies, **CLUSTER, auth=auth) / "deploy" / "kubernetes"
     (config,) = documents(folder / "configmap.yaml")
     services = {service["metadata"]["name"]: service["spec"] for service in documents(folder / "service.yaml")}
     assert "selector" not in services["nowhere"]
-    paths = {}
-    for ingress in documents(folder / "ingress.yaml"):
-        (rule,), (tls,) = ingress["spec"]["rules"], ingress["spec"]["tls"]
-        assert [rule["host"]] == tls["hosts"] == [config["data"]["ALLOWED_HOSTS"]]
-        assert config["data"]["ALLOWED_ORIGINS"] == f"https://{rule['host']}"
-        for path in rule["http"]["paths"]:
-            service = path["backend"]["service"]
-            assert service["port"]["name"] in [port["name"] for port in services[service["name"]]["ports"]]
-            paths[path["path"]] = (path["pathType"], service["name"])
-        if ingress["metadata"]["name"] == "web":
-            timeout = ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-read-timeout"]
-            assert int(timeout) > 2 * 20  # seconds between two pings
-    sign_in = {"session": ["/accounts/", "/admin/login/"], "none": []}
-    sign_in["token"] = [*sign_in["session"], "/api/token/"]
+    gateway, redirect, *routes = documents(folder / "gateway.yaml")
+    assert {one["apiVersion"] for one in (gateway, redirect, *routes)} == {"gateway.networking.k8s.io/v1"}
+    plain, https = gateway["spec"]["listeners"]
+    host = config["data"]["ALLOWED_HOSTS"]
+    assert (plain["protocol"], https["protocol"], https["hostname"]) == ("HTTP", "HTTPS", host)
+    assert config["data"]["ALLOWED_ORIGINS"] == f"https://{host}"
+    assert https["tls"] == {"certificateRefs": [{"name": "web-tls"}]}
+    (rule,) = redirect["spec"]["rules"]
+    assert rule["filters"][0]["requestRedirect"] == {"scheme": "https", "statusCode": 301}
+    assert redirect["spec"]["parentRefs"] == [{"name": gateway["metadata"]["name"], "sectionName": plain["name"]}]
+
+    paths, lasting = {}, []
+    for route in routes:
+        assert route["kind"] == "HTTPRoute"
+        assert route["spec"]["hostnames"] == [host]
+        assert route["spec"]["parentRefs"] == [{"name": gateway["metadata"]["name"], "sectionName": https["name"]}]
+        for rule in route["spec"]["rules"]:
+            (service,) = rule["backendRefs"]
+            assert service["port"] in [port["port"] for port in services[service["name"]]["ports"]]
+            for match in rule["matches"]:
+                path = match["path"]
+                paths[path["value"]] = (path.get("type", "PathPrefix"), route["metadata"]["name"], service["name"])
+                if rule.get("timeouts") == {"request": "0s"}:
+                    lasting.append(path["value"])
+    sign_in = {"session": ["/accounts", "/admin/login"], "none": []}
+    sign_in["token"] = [*sign_in["session"], "/api/token"]
     assert paths == {
-        **dict.fromkeys(["/", "/static/", *sign_in[auth]], ("Prefix", "web")),
-        **dict.fromkeys(["/healthz", "/readyz", "/metrics"], ("Exact", "nowhere")),
+        **dict.fromkeys(["/", "/ws"], ("PathPrefix", "web", "web")),
+        "/static": ("PathPrefix", "static", "web"),
+        **dict.fromkeys(sign_in[auth], ("PathPrefix", "sign-in", "web")),
+        **dict.fromkeys(["/healthz", "/readyz", "/metrics"], ("Exact", "web", "nowhere")),
     }
+    assert lasting == ["/ws"]
     assert ("SIGNUP_OPEN" in config["data"]) == (auth != "none")
+
+    policies = {policy["metadata"]["name"]: policy["spec"] for policy in documents(folder / "envoy.yaml")}
+    assert {*policies, "web"} == {route["metadata"]["name"] for route in routes}
+    for name, policy in policies.items():
+        assert policy["targetRefs"] == [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": name}]
+    if sign_in[auth]:
+        rules = policies["sign-in"]["rateLimit"]["local"]["rules"]
+        networks = [selector["sourceCIDR"] for rule in rules for selector in rule["clientSelectors"]]
+        assert networks == [{"type": "Distinct", "value": value} for value in ("0.0.0.0/0", "::/0")]
+        assert all(rule["limit"] == {"requests": 300, "unit": "Minute"} for rule in rules)
+
+
+@pytest.mark.quick
+def test_network_lets_through_what_is_needed(cluster):
+    """Only the gateway and Prometheus reach the pods, which reach names, PostgreSQL and Redis; nothing else passes."""
+    _, manifests = cluster
+    found = {name: one["spec"] for (kind, name), one in manifests.items() if kind == "NetworkPolicy"}
+    nothing, web, services = (found[name] for name in ("nothing", "web", "services"))
+    assert len(found) == 3
+    assert nothing == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    labels = {pod["app"] for pod in map(pod_labels, (manifests["Deployment", "web"], manifests["Job", "migrate"]))}
+    assert web["podSelector"]["matchLabels"] == pod_labels(manifests["Deployment", "web"])
+    (rule,) = web["ingress"]
+    (origin,) = rule["from"]
+    (namespaces,) = origin["namespaceSelector"]["matchExpressions"]
+    assert (namespaces["key"], "podSelector" in origin) == ("kubernetes.io/metadata.name", False)
+    assert namespaces["values"] == ["envoy-gateway-system", "monitoring"]
+    (container,) = pod(manifests)["containers"]
+    assert rule["ports"] == [{"port": port["name"]} for port in container["ports"]]
+    (expression,) = services["podSelector"]["matchExpressions"]
+    assert set(expression["values"]) == labels
+    assert [port["port"] for rule in services["egress"] for port in rule["ports"]] == [53, 53, 5432, 6379]
+    assert (services["policyTypes"], web["policyTypes"]) == (["Egress"], ["Ingress"])
+
+
+def pod_labels(workload):
+    return workload["spec"]["template"]["metadata"]["labels"]
+
+
+@pytest.mark.parametrize("debug", ["true", "false"])
+def test_role_of_the_site_is_no_superuser(debug, cluster):
+    """It owns its database, whose superuser has no password; in development it may make one for the tests."""
+    project, _ = cluster
+    server = Postgres()
+    server.start()
+    try:
+        with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+            connection.execute('CREATE DATABASE "my-site"')
+        environ = clean_environ(
+            PATH=f"{server.programs}{os.pathsep}{os.environ['PATH']}",
+            PGHOST="127.0.0.1",
+            PGPORT=str(server.port),
+            POSTGRES_DB="my-site",
+            POSTGRES_PASSWORD='it\'s "quoted"',
+            DEBUG=debug,
+        )
+        run([str(project / "deploy" / "postgresql.sh")], project, environ)
+        with psycopg.connect(server.url("my-site")) as connection:
+            roles = "SELECT rolname, rolsuper, rolcreaterole, rolcreatedb, rolpassword IS NULL FROM pg_authid"
+            found = {name: privileges for name, *privileges in connection.execute(roles)}
+        assert found["postgres"] == [True, True, True, True]
+        assert found["site"] == [False, False, debug == "true", False]
+        with psycopg.connect(server.url("my-site").replace("postgres@", "site@")) as connection:
+            connection.execute("CREATE TABLE message (id int)")
+    finally:
+        server.stop()
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("database", CHOICES["database"])
+def test_backup_is_in_no_image(database, cookies):
+    """It is written outside of the folder that an image is built from, and ignored if it is moved there."""
+    project = bake(cookies, deploy="docker", database=database)
+    page = (project / "deploy" / "README.md").read_text(encoding="utf-8")
+    written = re.findall(r"^\(umask 077; .* > (\S+)\)$", page, re.M)
+    assert len(written) == 1 == len(re.findall(r" > ", "".join(re.findall(r"^```sh\n(.*?)^```", page, re.M | re.S))))
+    assert not (project / written[0]).resolve().is_relative_to(project)
+    ignored = (project / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert f"*{PurePath(written[0]).suffix}" in ignored
+
+
+@pytest.mark.quick
+def test_services_ask_for_passwords(cluster):
+    """Redis too, whose health check has to know it."""
+    project, _ = cluster
+    (compose,) = documents(project / "compose.yaml")
+    redis = compose["services"]["redis"]
+    assert "--requirepass ${REDIS_PASSWORD:?is missing in .env}" in " ".join(redis["command"])
+    assert redis["environment"] == {"REDISCLI_AUTH": "${REDIS_PASSWORD}"}
+    site = compose["x-site"]["environment"]
+    assert site["REDIS_URL"] == "redis://:${REDIS_PASSWORD:?is missing in .env}@redis:6379/0"
+    assert site["DATABASE_URL"] == "postgresql://site:${POSTGRES_PASSWORD:?is missing in .env}@postgresql:5432/my_site"
+    script = "./deploy/postgresql.sh:/docker-entrypoint-initdb.d/site.sh:ro"
+    assert script in compose["services"]["postgresql"]["volumes"]
+    assert os.access(project / "deploy" / "postgresql.sh", os.X_OK)
 
 
 @pytest.mark.quick
@@ -399,7 +537,7 @@ def test_settings_of_the_cluster_are_known(cluster):
     config, secret = manifests["ConfigMap", "web"]["data"], manifests["Secret", "web"]["stringData"]
     assert config.keys() & secret.keys() == set()
     assert config.keys() | secret.keys() <= SETTINGS
-    assert secret.keys() == {"SECRET_KEY", "DATABASE_URL", "REDIS_URL"}
+    assert secret.keys() == {"SECRET_KEY", "METRICS_TOKEN", "DATABASE_URL", "REDIS_URL"}
     assert all("replace-me" in value for value in secret.values())
 
 
@@ -412,8 +550,9 @@ def test_manifests_run_the_site(server, cookies, environment, services):
     found = [document for path in folder.glob("*.yaml") for document in documents(path)]
     manifests = {(one["kind"], one.get("metadata", {}).get("name")): one for one in found}
     python = environment(PYTHONS[0], "6.1") / "bin" / "python"
-    (job,), (migrated,), (web,) = (
+    (job,), (cleanup,), (migrated,), (web,) = (
         pod(manifests, "Job", "migrate")["containers"],
+        pod(manifests, "CronJob", "cleanup")["containers"],
         pod(manifests)["initContainers"],
         pod(manifests)["containers"],
     )
@@ -423,16 +562,22 @@ def test_manifests_run_the_site(server, cookies, environment, services):
         environ = clean_environ(**environ_of(manifests, container))
         return subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True, timeout=60)
 
-    assert {container["command"][0] for container in (job, migrated, web)} == {"python"}
+    assert {container["command"][0] for container in (job, cleanup, migrated, web)} == {"python"}
     refused = call(web)
     assert (refused.returncode, refused.stderr[:12]) == (1, "SECRET_KEY: "), refused.stderr
     assert len(refused.stderr.splitlines()) == 1
-    secret = {"SECRET_KEY": secrets.token_urlsafe(48), **services(CLUSTER)}
+    secret = {
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "METRICS_TOKEN": secrets.token_urlsafe(24),
+        **services(CLUSTER),
+    }
     assert secret.keys() == manifests["Secret", "web"]["stringData"].keys()
     manifests["Secret", "web"]["stringData"] = secret
     assert call(migrated).returncode == 1
     assert call(job).returncode == 0
     assert call(migrated).returncode == 0
+    cleaned = call(cleanup)
+    assert (cleaned.returncode, cleaned.stdout) == (0, "Deleted 0 messages.\n"), cleaned.stderr
     checked = call({**web, "command": ["python", "manage.py", "check", "--deploy", "--fail-level=WARNING"]})
     assert (checked.returncode, checked.stderr) == (0, ""), checked.stderr
 
@@ -440,7 +585,9 @@ def test_manifests_run_the_site(server, cookies, environment, services):
     run([str(python), "manage.py", "collectstatic", "--no-input"], project, environ)
     with start_site([str(python), *web["command"][1:]], project, environ) as site:
         # As the kubelet and Prometheus do, which know the address only.
-        asked = ["/healthz", "/readyz", "/metrics"]
-        assert [httpx.get(f"{site.url}{path}", trust_env=False).status_code for path in asked] == [200, 200, 200]
+        bearer = {"Authorization": f"Bearer {secret['METRICS_TOKEN']}"}
+        asked = {"/healthz": {}, "/readyz": {}, "/metrics": bearer}
+        answers = [httpx.get(f"{site.url}{path}", headers=asked[path], trust_env=False) for path in asked]
+        assert [answer.status_code for answer in answers] == [200, 200, 200]
         waits = web["lifecycle"]["preStop"]["sleep"]["seconds"]
         assert site.terminate() < pod(manifests)["terminationGracePeriodSeconds"] - waits

@@ -98,7 +98,7 @@ def test_pages_know_what_was_chosen_only(emitted):
     answers, project = emitted
     chosen = set(answers.items()) | ({("deploy", "docker")} if answers["deploy"] == "kubernetes" else set())
     for path, text in pages(project).items():
-        if path.name == "AGENTS.md" or project / "docs" in path.parents:
+        if path.name in {"AGENTS.md", "SECURITY.md"} or project / "docs" in path.parents:
             for choice in WORDS.keys() - chosen:
                 assert not re.search(WORDS[choice], text, re.I), f"{path}: {choice}"
 
@@ -115,6 +115,20 @@ def test_agents_are_told_what_is_there(emitted):
             run(command.replace("make ", "make --dry-run ").split(), project, clean_environ())
     (file, name), *rest = re.findall(r"pytest --no-cov (\S+) -k (\S+)", page)
     assert (rest, f"def test_{name}(" in (project / file).read_text(encoding="utf-8")) == ([], True)
+
+
+def test_defences_are_where_it_is_said(emitted):
+    """Every file that SECURITY.md names exists, and every setting is one; it says what is not defended."""
+    _, project = emitted
+    page = (project / "SECURITY.md").read_text(encoding="utf-8")
+    paths = quoted_paths(page)
+    assert len(paths) > 6
+    assert [name for name in paths if not (project / name).exists()] == []
+    settings = (project / "config" / "settings.py").read_text(encoding="utf-8")
+    names = re.findall(r"`([A-Z]+_[A-Z_]+)…?`", page)
+    assert len(names) > 4
+    assert [name for name in names if name not in settings] == []
+    assert len(re.findall(r"^- ", page.partition("## Not defended")[2], re.M)) > 3
 
 
 def test_picture_is_drawn_with_what_is_there(emitted):

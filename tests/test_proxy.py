@@ -126,6 +126,7 @@ def cluster(request, cookies_session, environment, services):
         REDIS_URL=f"{redis.url}/0",
         SIGNUP_OPEN="true",
         MACHINES="2",
+        METRICS_TOKEN=secrets.token_urlsafe(24),
         LOG_LEVEL="WARNING",
     )
     for command in ("migrate --verbosity 0", "collectstatic --no-input --verbosity 0", CHECK):
@@ -269,6 +270,48 @@ def test_operators_pages_are_not_for_the_internet(cluster):
     """The servers answer them, the proxy does not pass them on."""
     for path in ("/healthz", "/readyz", "/metrics"):
         assert get(cluster.proxy.url + path, verify=cluster.proxy.tls).status_code == 404
+
+
+def test_figures_need_a_token_from_elsewhere(cluster):
+    """A proxy on the same machine that passes the path on shows them to nobody, whatever a client makes up."""
+    path = f"{cluster.sites[ADDRESSES[0]].url}/metrics"
+    token = {"Authorization": f"Bearer {cluster.environ['METRICS_TOKEN']}"}
+    elsewhere = {"X-Forwarded-For": "127.0.0.1, 203.0.113.7", "X-Forwarded-Proto": "https"}
+    assert get(path).status_code == 200
+    assert get(path, headers=elsewhere).status_code == 401
+    assert get(path, headers={"X-Forwarded-For": "127.0.0.1"}).status_code == 401
+    assert get(path, headers={**elsewhere, "Authorization": "Bearer wrong"}).status_code == 401
+    assert get(path, headers={**elsewhere, **token}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/static/site.css", "/metrics", "/accounts/login/", "/ws/chat/lobby/", "/ws/"])
+@pytest.mark.parametrize("protocol", ["h2c", "H2C", "h2c, websocket", "websocket, h2c", "websocket/13", "TLS/1.0"])
+def test_nothing_but_a_websocket_is_upgraded(cluster, protocol, path):
+    """A tunnel to the server passes every location: no rate limit applies, and operators' pages answer."""
+    settings = {"HTTP2-Settings": "AAMAAABkAAQAAP__"} if "2" in protocol.lower() else {}
+    assert ask_upgrade(cluster, path, protocol, **settings) not in {101, 502}
+
+
+def test_websockets_are_upgraded_at_their_paths_only(cluster):
+    """Elsewhere the server sees a plain request, whichever way the client writes the protocol."""
+    handshake = {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    for protocol in ("websocket", "WebSocket"):
+        assert ask_upgrade(cluster, "/ws/chat/lobby/", protocol, Origin=cluster.proxy.url, **handshake) == 101
+    plain = get(cluster.proxy.url, verify=cluster.proxy.tls).status_code
+    assert ask_upgrade(cluster, "/", "websocket", Origin=cluster.proxy.url, **handshake) == plain
+    assert ask_upgrade(cluster, "/metrics", "websocket", **handshake) == 404
+
+
+def ask_upgrade(cluster, path, protocol, **headers):
+    """Return the status of a request for another protocol over HTTP/1.1."""
+    headers = {"Host": "localhost", "Connection": "Upgrade, HTTP2-Settings", "Upgrade": protocol, **headers}
+    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    with (
+        socket.create_connection(("127.0.0.1", cluster.proxy.port), 10) as connection,
+        cluster.proxy.tls.wrap_socket(connection, server_hostname="localhost") as wrapped,
+    ):
+        wrapped.sendall("\r\n".join(lines).encode())
+        return int(wrapped.makefile("rb").readline().split()[1])
 
 
 def test_what_one_address_may_do_is_bounded(cluster):

@@ -54,8 +54,10 @@ RUN = {
         "test_containers.py::test_update_loses_nothing"
     ),
     "docker compose restart nginx": "test_containers.py::test_services_come_back",
-    "docker compose (exec -T postgresql pg_(dump|restore) .*|stop web)": "test_containers.py::test_backup_comes_back",
-    "docker compose exec -T web (python -m sqlite3|sh -c) .*": (
+    "(\\(umask 077; )?docker compose (exec -T postgresql pg_(dump|restore) .*|stop web)": (
+        "test_containers.py::test_backup_comes_back"
+    ),
+    "(\\(umask 077; )?docker compose exec -T web (python -m sqlite3|sh -c) .*": (
         "test_containers.py::test_production_on_one_machine_with_nothing_installed"
     ),
     "docker compose (ps|logs --follow web|exec nginx curl .*)": "test_containers.py::test_operators_look",
@@ -227,6 +229,23 @@ def test_links_lead_somewhere():
         relative = [link for pair in links for link in pair if link and not re.match(r"https?:", link)]
         broken += [f"{page.name}: {link}" for link in relative if not (page.parent / link).exists()]
     assert not broken, "\n".join(broken)
+
+
+@pytest.mark.quick
+def test_asvs_is_whole():
+    """Each chapter that concerns a template has rows; none is answered twice, and each answer is one of five."""
+    page = (TEMPLATE / "docs" / "asvs.md").read_text(encoding="utf-8")
+    chapters = re.findall(r"^## V(\d+) ", page, re.M)
+    assert chapters == [str(number) for number in range(2, 17)]
+    answers, seen = set(), set()
+    for chapter, text in zip(chapters, re.split(r"^## V.*$", page, flags=re.M)[1:], strict=True):
+        for requirements, answer in re.findall(r"^\| (\d[^|]*) \| ([^|]*) \| .+ \|$", text, re.M):
+            answers.add(answer)
+            for requirement in re.findall(r"\d+\.\d+\.\d+", requirements):
+                assert requirement.partition(".")[0] == chapter
+                assert requirement not in seen
+                seen.add(requirement)
+    assert answers == {"yes", "partly", "no", "yours", "n/a"}
 
 
 @pytest.mark.quick

@@ -4,7 +4,7 @@ import re
 
 import httpx
 import pytest
-from client import PASSWORD, Person, csrf_token, open_socket, receive, send
+from client import PASSWORD, Person, cookie, csrf_token, open_socket, receive, send
 from emitted import bake, environ_for, run
 from matrix import PYTHONS, label
 from servers import start_site
@@ -78,7 +78,7 @@ def see_view(site, ann, bob):
         assert staff.post("/admin/login/", data={**fields, "csrfmiddlewaretoken": token}).status_code == 302
 
         def announce(person):
-            headers = {"X-CSRFToken": person.cookies["csrftoken"]}
+            headers = {"X-CSRFToken": cookie(person, "csrftoken")}
             return person.post("/chat/hall/announce/", data={"text": "We close at ten."}, headers=headers)
 
         assert announce(staff).status_code == 201

@@ -1,5 +1,5 @@
-# As the official image does: begin as root, make the database the first time, go on as postgres, and trust whoever is in
-# the container.
+# As the official image does: begin as root, make the database and run scripts the first time, go on as postgres, and
+# trust whoever is in the container.
 set -e
 if [ "$(id -u)" = 0 ]; then
     mkdir -p "$PGDATA"
@@ -12,5 +12,8 @@ if [ ! -f "$PGDATA/PG_VERSION" ]; then
     rm /tmp/password
     echo "host all all all scram-sha-256" >> "$PGDATA/pg_hba.conf"
     echo "CREATE DATABASE \"$POSTGRES_DB\"" | postgres --single -j postgres
+    pg_ctl -w start -o "-c listen_addresses=''"
+    for script in /docker-entrypoint-initdb.d/*.sh; do "$script"; done
+    pg_ctl -w stop
 fi
 exec "$@" -c listen_addresses='*'

@@ -34,6 +34,11 @@ class Ticket(models.Model):
     def __str__(self) -> str:
         return f"{self.user} until {self.expires_at:%H:%M:%S}"
 
+    @classmethod
+    def expired(cls) -> models.QuerySet["Ticket"]:
+        """Return the tickets that nobody can use any more, for `manage.py cleanup` to delete."""
+        return cls.objects.filter(expires_at__lt=timezone.now())
+
 
 def issue_token(user: User) -> str:
     """A new token; it cannot be read again later."""
@@ -55,14 +60,13 @@ def revoke_token(token: str) -> None:
 
 def issue_ticket(user: User, credential: str) -> str:
     """A new ticket for the owner of a token or session; those that expired unused go."""
-    now = timezone.now()
-    Ticket.objects.filter(expires_at__lt=now).delete()
+    Ticket.expired().delete()
     ticket = secrets.token_urlsafe(24)
     Ticket.objects.create(
         digest=digest_of(ticket),
         user=user,
         credential=digest_of(credential),
-        expires_at=now + TICKET_LIFETIME,
+        expires_at=timezone.now() + TICKET_LIFETIME,
     )
     return ticket
 

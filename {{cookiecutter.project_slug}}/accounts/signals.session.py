@@ -1,31 +1,57 @@
-"""Sockets follow their user: what ends a sign-in ends its sockets, on every process."""
+"""Sockets follow their user: what ends a sign-in ends its sockets, on every process.
 
+Each sign-in and each end of one is a security event in the log.
+"""
+
+import logging
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.contrib.auth.signals import user_logged_out
+from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 from django.http import HttpRequest
 
 from realtime.auth import credential_of_session
 from realtime.broadcast import sign_out
+from realtime.logs import report
+from realtime.protocol import is_storable
+
+
+@receiver(user_logged_in)
+def on_login(user: User, **_: Any) -> None:
+    report("sign_in", user=user.get_username())
+
+
+@receiver(user_login_failed)
+def on_failure(credentials: dict[str, Any], **_: Any) -> None:
+    """Name the account only if there is one: people type passwords into the wrong field."""
+    name = str(credentials.get("username"))
+    known = is_storable(name) and User.objects.filter(username=name).exists()
+    report("sign_in_failed", logging.WARNING, account=name if known else "-")
 
 
 @receiver(user_logged_out)
 def on_logout(request: HttpRequest, user: User | None, **_: Any) -> None:
     """Other sessions of the same user go on."""
     if user is not None:
+        report("sign_out", user=user.get_username())
         sign_out(user.get_username(), credential_of_session(request.session.session_key))
 
 
 @receiver(post_save, sender=User)
-def on_change(instance: User, **_: Any) -> None:
+def on_change(instance: User, created: bool, **_: Any) -> None:
     """A deactivation, or a new password; `update()` of a query sends no signal."""
-    if not instance.is_active or getattr(instance, "_password", None) is not None:
-        sign_out(instance.get_username())
+    new_password = getattr(instance, "_password", None) is not None and not created
+    if not instance.is_active or new_password:
+        revoke(instance)
 
 
 @receiver(post_delete, sender=User)
 def on_deletion(instance: User, **_: Any) -> None:
-    sign_out(instance.get_username())
+    revoke(instance)
+
+
+def revoke(user: User) -> None:
+    report("access_revoked", account=user.get_username())
+    sign_out(user.get_username())

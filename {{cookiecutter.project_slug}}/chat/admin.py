@@ -1,6 +1,12 @@
 """Rooms and messages in the admin. Moderate by changing a text: a deleted message leaves a gap."""
 
+from collections.abc import Iterator
+from typing import Any
+
+from django import forms
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.db.models import Model
 from django.http import HttpRequest
 
@@ -9,17 +15,63 @@ from chat.models import Message, Room
 
 @admin.register(Room)
 class RoomAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    list_display = ("name", "seq")
-    search_fields = ("name",)
-    readonly_fields = ("seq",)
+    list_display = ("name", "seq", "created_by", "created_at")
+    search_fields = ("name", "=created_by")
+    readonly_fields = ("seq", "created_by", "created_at")
+    show_full_result_count = False
+
+    def save_model(self, request: HttpRequest, obj: Room, form: Any, change: bool) -> None:
+        """Store who created the room. Staff may create any number here."""
+        if not change:
+            obj.created_by = request.user.get_username()
+        super().save_model(request, obj, form, change)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Keep every room: its numbers would start again, below those that clients have seen."""
+        return False
+
+
+class RoomForm(forms.Form):
+    """A field that finds a room by its name, instead of a list of all rooms."""
+
+    room__id__exact = forms.ModelChoiceField(
+        Room.objects.all(),
+        widget=AutocompleteSelect(
+            Message._meta.get_field("room"), admin.site, attrs={"aria-label": "Room"}
+        ),
+    )
+
+
+class RoomFilter(admin.RelatedFieldListFilter):
+    """Messages of one room."""
+
+    template = "chat/room_filter.html"
+
+    def field_choices(self, *_: Any) -> list[Any]:
+        return []
+
+    def has_output(self) -> bool:
+        return True
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        others = {**changelist.params}
+        form = RoomForm(initial={self.lookup_kwarg: others.pop(self.lookup_kwarg, None)})
+        yield {"field": form[self.lookup_kwarg], "others": others}
 
 
 @admin.register(Message)
 class MessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("room", "seq", "user_name", "at", "text")
-    list_filter = ("room",)
+    list_filter = (("room", RoomFilter),)
+    list_select_related = ("room",)
     search_fields = ("user_name", "text")
     readonly_fields = ("room", "seq", "user_name", "ref", "at")
+    ordering = ("-pk",)
+    show_full_result_count = False
+
+    @property
+    def media(self) -> forms.Media:
+        return super().media + RoomForm().media
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

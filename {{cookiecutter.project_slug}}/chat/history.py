@@ -1,6 +1,6 @@
 """The messages of a room, as the engine replays them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from chat.models import latest_seqs, messages_between
@@ -12,5 +12,5 @@ class RoomHistory(History):
 
     latest = staticmethod(latest_seqs)
 
-    def between(self, after: int, until: int) -> list[Mapping[str, Any]]:
-        return [message.event() for message in messages_between(self.key, after, until)]
+    def between(self, after: int, until: int) -> Iterator[Mapping[str, Any]]:
+        return (message.event() for message in messages_between(self.key, after, until))

@@ -1,14 +1,22 @@
 """Rooms and the messages in them, numbered without a gap."""
 
-from collections.abc import Collection
-from datetime import UTC
+import math
+from collections.abc import Collection, Iterator
+from datetime import UTC, timedelta
 from typing import Any
 
-from django.db import models, transaction
+from django.conf import settings
+from django.db import connection, models, transaction
+from django.db.models import F, OuterRef, Subquery
+from django.db.models.functions import Coalesce, Now
 from django.urls import reverse
 from django.utils import timezone
 
 from realtime.broadcast import group_name
+from realtime.protocol import EventError
+
+DAY = timedelta(days=1)
+ROWS = 64  # read at a time: the longest texts together are 1 MiB
 
 
 class Room(models.Model):
@@ -16,9 +24,13 @@ class Room(models.Model):
 
     name = models.CharField(max_length=64, unique=True)
     seq = models.PositiveBigIntegerField(default=0)  # of the latest message
+    # The database has defaults for servers that still run older code during an update.
+    created_by = models.CharField(max_length=150, default="", db_default="", editable=False)
+    created_at = models.DateTimeField(default=timezone.now, db_default=Now(), editable=False)
 
     class Meta:
         ordering = ("name",)
+        indexes = (models.Index(fields=("created_by", "created_at"), name="room_creator"),)
 
     def __str__(self) -> str:
         return self.name
@@ -39,6 +51,7 @@ class Message(models.Model):
 
     class Meta:
         ordering = ("seq",)
+        indexes = (models.Index(fields=("at",), name="message_at"),)
         constraints = (
             models.UniqueConstraint(fields=("room", "seq"), name="message_seq_once"),
             models.UniqueConstraint(fields=("room", "user_name", "ref"), name="message_ref_once"),
@@ -46,6 +59,16 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_name}: {self.text:.40}"
+
+    @classmethod
+    def expired(cls) -> models.QuerySet["Message"]:
+        """Return what is older than MESSAGE_RETENTION_DAYS, for `manage.py cleanup` to delete.
+
+        Rooms stay, and go on numbering, so clients with old messages notice nothing.
+        """
+        days = settings.MESSAGE_RETENTION_DAYS
+        old = cls.objects.filter(at__lt=timezone.now() - days * DAY) if days else cls.objects.none()
+        return old.order_by("at")
 
     def event(self) -> dict[str, Any]:
         """The message as clients see it."""
@@ -67,11 +90,16 @@ def room_group(room: str) -> str:
 def store_message(room: str, user_name: str, ref: str, text: str) -> tuple[Message, bool]:
     """Store a message as the next of its room.
 
-    Returns it and True, or the stored one and False if the user sent this `ref` before.
+    Returns it and True, or the stored one and False if the user sent this `ref` before. Raises
+    EventError if the room is new, and the user has created too many.
     """
     with transaction.atomic():
         # The lock makes the order of the numbers the order of the commits.
-        locked, _ = Room.objects.select_for_update().get_or_create(name=room)
+        rooms = Room.objects.select_for_update()
+        locked = rooms.filter(name=room).first()
+        if locked is None:
+            limit_creation(user_name, ref)
+            locked, _ = rooms.get_or_create(name=room, defaults={"created_by": user_name})
         stored = locked.messages.filter(user_name=user_name, ref=ref).first()
         if stored:
             return stored, False
@@ -80,24 +108,75 @@ def store_message(room: str, user_name: str, ref: str, text: str) -> tuple[Messa
         return locked.messages.create(seq=locked.seq, user_name=user_name, ref=ref, text=text), True
 
 
+def limit_creation(user_name: str, ref: str) -> None:
+    """Raise EventError if the user created CHAT_ROOMS_PER_DAY rooms within a day."""
+    if connection.vendor == "postgresql":
+        # One transaction of the user at a time, or each would miss the others' rooms. SQLite has
+        # one writer at a time anyway.
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [user_name])
+    limit, now = settings.CHAT_ROOMS_PER_DAY, timezone.now()
+    recent = Room.objects.filter(created_by=user_name, created_at__gt=now - DAY)
+    times = recent.order_by("-created_at").values_list("created_at", flat=True)[:limit]
+    if len(times) == limit:
+        rooms = "1 room" if limit == 1 else f"{limit} rooms"
+        raise EventError(
+            "rate_limited",
+            f"You may create {rooms} a day. Use an existing room, or try again later.",
+            ref,
+            retry_after=math.ceil((min(times, default=now) + DAY - now).total_seconds()),
+        )
+
+
+def find_rooms(text: str) -> models.QuerySet[Room]:
+    """Return the rooms whose names contain the text, each with the number of its `stored` messages.
+
+    Case is ignored: in every script by PostgreSQL, in ASCII only by SQLite.
+    """
+    oldest = Message.objects.filter(room=OuterRef("pk")).order_by("seq").values("seq")[:1]
+    rooms = Room.objects.annotate(stored=Coalesce(F("seq") + 1 - Subquery(oldest), 0))
+    return rooms.filter(name__icontains=text) if text else rooms
+
+
+def rooms_after(name: str, text: str, limit: int) -> tuple[list[Room], bool]:
+    """Return the next rooms that contain the text, and whether there are more than `limit`."""
+    found = list(find_rooms(text).filter(name__gt=name)[: limit + 1])
+    return found[:limit], len(found) > limit
+
+
+def rooms_before(name: str, text: str, limit: int) -> tuple[list[Room], bool]:
+    """Return the previous rooms that contain the text, and whether there are more than `limit`."""
+    found = list(find_rooms(text).filter(name__lt=name).order_by("-name")[: limit + 1])
+    return found[:limit][::-1], len(found) > limit
+
+
 def latest_seqs(rooms: Collection[str]) -> dict[str, int]:
     """The number of the latest message of each room that has one."""
     return dict(Room.objects.filter(name__in=rooms).order_by().values_list("name", "seq"))
 
 
-def messages_after(room: str, after: int, limit: int) -> tuple[list[Message], bool]:
-    """The oldest messages with a greater number, and whether there are more than `limit`."""
-    found = list(Message.objects.filter(room__name=room, seq__gt=after)[: limit + 1])
-    return found[:limit], len(found) > limit
+def messages_after(room: str, after: int) -> Iterator[Message]:
+    """Yield the messages with a greater number, oldest first."""
+    messages = Message.objects.filter(room__name=room)
+    while True:
+        rows = list(messages.filter(seq__gt=after)[:ROWS])
+        yield from rows
+        if len(rows) < ROWS:
+            return
+        after = rows[-1].seq
 
 
-def messages_before(room: str, before: int, limit: int) -> tuple[list[Message], bool]:
-    """The newest messages with a lesser number, oldest first, and whether there are older ones."""
-    older = Message.objects.filter(room__name=room, seq__lt=before).order_by("-seq")
-    found = list(older[: limit + 1])
-    return found[:limit][::-1], len(found) > limit
+def messages_before(room: str, before: int, after: int = 0) -> Iterator[Message]:
+    """Yield the messages with `after < seq < before`, newest first."""
+    messages = Message.objects.filter(room__name=room, seq__gt=after).order_by("-seq")
+    while True:
+        rows = list(messages.filter(seq__lt=before)[:ROWS])
+        yield from rows
+        if len(rows) < ROWS:
+            return
+        before = rows[-1].seq
 
 
-def messages_between(room: str, after: int, until: int) -> list[Message]:
-    """The messages with `after < seq <= until`, oldest first."""
-    return list(Message.objects.filter(room__name=room, seq__gt=after, seq__lte=until))
+def messages_between(room: str, after: int, until: int) -> Iterator[Message]:
+    """Yield the messages with `after < seq <= until`, newest first."""
+    return messages_before(room, until + 1, after)

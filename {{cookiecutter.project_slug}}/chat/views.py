@@ -6,21 +6,48 @@ from django.urls import NoReverseMatch, reverse
 from django.views.decorators.http import require_safe
 
 from chat.events import parse_number
-from chat.models import Room, messages_after, messages_before
+from chat.models import messages_after, messages_before, rooms_after, rooms_before
+from realtime.history import page_of
 
 MAX_MESSAGES = 500  # in one answer of the history
+MAX_NAME = 64  # characters of a room's name
+ROOMS_PER_PAGE = 50  # on one page of the list
 
 
 @require_safe
 def rooms(request: HttpRequest) -> HttpResponse:
-    """The list of rooms; `?room=` goes to the room of that name."""
+    """List the rooms, page by page; `?q=` finds them by a part of their names.
+
+    A page begins after the room `?after=`, or ends before `?before=`: the database skips to it by
+    its index, and counts nothing. `?room=` goes to the room of that name.
+    """
     name, error = request.GET.get("room"), ""
     if name is not None:
         try:
             return redirect("room", room=name)
         except NoReverseMatch:
             error = "A room has 1 to 64 characters, and no slash."
-    return render(request, "chat/rooms.html", {"rooms": Room.objects.all(), "error": error})
+    query, after, before = (text_of(request, key) for key in ("q", "after", "before"))
+    query = query.strip()
+    found, more = rooms_before(before, query, ROOMS_PER_PAGE) if before else ([], False)
+    previous, following = more, bool(before)
+    if not previous:
+        # The first page is a full one, also for those who come to it from the second.
+        found, following = rooms_after(after, query, ROOMS_PER_PAGE)
+        previous = bool(after and found)
+    context = {
+        "rooms": found,
+        "query": query,
+        "previous": found[0].name if previous else None,
+        "next": found[-1].name if following else None,
+        "error": error,
+    }
+    return render(request, "chat/rooms.html", context)
+
+
+def text_of(request: HttpRequest, key: str) -> str:
+    """Return a parameter of the URL, without what no room's name can have."""
+    return request.GET.get(key, "").replace("\0", "")[:MAX_NAME]
 
 
 @require_safe
@@ -31,10 +58,10 @@ def room(request: HttpRequest, room: str) -> HttpResponse:
 
 
 @require_safe
-def messages(request: HttpRequest, room: str) -> JsonResponse:
+def messages(request: HttpRequest, room: str) -> HttpResponse:
     """The messages after `?after=`, or the last before `?before=`, and whether there are more.
 
-    They come oldest first, at most `?limit=`.
+    They come oldest first, at most `?limit=` and as many as fit into a page.
     """
     backwards = "before" in request.GET
     try:
@@ -42,6 +69,9 @@ def messages(request: HttpRequest, room: str) -> JsonResponse:
         limit = parse_number(request.GET.get("limit", str(MAX_MESSAGES)))
     except ValueError as error:
         return JsonResponse({"error": f"{error}."}, status=400)
-    find = messages_before if backwards else messages_after
-    found, more = find(room, seq, min(limit, MAX_MESSAGES))
-    return JsonResponse({"messages": [message.event() for message in found], "more": more})
+    found = messages_before(room, seq) if backwards else messages_after(room, seq)
+    page, more = page_of((message.event() for message in found), min(limit, MAX_MESSAGES))
+    if backwards:
+        page.reverse()
+    body = b'{"messages":[%b],"more":%b}' % (b",".join(page), b"true" if more else b"false")
+    return HttpResponse(body, content_type="application/json")

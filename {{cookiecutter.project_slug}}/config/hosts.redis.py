@@ -6,6 +6,7 @@ Redis Cluster is not supported by channels_redis.
 """
 
 import re
+import tomllib
 from typing import Any
 
 from channels_redis.utils import create_pool
@@ -15,6 +16,8 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import RedisError
+
+from config.environment import BASE_DIR
 
 # So that a restart of Redis is survived, and a Redis that hangs is noticed.
 OPTIONS = {
@@ -81,6 +84,13 @@ def parse_sentinels(
         **options,
         "connection_class": MasterTLSConnection if scheme == "rediss" else MasterConnection,
     }
+
+
+def project_name() -> str:
+    """Return the name in pyproject.toml."""
+    project = tomllib.loads((BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    name: str = project["name"]
+    return name
 
 
 class MasterConnection(SentinelManagedConnection):

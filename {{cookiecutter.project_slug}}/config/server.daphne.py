@@ -2,6 +2,8 @@
 
 import socket
 
+from django.conf import settings
+
 from config import workers
 
 

@@ -2,11 +2,15 @@
 
 import logging
 
+from django.utils.text import slugify
 from environs import validate
 
 from config.environment import BASE_DIR, check_certificate, env, seal
 {% if cookiecutter.channel_layer == "redis" %}
-from config.hosts import redis_hosts
+from config.hosts import project_name, redis_hosts
+{% endif %}
+{% if cookiecutter.database == "sqlite" %}
+from config.sqlite import PrivateConnection
 {% endif %}
 
 # Environment
@@ -25,6 +29,11 @@ DATABASE = env.database("DATABASE_URL", scheme="{{ cookiecutter.database }}")
 {% if cookiecutter.channel_layer == "redis" %}
 env.add_parser("redis_hosts", redis_hosts)
 REDIS_HOSTS = env.redis_hosts("REDIS_URL")
+REDIS_PREFIX = env.str(
+    "REDIS_PREFIX",
+    project_name(),
+    validate=validate.Regexp(r"[A-Za-z0-9_.-]+\Z", error="Use letters, digits, -, _ and . only."),
+)
 WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 1, validate=validate.Range(1))
 {% else %}
 WEB_CONCURRENCY = env.int(
@@ -37,8 +46,15 @@ MACHINES = env.int("MACHINES", 1, validate=validate.Range(1))
 {% if cookiecutter.auth != "none" %}
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", DEBUG)
 {% endif %}
+MESSAGE_RETENTION_DAYS = env.int("MESSAGE_RETENTION_DAYS", 0, validate=validate.Range(0, 36_500))
 TLS_CERTFILE = env.file("TLS_CERTFILE", None)
 TLS_KEYFILE = env.file("TLS_KEYFILE", None)
+HSTS_SECONDS = env.int("HSTS_SECONDS", 3600, validate=validate.Range(0))
+METRICS_TOKEN = env.str(
+    "METRICS_TOKEN",
+    "",
+    validate=validate.Regexp(r"(\S{20,})?\Z", error="Shorter than 20 characters, or with spaces."),
+)
 LOG_LEVEL = env.log_level("LOG_LEVEL", logging.INFO)
 LOG_FORMAT = env.str("LOG_FORMAT", "line", validate=validate.OneOf(["line", "json"]))
 seal()
@@ -136,6 +152,7 @@ DATABASES = {
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
             "init_command": "PRAGMA journal_mode=WAL;",
+            "factory": PrivateConnection,
         },
         # A file, since a database in memory cannot be shared with a server under test.
         "TEST": {"NAME": BASE_DIR / "test.sqlite3"},
@@ -149,7 +166,7 @@ CHANNEL_LAYERS = {
     "default": {
 {% if cookiecutter.channel_layer == "redis" %}
         "BACKEND": "realtime.layers.PipelinedRedisChannelLayer",
-        "CONFIG": {"hosts": REDIS_HOSTS},
+        "CONFIG": {"hosts": REDIS_HOSTS, "prefix": f"{REDIS_PREFIX}:"},
 {% else %}
         "BACKEND": "realtime.layers.QuickInMemoryChannelLayer",
         # One channel carries all groups, for as long as the process lives.
@@ -165,11 +182,18 @@ REALTIME_MAX_FRAGMENTS = 1000  # of one message; 1009 above this
 REALTIME_MAX_FRAME_BYTES = 64 * 1024  # refused with `too_long`
 REALTIME_MAX_ERRORS = 10  # in a row, then the socket is closed with 4400
 REALTIME_MAX_CONNECTIONS = 10  # per user, beyond it 4409
-REALTIME_RATE = 20  # frames per second and connection, beyond it `rate_limited`
+REALTIME_RATE = 20  # frames of a user per second and process, beyond it `rate_limited`
 REALTIME_BURST = 40  # frames at once
 REALTIME_MAX_REFUSED = 200  # frames beyond the rate, then 4429
 REALTIME_MAX_OUTBOX = 256  # events that wait for a slow client, then 4408
+REALTIME_MAX_OUTBOX_BYTES = 1024 * 1024  # the size of these events, then 4408
+REALTIME_MAX_REPLAY_BYTES = 1024 * 1024  # of a replay, and of a page of history
+REALTIME_REPLAY_SECONDS = 30  # for a client to take 64 KiB of a replay, then 4408
 REALTIME_THREADS = 16  # for sync handlers and queries, each with a database connection
+
+# Chat
+
+CHAT_ROOMS_PER_DAY = 100  # of each user; `rate_limited` above this
 
 # Server limits
 
@@ -205,16 +229,22 @@ SECURE_CSP = {
     "frame-ancestors": ["'none'"],
     "object-src": ["'none'"],
 }
+# Browsers share the cookies of all ports of 127.0.0.1: name them after the project.
+SESSION_COOKIE_NAME = f"{slugify(BASE_DIR.name)}-sessionid"
+CSRF_COOKIE_NAME = f"{slugify(BASE_DIR.name)}-csrftoken"
 if not DEBUG:
     # HTTPS ends at the proxy, which must set this header and drop a client's own.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
     SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
-    SECURE_HSTS_SECONDS = 365 * 24 * 3600
-    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
-    SECURE_HSTS_PRELOAD = True
+    SECURE_HSTS_SECONDS = HSTS_SECONDS
+    # No promise for the subdomains, nor a preload: both bind other sites of the domain.
+    SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
+    # Browsers accept this prefix from the host itself only, over HTTPS (RFC 6265bis, 4.1.3.2).
+    SESSION_COOKIE_NAME = "__Host-sessionid"
+    CSRF_COOKIE_NAME = "__Host-csrftoken"
 
 # Static files
 
@@ -235,6 +265,7 @@ USE_TZ = True
 
 # Logging
 
+OWN_APPS = [app for app in INSTALLED_APPS if (BASE_DIR / app).is_dir()]
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -244,13 +275,13 @@ LOGGING = {
     },
     "formatters": {
         "line": {
-            "format": "%(asctime)s %(levelname)s %(name)s: %(message)s "
-            "[connection=%(connection)s user=%(user)s room=%(room)s]",
+            "()": "realtime.logs.LineFormatter",
+            "fmt": "%(asctime)s %(levelname)s %(name)s: %(message)s",
         },
         "json": {
-            "()": "pythonjsonlogger.json.JsonFormatter",
+            "()": "realtime.logs.JSONFormatter",
             "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s "
-            "%(connection)s %(user)s %(room)s",
+            "%(client)s %(connection)s %(user)s %(room)s",
         },
     },
     "handlers": {
@@ -260,7 +291,13 @@ LOGGING = {
             "formatter": LOG_FORMAT,
         }
     },
-    # Under DEBUG a handler of Django's own would say everything twice.
-    "loggers": {"django": {}} if DEBUG else {},
-    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        # LOG_LEVEL=DEBUG is for these only: libraries write headers, cookies and frames there.
+        **{name: {"level": LOG_LEVEL} for name in ("config", *OWN_APPS)},
+        # At DEBUG it writes the values of every query: texts, session keys, password hashes.
+        "django.db.backends": {"level": "INFO"},
+        # Under DEBUG a handler of Django's own would write every line again.
+        **({"django": {}} if DEBUG else {}),
+    },
+    "root": {"handlers": ["console"], "level": max(LOG_LEVEL, logging.INFO)},
 }

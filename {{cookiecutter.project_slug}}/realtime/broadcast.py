@@ -26,7 +26,9 @@ def publish(group: str, event: Mapping[str, Any], *, sender: str = "") -> None:
 
     The member whose `id` is `sender` does not get it. What cannot be sent because the
     channel layer is away is logged: it is stored, and replayed to those who come back.
+    Raises RuntimeError in an event loop, which it would block: use `apublish` there.
     """
+    refuse_in_event_loop("publish()", "await apublish() instead")
     message = envelope(group, event, sender)
     transaction.on_commit(lambda: send_from_sync(group, message))
 
@@ -40,8 +42,9 @@ def sign_out(user_name: str, credential: str | None = None) -> None:
     """Close the sockets of a user with 4403, on every process, once the transaction is committed.
 
     With a credential only those that came in by it. Where the channel layer is away, the other
-    processes are told when it is back.
+    processes are told when it is back. Raises RuntimeError in an event loop, which it would block.
     """
+    refuse_in_event_loop("sign_out()", "await sync_to_async(sign_out)() instead")
     message = {"type": "realtime.sign_out", "user": user_name, "credential": credential}
 
     def sign_out_now() -> None:
@@ -51,6 +54,18 @@ def sign_out(user_name: str, credential: str | None = None) -> None:
             async_to_sync(send)(PROCESSES, message)
 
     transaction.on_commit(sign_out_now)
+
+
+def refuse_in_event_loop(name: str, remedy: str) -> None:
+    """Raise RuntimeError in an event loop, where waiting for the sockets' loop may never end.
+
+    Django itself refuses only queries there, and none with `DJANGO_ALLOW_ASYNC_UNSAFE`.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(f"{name} blocks, and was called in an event loop. Use {remedy}.")
 
 
 def envelope(group: str, event: Mapping[str, Any], sender: str) -> dict[str, Any]:

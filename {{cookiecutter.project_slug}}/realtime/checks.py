@@ -20,7 +20,7 @@ from django.db import connection
 {% endif %}
 {% if cookiecutter.channel_layer == "redis" %}
 
-from realtime.layers import ping
+from realtime.layers import probe
 
 PATIENCE = 2  # seconds
 {% endif %}
@@ -46,12 +46,13 @@ def channel_layer_reaches_all_processes(**_: Any) -> list[CheckMessage]:
 def channel_layer_answers(**_: Any) -> list[CheckMessage]:
     """Without it sockets hear of what is new only when they ask the database."""
     try:
-        async_to_sync(asyncio.wait_for)(ping(), PATIENCE)
+        async_to_sync(asyncio.wait_for)(probe(), PATIENCE)
     except Exception as error:
         return [
             Error(
                 f"The channel layer does not answer: {str(error) or 'too late'}.",
-                hint="Start Redis (`docker compose up -d redis`), or mend REDIS_URL.",
+                hint="Start Redis (`docker compose up -d redis`), or fix REDIS_URL. Its user needs "
+                f"all channels and keys that start with {settings.REDIS_PREFIX}:.",
                 id="realtime.E002",
             )
         ]

@@ -45,8 +45,11 @@ class RealtimeConsumer(Lifecycle, WebsocketConsumer):
         return history.latest([history.key]).get(history.key, 0)
 
     def replay(self, group: str, history: History, after: int, until: int) -> None:
-        """Send the events with `after < seq <= until`, and from then on what is new."""
-        async_to_sync(self.catch_up)(group, history, after, until)
+        """Send the events with `after < seq <= until`, and from then on what is new.
+
+        The replay starts when the handler returns, so that no thread waits for a slow client.
+        """
+        self.replays.append((group, history, after, until))
 
     def send_event(self, event: Mapping[str, Any]) -> None:
         self.send(encode(event))

@@ -11,7 +11,7 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse
 
 from realtime.hub import get_hub
-from realtime.layers import ping
+from realtime.layers import probe
 
 PATIENCE = 2  # seconds
 
@@ -34,7 +34,7 @@ async def readyz(request: HttpRequest) -> HttpResponse:
     """
     if get_hub().draining:
         return HttpResponse("going away\n", content_type="text/plain", status=503)
-    parts = {"database": ask_database(), "channel layer": ping()}
+    parts = {"database": ask_database(), "channel layer": probe()}
     answers = await asyncio.gather(*(answers_in_time(question) for question in parts.values()))
     away = [name for name, answered in zip(parts, answers, strict=True) if not answered]
     if away:

@@ -1,14 +1,25 @@
-"""The numbered events of a group, as they are stored."""
+"""Numbered events of a group, as they are stored, and their replay within limits."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple, Self
+
+from channels.db import database_sync_to_async
+from django.conf import settings
+
+from realtime.protocol import encode, size_of
+
+MAX_REPLAY = 500  # events; the rest is fetched over HTTP
+CHUNK_BYTES = 64 * 1024  # read and send this much of a replay at a time
+
+type Events = list[tuple[int, str]]  # numbers and encoded events, oldest first
 
 
 class History(ABC):
     """Events with a `seq` that starts at 1 and has no gap, in the order of their commits.
 
-    What the channel layer loses or swaps is put right from here. The methods are sync: they are
+    Events that the channel layer loses or swaps are read from here. The methods are sync: they are
     called in a thread, and may query the database.
     """
 
@@ -18,8 +29,80 @@ class History(ABC):
     @staticmethod
     @abstractmethod
     def latest(keys: Collection[str], /) -> dict[str, int]:
-        """The number of the latest event of each; who has none may be left out."""
+        """Return the number of the latest event of each key; keys without events may be missing."""
 
     @abstractmethod
-    def between(self, after: int, until: int) -> list[Mapping[str, Any]]:
-        """The events with `after < seq <= until`, oldest first."""
+    def between(self, after: int, until: int) -> Iterable[Mapping[str, Any]]:
+        """Yield the events with `after < seq <= until`, newest first.
+
+        Query some rows at a time: the iteration ends early when the replay is full.
+        """
+
+
+class Replay(NamedTuple):
+    """Newest events of a history, `MAX_REPLAY` and `REALTIME_MAX_REPLAY_BYTES` at most.
+
+    Only one chunk is held in memory. The others are read when they are sent.
+    """
+
+    history: History
+    after: int  # greater than requested if older events are left out
+    ends: list[int]  # the number of the last event of each chunk
+    first: Events
+    thread_sensitive: bool
+
+    @classmethod
+    async def plan(
+        cls, history: History, after: int, until: int, *, thread_sensitive: bool = True
+    ) -> Self:
+        """Divide the events with `after < seq <= until` into chunks."""
+        read = database_sync_to_async(divide, thread_sensitive=thread_sensitive)
+        return cls(history, *await read(history, after, until), thread_sensitive)
+
+    async def chunks(self) -> AsyncIterator[Events]:
+        """Read chunk after chunk, oldest first."""
+        yield self.first
+        read = database_sync_to_async(read_chunk, thread_sensitive=self.thread_sensitive)
+        for after, until in pairwise(self.ends):
+            yield await read(self.history, after, until)
+
+
+def divide(history: History, after: int, until: int) -> tuple[int, list[int], Events]:
+    """Return where the replay starts, where its chunks end, and the first chunk."""
+    after = max(after, until - MAX_REPLAY)
+    ends = [until]
+    chunk: Events = []
+    chunk_size = replay_size = 0
+    for event in history.between(after, until):
+        seq, text = event["seq"], encode(event)
+        size = size_of(text)
+        replay_size += size
+        if chunk and replay_size > settings.REALTIME_MAX_REPLAY_BYTES:
+            after = seq
+            break
+        if chunk and chunk_size + size > CHUNK_BYTES:
+            ends.append(seq)
+            chunk, chunk_size = [], 0
+        chunk.append((seq, text))
+        chunk_size += size
+    return after, ends[::-1], chunk[::-1]
+
+
+def read_chunk(history: History, after: int, until: int) -> Events:
+    return [(event["seq"], encode(event)) for event in history.between(after, until)][::-1]
+
+
+def page_of(events: Iterable[Mapping[str, Any]], limit: int) -> tuple[list[bytes], bool]:
+    """Encode at most `limit` events and `REALTIME_MAX_REPLAY_BYTES`.
+
+    Return them, and whether there are more.
+    """
+    page: list[bytes] = []
+    size = 0
+    for event in events:
+        encoded = encode(event).encode()
+        size += len(encoded)
+        if len(page) == limit or (page and size > settings.REALTIME_MAX_REPLAY_BYTES):
+            return page, True
+        page.append(encoded)
+    return page, False

@@ -8,12 +8,13 @@ from collections import defaultdict
 from collections.abc import Coroutine
 from itertools import batched
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 
 from realtime.history import History
+from realtime.malformed import drop
 from realtime.places import Places
 from realtime.presence import Presence
 from realtime.protocol import Close
@@ -21,6 +22,7 @@ from realtime.topic import Membership, Topic
 
 if TYPE_CHECKING:
     from realtime.lifecycle import Lifecycle
+    from realtime.limits import Bucket
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class Hub:
         self.announced: dict[str, float] = {}
         self.signed_out: dict[tuple[str, str | None], float] = {}
         self.places = Places()
+        self.buckets: WeakValueDictionary[str, Bucket] = WeakValueDictionary()  # by user
         self.draining = False
 
     async def start(self) -> None:
@@ -117,7 +120,7 @@ class Hub:
             if topic.members:
                 return
             topic.subscribed = False
-            topic.seq = None
+            topic.reset()
             try:
                 await self.layer.group_discard(group, self.channel)
             finally:
@@ -142,26 +145,44 @@ class Hub:
     async def read(self) -> None:
         while True:
             try:
-                self.take(await self.layer.receive(self.channel))
+                message = await self.layer.receive(self.channel)
             except Exception:
                 logger.exception("The channel layer failed")
                 await asyncio.sleep(1)
+            else:
+                self.take(message)
 
-    def take(self, message: dict[str, Any]) -> None:
-        match message["type"]:
-            case "realtime.event":
-                if topic := self.topics.get(message["group"]):
+    def take(self, message: Any) -> None:
+        """Act on a layer message, and drop one of which the fields are not as we send them."""
+        match message:
+            case {
+                "type": "realtime.event",
+                "group": str(group),
+                "text": str(),
+                "seq": int() | None,
+                "sender": str(),
+            }:
+                if topic := self.topics.get(group):
                     topic.take(message)
-            case "realtime.users":
-                self.hear_users(message["group"], message["process"], message["users"])
-            case "realtime.heartbeat":
-                self.hear_heartbeat(message["process"])
-            case "realtime.who":
+            case {
+                "type": "realtime.users",
+                "group": str(group),
+                "process": str(process),
+                "users": [*users],
+            } if all(isinstance(user, str) for user in users):
+                self.hear_users(group, process, users)
+            case {"type": "realtime.heartbeat", "process": str(process)}:
+                self.hear_heartbeat(process)
+            case {"type": "realtime.who"}:
                 self.announce_all(older_than=0)
-            case "realtime.goodbye":
-                self.forget(message["process"])
-            case "realtime.sign_out":
-                self.sign_out(message["user"], message["credential"])
+            case {"type": "realtime.goodbye", "process": str(process)}:
+                self.forget(process)
+            case {"type": "realtime.sign_out", "user": str(user), "credential": credential} if (
+                credential is None or isinstance(credential, str)
+            ):
+                self.sign_out(user, credential)
+            case _:
+                drop("unknown type or wrong fields")
 
     def hear_users(self, group: str, process: str, users: list[str]) -> None:
         topic = self.topics.get(group)

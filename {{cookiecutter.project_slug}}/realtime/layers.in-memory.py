@@ -27,5 +27,5 @@ class QuickInMemoryChannelLayer(InMemoryChannelLayer):
             super()._clean_expired()  # type: ignore[misc]
 
 
-async def ping() -> None:
+async def probe() -> None:
     """Nothing can be away here."""

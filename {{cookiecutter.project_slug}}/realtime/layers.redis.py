@@ -1,20 +1,35 @@
 """The channel layer, which carries messages between processes."""
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 from typing import Any
+from uuid import uuid4
 
 from channels_redis.pubsub import (
     RedisPubSubChannelLayer,
     RedisPubSubLoopLayer,
     RedisSingleShardConnection,
 )
-from channels_redis.utils import create_pool
+from channels_redis.utils import create_pool, decode_hosts
 from django.conf import settings
-from redis.asyncio import Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import PubSub
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.exceptions import RedisError
 
-SILENCE_SECONDS = 3  # after a ping, then the subscriptions are made anew
+from realtime.malformed import drop
+
+HEALTH_CHECK_SECONDS = 5  # ping a host that was silent for this long
+SILENCE_SECONDS = 3  # reconnect if the ping is not answered within this time
+PATIENCE = 1  # seconds for a subscription, then it continues in the background
+RETRY_SECONDS = 1
+
+logger = logging.getLogger(__name__)
+
+
+class MalformedMessageError(ValueError):
+    """Bytes that the serializer cannot read."""
 
 
 class PipelinedRedisChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
@@ -30,6 +45,20 @@ class PipelinedRedisChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         await self._get_layer().group_send(group, message)
 
+    async def receive(self, channel: str) -> Any:
+        """Receive the next message that can be read."""
+        while True:
+            try:
+                return await self._get_layer().receive(channel)
+            except MalformedMessageError as error:
+                drop(type(error.__cause__).__name__)
+
+    def deserialize(self, message: bytes) -> Any:
+        try:
+            return super().deserialize(message)
+        except Exception as error:  # each serializer raises errors of its own
+            raise MalformedMessageError from error
+
 
 class PipelinedShard(RedisSingleShardConnection):  # type: ignore[misc]
     """Channels' connections to one host; publishes in the order of the calls."""
@@ -38,6 +67,9 @@ class PipelinedShard(RedisSingleShardConnection):  # type: ignore[misc]
         super().__init__(*args)
         self.waiting: list[tuple[str, bytes, asyncio.Future[None]]] = []
         self.task: asyncio.Task[None] | None = None
+        self.wanted: set[str] = set()
+        self.subscribing: dict[str, asyncio.Task[None]] = {}
+        self.is_away = False
 
     async def publish(self, channel: str, message: bytes) -> None:
         """Return when Redis has it; raises what the connection raises."""
@@ -65,10 +97,52 @@ class PipelinedShard(RedisSingleShardConnection):  # type: ignore[misc]
                     if not published.done():
                         published.set_result(None)
 
+    async def subscribe(self, channel: str) -> None:
+        """Subscribe, or keep trying in the background while the host is unavailable."""
+        self.wanted.add(channel)
+        if channel not in self.subscribing:
+            self.subscribing[channel] = asyncio.create_task(self.keep_subscribing(channel))
+        task = self.subscribing[channel]
+        await asyncio.wait({task}, timeout=PATIENCE)
+        if task.done():
+            task.result()
+
+    async def keep_subscribing(self, channel: str) -> None:
+        try:
+            while channel in self.wanted:
+                try:
+                    await super().subscribe(channel)
+                except (RedisError, OSError) as error:
+                    if not self.is_away:
+                        logger.warning("Cannot subscribe, retrying: %s", error)
+                    self.is_away = True
+                    await asyncio.sleep(RETRY_SECONDS)
+                else:
+                    self.is_away = False
+                    return
+        finally:
+            del self.subscribing[channel]
+
+    async def unsubscribe(self, channel: str) -> None:
+        self.wanted.discard(channel)
+        await super().unsubscribe(channel)
+
+    async def flush(self) -> None:
+        self.wanted.clear()
+        tasks = list(self.subscribing.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await super().flush()
+
     def _ensure_redis(self) -> None:
         if self._redis is None:
             super()._ensure_redis()
             redis: Any = self._redis
+            options = redis.connection_pool.connection_kwargs
+            # With 0, which is redis-py's default, a host that is silent would never be noticed.
+            if not options.get("health_check_interval"):
+                options["health_check_interval"] = HEALTH_CHECK_SECONDS
             self._pubsub = WatchfulPubSub(redis.connection_pool)
 
 
@@ -84,28 +158,41 @@ class WatchfulPubSub(PubSub):
         await super().check_health()  # type: ignore[no-untyped-call]
 
 
-async def ping() -> None:
-    """Raise unless every host answers, and say which do not."""
-    hosts = settings.REDIS_HOSTS
-    answers = await asyncio.gather(*map(ask, hosts), return_exceptions=True)
+async def probe() -> None:
+    """Use every host as the site does. Raise an error that names those that fail."""
+    pools = [create_pool(host) for host in decode_hosts(settings.REDIS_HOSTS)]
+    answers = await asyncio.gather(*map(try_host, pools), return_exceptions=True)
     away = [
-        f"{name(host)} ({answer})"
-        for host, answer in zip(hosts, answers, strict=True)
+        f"{name(pool)} ({answer})"
+        for pool, answer in zip(pools, answers, strict=True)
         if isinstance(answer, BaseException)
     ]
     if away:
         raise ConnectionError(f"away: {', '.join(away)}")
 
 
-async def ask(host: dict[str, Any]) -> None:
-    pool = create_pool(host)
+async def try_host(pool: ConnectionPool) -> None:
+    """Change a key and receive what is published to a channel, both with our prefix.
+
+    A user without permission for them gets an answer to PING, and so does a read-only replica.
+    """
+    place = f"{settings.REDIS_PREFIX}:probe.{uuid4().hex}"
     async with AsyncExitStack() as stack:
-        if "sentinels" in host:
+        if isinstance(pool, SentinelConnectionPool):
             await stack.enter_async_context(pool.sentinel_manager)
         redis = await stack.enter_async_context(Redis.from_pool(pool))
-        await redis.ping()
+        await redis.zremrangebyscore(place, 0, 0)
+        pubsub = await stack.enter_async_context(redis.pubsub())
+        await pubsub.subscribe(place)
+        async for message in pubsub.listen():
+            if message["type"] == "message":
+                return
+            await redis.publish(place, b"")  # after the answer to SUBSCRIBE
 
 
-def name(host: dict[str, Any]) -> str:
-    """How to call a host, without its password."""
-    return host.get("master_name") or host.get("path") or f"{host['host']}:{host.get('port', 6379)}"
+def name(pool: ConnectionPool) -> str:
+    """Return the address of a host, without its password."""
+    if isinstance(pool, SentinelConnectionPool):
+        return str(pool.service_name)
+    options = pool.connection_kwargs
+    return options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"

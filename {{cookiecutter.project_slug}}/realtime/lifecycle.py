@@ -6,9 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from asgiref.sync import async_to_sync
 from channels.consumer import AsyncConsumer
-from channels.db import database_sync_to_async
 from channels.exceptions import StopConsumer
 from channels.layers import get_channel_layer
 from channels.utils import await_many_dispatch
@@ -17,12 +15,11 @@ from django.db import InterfaceError, OperationalError
 
 from realtime import logs, metrics
 from realtime.asgi import Message, Receive, start
-from realtime.history import History
+from realtime.history import Events, History, Replay
 from realtime.hub import get_hub
 from realtime.limits import FrameLimit
 from realtime.outbox import Outbox
 from realtime.protocol import Close, EventError, check_length, decode, encode, ref_of
-from realtime.topic import REPLAY
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +54,10 @@ class Lifecycle(AsyncConsumer):
         self.channel_layer: Any = get_channel_layer(self.channel_layer_alias)
         self.hub = get_hub()
         self.outbox = Outbox(send, self.stop)
-        self.base_send = async_to_sync(self.outbox.send) if self._sync else self.outbox.send
-        self.frame_limit = FrameLimit()
+        self.loop = asyncio.get_running_loop()
+        self.base_send = self.post_from_thread if self._sync else self.outbox.send
+        self.replays: list[tuple[str, History, int, int]] = []
+        self.frame_limit: FrameLimit = scope["frame_limit"]
         self.errors_in_a_row = 0
         self.joined_groups: list[str] = []
         self.task = asyncio.current_task()
@@ -90,6 +89,7 @@ class Lifecycle(AsyncConsumer):
 
     async def turn_away(self, receive: Receive, code: int) -> None:
         await receive()
+        logs.report_close(self.scope, code)
         self.outbox.close(code)
 
     # What comes in
@@ -133,6 +133,8 @@ class Lifecycle(AsyncConsumer):
                 await self.take_frame(message.get("text"), message.get("bytes") or b"")
             else:
                 await self.dispatch(message)
+            while self.replays:
+                await self.catch_up(*self.replays.pop(0))
         except Exception:
             logger.exception("%s failed", type(self).__name__)
             self.end(Close.INTERNAL_ERROR)
@@ -180,6 +182,10 @@ class Lifecycle(AsyncConsumer):
         if self.errors_in_a_row >= settings.REALTIME_MAX_ERRORS:
             self.end(Close.TOO_MANY_ERRORS)
 
+    def post_from_thread(self, message: Message) -> None:
+        """Send a message without waiting: a thread that a slow client holds up has others too."""
+        self.loop.call_soon_threadsafe(self.outbox.post, message)
+
     # Groups
 
     async def enter(self, group: str, history: History | None, presence: bool) -> None:
@@ -191,23 +197,34 @@ class Lifecycle(AsyncConsumer):
     async def catch_up(self, group: str, history: History, after: int, until: int) -> None:
         """Send what is stored with `after < seq <= until`, and from then on what is new.
 
-        Where that is more than the replay carries, send the newest and where the gap is.
+        If that exceeds the limits of a replay, send a `gap` event and the newest events. Close a
+        client with 4408 that does not take a chunk in `REALTIME_REPLAY_SECONDS`.
         """
-        first = max(after, until - REPLAY)
-        if first > after:
-            await self.send_now({"type": "gap", "after": after, "before": first + 1})
-        if first < until:
-            for event in await database_sync_to_async(history.between)(first, until):
-                await self.send_now(event)
+        if after < until:
+            replay = await Replay.plan(history, after, until)
+            if replay.after > after:
+                gap = {"type": "gap", "after": after, "before": replay.after + 1}
+                await self.send_stored([(replay.after, encode(gap))])
+            async for chunk in replay.chunks():
+                await self.send_stored(chunk)
+                if self.outbox.closed:
+                    return
         self.hub.go_live(group, self, until)
 
-    async def send_now(self, event: Any) -> None:
-        await self.outbox.send({"type": "websocket.send", "text": encode(event)})
+    async def send_stored(self, events: Events) -> None:
+        try:
+            async with asyncio.timeout(settings.REALTIME_REPLAY_SECONDS):
+                for _, text in events:
+                    await self.outbox.send({"type": "websocket.send", "text": text})
+        except TimeoutError:
+            self.outbox.drop()
 
     # The end
 
     def end(self, code: int) -> None:
         """Close with a code, and clean up without waiting for the client's answer."""
+        if not self.outbox.closed:
+            logs.report_close(self.scope, code)
         self.outbox.close(code)
         self.stop()
 

@@ -1,27 +1,45 @@
-"""Log lines that say on which connection they were written, and whose it is."""
+"""Log records with the facts of their connection, security events, and formats without secrets."""
 
 import copy
+import json
 import logging
+import re
+from collections.abc import Iterator
 from contextvars import ContextVar
+from typing import Any
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 {% if cookiecutter.database == "postgresql" %}
 from psycopg.errors import UndefinedTable
 {% endif %}
+from pythonjsonlogger.json import JsonFormatter
 {% if cookiecutter.channel_layer == "redis" %}
 from redis.exceptions import RedisError
 {% endif %}
 
+from realtime.asgi import Scope
+from realtime.protocol import Close
+
 # Of these it is the message that tells what to do, wherever they were raised.
 OUTAGES = (InterfaceError, OperationalError{{ ", UndefinedTable" if cookiecutter.database == "postgresql" }}{{ ", RedisError" if cookiecutter.channel_layer == "redis" }})
 
+FACTS = ("client", "connection", "user", "room")
 facts: ContextVar[dict[str, str] | None] = ContextVar("facts", default=None)
+
+security = logging.getLogger("security")
+# Closes that a defender wants to see.
+CLOSES = {
+    Close.SIGNED_OUT: "socket_signed_out",
+    Close.TOO_MANY_CONNECTIONS: "too_many_connections",
+    Close.FLOODING: "flood",
+}
+LONGEST = 200  # characters of a value that comes from outside
 
 
 def begin(**values: str) -> None:
-    """Start the facts of a connection: all that it logs from here on carries them."""
-    facts.set(values)
+    """Start the facts of a connection, and keep those of what it is part of."""
+    facts.set({**(facts.get() or {}), **values})
 
 
 def add(**values: str) -> None:
@@ -31,14 +49,110 @@ def add(**values: str) -> None:
         known.update(values)
 
 
+def report(event: str, level: int = logging.INFO, /, **values: str) -> None:
+    """Log a security event on the logger `security`.
+
+    Values that are facts of a connection replace those of the current one.
+    """
+    values = {name: value[:LONGEST] for name, value in values.items()}
+    details = {name: value for name, value in values.items() if name not in FACTS}
+    event_fields = {"event": event, **details}
+    message = " ".join(f"{name}={quote(value)}" for name, value in event_fields.items())
+    security.log(level, "%s", message, extra={"event": event_fields, **values})
+
+
+def report_close(scope: Scope, code: int) -> None:
+    """Log a close of a socket, if its code tells of abuse or of a sign-in that ended."""
+    if code in CLOSES:
+        level = logging.INFO if code == Close.SIGNED_OUT else logging.WARNING
+        user = scope["user"].get_username() if "user" in scope else "-"
+        connection = scope.get("connection", "-")
+        report(CLOSES[code], level, client=address(scope), connection=connection, user=user)
+
+
+def address(scope: Scope) -> str:
+    """Return the client's address, or "-" for a Unix socket."""
+    client = scope.get("client")
+    return client[0] if client else "-"
+
+
+def quote(value: str) -> str:
+    """Put a value into quotation marks if it could pass for several fields."""
+    return value if re.fullmatch(r"[\w.:@+/-]+", value) else json.dumps(value, ensure_ascii=False)
+
+
 class ConnectionFilter(logging.Filter):
-    """Puts the facts of the connection into each record, as `connection`, `user` and `room`."""
+    """Adds the facts of the connection to each record: `client`, `connection`, `user`, `room`."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         known = facts.get() or {}
-        for name in ("connection", "user", "room"):
-            setattr(record, name, known.get(name, "-"))
+        for name in FACTS:
+            if not hasattr(record, name):
+                setattr(record, name, known.get(name, "-"))
         return True
+
+
+# What writes over a terminal, ends a line or turns it around: controls, separators, marks of
+# direction, and characters that cannot be seen.
+UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+# Query strings carry tickets, and parameters what people search for.
+PARAMETER = re.compile(r"""([?&][^\s?&="']*=)[^\s&"']+""")
+
+
+def clean(text: str) -> str:
+    """Hide the values of query strings, and escape what is not plain text."""
+    text = PARAMETER.sub(r"\1...", text)
+    return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def clean_lines(text: str) -> str:
+    """Clean a traceback, and indent it so that none of its lines looks like a record."""
+    return "\n".join(f"    {clean(line)}" for line in text.split("\n"))
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and those behind it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+class SafeFormatter(logging.Formatter):
+    """A format without what people wrote, as far as it gets into records."""
+
+    def formatException(self, exc_info: Any) -> str:
+        """Leave out the details of database errors, which quote whole rows."""
+        text = super().formatException(exc_info)
+        for error in chain(exc_info[1]):
+            if isinstance(error, DatabaseError) and len(lines := str(error).splitlines()) > 1:
+                text = text.replace(str(error), lines[0])
+        return clean_lines(text)
+
+    def formatStack(self, stack_info: str) -> str:
+        return clean_lines(super().formatStack(stack_info))
+
+
+class LineFormatter(SafeFormatter):
+    """One line for each record, with the facts of its connection at the end."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        known = " ".join(f"{name}={quote(getattr(record, name, '-'))}" for name in FACTS)
+        return clean(f"{super().formatMessage(record)} [{known}]")
+
+
+class JSONFormatter(SafeFormatter, JsonFormatter):
+    """One object for each record; security events have their own fields."""
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """Keep the fields that are ours: a library may attach a whole request."""
+        event = log_data.pop("event", {})
+        kept = {*self._required_fields, "exc_info", "stack_info"}
+        fields = {name: value for name, value in log_data.items() if name in kept}
+        fields["message"] = PARAMETER.sub(r"\1...", fields["message"])
+        return {**fields, **event}
 
 
 class OutageFilter(logging.Filter):

@@ -2,10 +2,12 @@
 
 import os
 
+from django.conf import settings
 {% if cookiecutter.auth != "none" %}
 from django.contrib.auth.decorators import login_not_required
 {% endif %}
 from django.http import HttpRequest, HttpResponse
+from django.utils.crypto import constant_time_compare
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
@@ -17,6 +19,8 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from realtime.proxy import FORWARDED, parse
+
 CONNECTIONS = Gauge("realtime_connections", "Open sockets", multiprocess_mode="livesum")
 RECEIVED = Counter("realtime_messages_received", "Frames from clients")
 SENT = Counter("realtime_messages_sent", "Frames to clients")
@@ -26,6 +30,7 @@ FANOUT = Histogram(
     "How long one event took to reach the members of a group in this process",
     buckets=(0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
 )
+MALFORMED = Counter("realtime_malformed", "Layer messages that could not be read")
 OUTBOX_DROPS = Counter("realtime_outbox_drops", "Clients closed because they were too slow")
 
 
@@ -33,9 +38,27 @@ OUTBOX_DROPS = Counter("realtime_outbox_drops", "Clients closed because they wer
 @login_not_required
 {% endif %}
 def metrics(request: HttpRequest) -> HttpResponse:
-    """The figures as text; of all processes together where there are several."""
+    """Return the figures of all processes as text, or 401 if the client may not read them."""
+    if not may_read(request):
+        return HttpResponse(
+            "Send METRICS_TOKEN as a bearer token.\n",
+            content_type="text/plain",
+            status=401,
+            headers={"WWW-Authenticate": "Bearer"},
+        )
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def may_read(request: HttpRequest) -> bool:
+    """Whether the client sent `METRICS_TOKEN`, or is a program of this machine and no proxy."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if settings.METRICS_TOKEN and scheme.lower() == "bearer":
+        return constant_time_compare(token, settings.METRICS_TOKEN)
+    if any(name.decode() in request.headers for name in FORWARDED):
+        return False
+    client = parse(request.META.get("REMOTE_ADDR", ""))
+    return client is not None and client.is_loopback

@@ -3,12 +3,14 @@
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
+from django.http.response import HttpResponseBase
 from django.middleware import common
 from django.utils.deprecation import MiddlewareMixin
 {% else %}
 """Lets balancers and collectors in, which name a process by its address."""
 
 from django.http import HttpRequest, HttpResponsePermanentRedirect
+from django.http.response import HttpResponseBase
 from django.middleware import common
 {% endif %}
 
@@ -16,10 +18,19 @@ FOR_OPERATORS = {"/healthz", "/readyz", "/metrics"}
 
 
 class CommonMiddleware(common.CommonMiddleware):
-    """Django's own, which wants the host in `ALLOWED_HOSTS`; operators may name any."""
+    """Django's own, except that operators may name any host, and that caches keep nothing.
+
+    A page shows who is signed in. A view for everybody sets a `Cache-Control` of its own.
+    """
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
         return None if request.path in FOR_OPERATORS else super().process_request(request)
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        response.headers.setdefault("Cache-Control", "no-store")
+        return super().process_response(request, response)
 {% if cookiecutter.django_version == "5.2" %}
 
 

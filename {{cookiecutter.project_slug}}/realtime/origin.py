@@ -5,9 +5,8 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
+from realtime import logs
 from realtime.asgi import Application, Receive, Scope, Send, headers
-
-logger = logging.getLogger(__name__)
 
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -41,7 +40,8 @@ class OriginValidator:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         for origin in headers(scope, b"origin"):
             if origin not in settings.ALLOWED_ORIGINS:
-                logger.warning("Origin %s refused: it is not in ALLOWED_ORIGINS.", origin)
+                setting = "ALLOWED_ORIGINS"  # that lacks it
+                logs.report("origin_refused", logging.WARNING, origin=origin, setting=setting)
                 await receive()
                 return await send({"type": "websocket.close"})
         await self.inner(scope, receive, send)

@@ -2,70 +2,87 @@
 
 import asyncio
 import logging
-import types
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any
+from collections.abc import Callable
 
 from django.conf import settings
 
 from realtime import metrics
 from realtime.asgi import Message, Send, start
-from realtime.protocol import Close
+from realtime.protocol import Close, size_of
 
 logger = logging.getLogger(__name__)
-
-
-@types.coroutine
-def go_on(begun: Coroutine[Any, Any, None], future: Any) -> Generator[Any, Any, None]:
-    """Await a coroutine that was begun by hand and waits for a future."""
-    try:
-        yield future
-    except BaseException:
-        begun.close()
-        raise
-    yield from begun
 
 
 class Outbox:
     """Sends to one client without making anybody else wait for it.
 
-    A message goes out at once unless the server holds it back, because the client does not read;
-    then up to `REALTIME_MAX_OUTBOX` messages wait. One more, and the client is closed with 4408
-    and `give_up` is called: it comes back and fetches what it missed.
+    A message goes out at once unless the server holds it back, because the client does not read.
+    Then up to `REALTIME_MAX_OUTBOX` messages of `REALTIME_MAX_OUTBOX_BYTES` wait. Above that the
+    client is closed with 4408 and `give_up` is called: it reconnects and gets what it missed.
 
-    What comes after a close is dropped, since servers raise there, each another exception, as
+    Messages after a close are dropped, since servers raise there, each another exception, as
     uvicorn does (ClientDisconnected, an OSError) when the client went away unannounced.
     """
 
-    __slots__ = ("accepted", "closed", "give_up", "send_to_server", "waiting", "writer")
+    __slots__ = (
+        "accepted",
+        "bytes",
+        "closed",
+        "count",
+        "give_up",
+        "loop",
+        "send_to_server",
+        "waiting",
+        "writer",
+    )
 
     def __init__(self, send: Send, give_up: Callable[[], None]) -> None:
         self.send_to_server = send
         self.give_up = give_up
-        self.waiting: deque[Message] | None = None
+        self.loop = asyncio.get_running_loop()
+        self.waiting: deque[Message] = deque()
+        self.count = self.bytes = 0  # of what waits, here and in memberships that are not live
         self.writer: asyncio.Task[None] | None = None
         self.accepted = self.closed = False
 
     def put(self, message: Message) -> None:
-        """Send a message as soon as the client takes it; to be called in the event loop."""
+        """Send a message as soon as the client takes it. Call this in the event loop."""
         if self.closed:
             return
-        if self.waiting is None:
-            # Done here and now, without a task, unless the server holds it back.
-            sending = self.send_to_server(message)
-            try:
-                future = sending.send(None)
-            except StopIteration:
-                return
-            except Exception as error:
-                return self.fail(error)
-            self.waiting = deque()
-            self.writer = start(self.write(go_on(sending, future)))
-        elif len(self.waiting) < settings.REALTIME_MAX_OUTBOX:
+        if self.writer is None:
+            # Timeouts and cancel scopes in middleware around `send` need a task. An eager one is
+            # done here and now, unless the server holds the message back.
+            sending = asyncio.Task(self.send_to_server(message), loop=self.loop, eager_start=True)
+            if not sending.done():
+                self.writer = start(self.write(sending))
+            else:
+                try:
+                    sending.result()
+                except (Exception, asyncio.CancelledError) as error:
+                    self.fail(error)
+        elif self.reserve(message):
             self.waiting.append(message)
-        else:
+
+    def reserve(self, message: Message) -> bool:
+        """Count one more message that waits. Close the client instead if that is too much."""
+        if self.closed:
+            return False
+        size = size_of_message(message)
+        if self.count and (
+            self.count >= settings.REALTIME_MAX_OUTBOX
+            or self.bytes + size > settings.REALTIME_MAX_OUTBOX_BYTES
+        ):
             self.drop()
+            return False
+        self.count += 1
+        self.bytes += size
+        return True
+
+    def release(self, message: Message) -> None:
+        """Discount a message that waited."""
+        self.count -= 1
+        self.bytes -= size_of_message(message)
 
     def reply(self, text: str) -> None:
         """Send a text to this client alone."""
@@ -85,6 +102,11 @@ class Outbox:
 
     async def send(self, message: Message) -> None:
         """Send a message, and wait until the client took it and all before it."""
+        self.post(message)
+        await self.flush()
+
+    def post(self, message: Message) -> None:
+        """Send a message of the consumer."""
         self.put(message)
         match message["type"]:
             case "websocket.send":
@@ -93,25 +115,27 @@ class Outbox:
                 self.accepted = True
             case "websocket.close":
                 self.closed = True
-        await self.flush()
 
     async def flush(self) -> None:
         """Wait until nothing waits."""
         if self.writer is not None:
             await asyncio.wait({self.writer})
 
-    async def write(self, sending: Awaitable[None]) -> None:
+    async def write(self, sending: asyncio.Task[None]) -> None:
         """Send what waits behind a message that the server holds back."""
         try:
             await sending
             while self.waiting:
-                await self.send_to_server(self.waiting.popleft())
+                message = self.waiting.popleft()
+                self.release(message)
+                await self.send_to_server(message)
         except Exception as error:
             self.fail(error)
-        self.waiting = self.writer = None
+        self.writer = None
 
     def fail(self, error: BaseException) -> None:
         self.closed = True
+        self.waiting.clear()
         if not isinstance(error, OSError):
             logger.error("The server did not take a message", exc_info=error)
 
@@ -120,6 +144,13 @@ class Outbox:
         metrics.OUTBOX_DROPS.inc()
         if self.writer is not None:
             self.writer.cancel()
-        self.waiting = self.writer = None
+        self.writer = None
+        self.count = self.bytes = 0
+        self.waiting.clear()
         self.close(Close.TOO_SLOW)
         self.give_up()
+
+
+def size_of_message(message: Message) -> int:
+    text = message.get("text")
+    return len(message.get("bytes") or b"") if text is None else size_of(text)

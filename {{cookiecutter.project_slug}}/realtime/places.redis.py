@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import batched
 
-from channels_redis.utils import _consistent_hash, create_pool
+from channels_redis.utils import _consistent_hash, create_pool, decode_hosts
 from django.conf import settings
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -28,7 +28,8 @@ class Places:
     """Up to `REALTIME_MAX_CONNECTIONS` for each user; no limit while the user's host is away."""
 
     def __init__(self) -> None:
-        self.hosts = [Redis.from_pool(create_pool(host)) for host in settings.REDIS_HOSTS]
+        hosts = decode_hosts(settings.REDIS_HOSTS)
+        self.hosts = [Redis.from_pool(create_pool(host)) for host in hosts]
         self.free = [asyncio.Semaphore(CONNECTIONS) for _ in self.hosts]
         self.own: dict[str, str] = {}
 
@@ -91,4 +92,4 @@ class Places:
         return number
 
     def key(self, user: str) -> str:
-        return f"realtime:connections:{user}"
+        return f"{settings.REDIS_PREFIX}:connections:{user}"

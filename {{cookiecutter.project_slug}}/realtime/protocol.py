@@ -27,22 +27,32 @@ class Close:
 class EventError(Exception):
     """An event of the client that is refused; the connection stays open.
 
-    `code` is for programs, `detail` for people, `ref` is what the client called the event.
+    `code` is for programs, `detail` for people, `ref` is what the client called the event. The
+    seconds of `retry_after` say that it is no use to send the event again at once.
     """
 
-    def __init__(self, code: str, detail: str, ref: str | None = None) -> None:
+    def __init__(
+        self, code: str, detail: str, ref: str | None = None, retry_after: int | None = None
+    ) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
         self.ref = ref
+        self.retry_after = retry_after
 
     def event(self) -> dict[str, Any]:
-        return {"type": "error", "code": self.code, "detail": self.detail, "ref": self.ref}
+        event = {"type": "error", "code": self.code, "detail": self.detail, "ref": self.ref}
+        return event if self.retry_after is None else {**event, "retry_after": self.retry_after}
 
 
 def encode(event: Mapping[str, Any]) -> str:
     """The event as the text of one frame."""
     return json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+
+
+def size_of(text: str) -> int:
+    """Return the bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
 
 
 def check_length(data: bytes) -> None:

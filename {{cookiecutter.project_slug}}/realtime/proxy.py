@@ -4,6 +4,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from django.conf import settings
 
+from realtime import logs
 from realtime.asgi import Application, Receive, Scope, Send, headers
 
 FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto")
@@ -21,6 +22,7 @@ class TrustedProxies:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
             scope = self.seen_by_proxies(scope)
+            logs.begin(client=logs.address(scope))
         await self.inner(scope, receive, send)
 
     def seen_by_proxies(self, scope: Scope) -> Scope:

@@ -5,19 +5,17 @@ import logging
 import time
 from typing import Any
 
-from channels.db import database_sync_to_async
 from django.conf import settings
 
 from realtime import metrics
 from realtime.asgi import Message
-from realtime.history import History
+from realtime.history import History, Replay
 from realtime.outbox import Outbox
 from realtime.presence import Presence
-from realtime.protocol import encode
+from realtime.protocol import encode, size_of
 
 logger = logging.getLogger(__name__)
 
-REPLAY = 500  # events at most; the rest is fetched over HTTP
 REORDER_SECONDS = 0.05  # how long an event may take to be overtaken no more
 
 
@@ -34,16 +32,15 @@ class Membership:
 
     def hold(self, seq: int, frame: Message) -> None:
         assert self.held is not None
-        if len(self.held) < settings.REALTIME_MAX_OUTBOX:
+        if self.outbox.reserve(frame):
             self.held.append((seq, frame))
-        else:
-            self.outbox.drop()
 
     def go_live(self, after: int) -> None:
         """Send what was kept back and is newer, and from now on everything at once."""
         self.after = after
         held, self.held = self.held, None
         for seq, frame in held or ():
+            self.outbox.release(frame)
             if seq == 0 or seq > after:
                 self.put(frame)
 
@@ -61,6 +58,7 @@ class Topic:
         # The number of the last event that went out; None until a first member went live.
         self.seq: int | None = None
         self.ahead: dict[int, str] = {}
+        self.ahead_bytes = 0
         self.until = 0
         self.catching_up: asyncio.Task[None] | None = None
 
@@ -70,8 +68,24 @@ class Topic:
         if seq is None or self.history is None:
             self.send(0, message["text"], message["sender"])
         elif self.seq is None or seq > self.seq:
-            self.ahead[seq] = message["text"]
+            self.keep_ahead(seq, message["text"])
             self.send_ahead()
+
+    def keep_ahead(self, seq: int, text: str) -> None:
+        """Keep an event that may have overtaken others. Above the limits, the history has it."""
+        self.until = max(self.until, seq)
+        size = size_of(text)
+        if (
+            seq not in self.ahead
+            and len(self.ahead) < settings.REALTIME_MAX_OUTBOX
+            and self.ahead_bytes + size <= settings.REALTIME_MAX_OUTBOX_BYTES
+        ):
+            self.ahead[seq] = text
+            self.ahead_bytes += size
+
+    def forget_ahead(self, until: int) -> None:
+        self.ahead = {seq: text for seq, text in self.ahead.items() if seq > until}
+        self.ahead_bytes = sum(map(size_of, self.ahead.values()))
 
     def send(self, seq: int, text: str, sender: str = "") -> None:
         """Send an event to all members but the sender; `seq` is 0 for one without a number.
@@ -96,10 +110,10 @@ class Topic:
         if self.seq is None:
             return
         while (text := self.ahead.pop(self.seq + 1, None)) is not None:
+            self.ahead_bytes -= size_of(text)
             self.seq += 1
             self.send(self.seq, text)
-        if self.ahead:
-            self.expect(max(self.ahead))
+        self.expect(self.until)
 
     def expect(self, seq: int) -> None:
         """See to it that the events up to this number go out, from the history if need be."""
@@ -114,26 +128,30 @@ class Topic:
             await asyncio.sleep(REORDER_SECONDS)
             while self.seq is not None and self.seq < self.until and self.members:
                 until = self.until
-                after = max(self.seq, until - REPLAY)
-                read = database_sync_to_async(self.history.between, thread_sensitive=False)
-                events = await read(after, until)
-                if self.seq is None:
-                    break
-                if after > self.seq:
-                    gap = {"type": "gap", "after": self.seq, "before": after + 1}
-                    self.send(after, encode(gap))
-                    self.seq = after
-                for event in events:
-                    if event["seq"] > self.seq:
-                        self.seq = event["seq"]
-                        self.send(self.seq, encode(event))
-                self.seq = max(self.seq, until)  # what the history does not have was deleted
-                self.ahead = {seq: text for seq, text in self.ahead.items() if seq > self.seq}
+                replay = await Replay.plan(self.history, self.seq, until, thread_sensitive=False)
+                if self.seq is not None and replay.after > self.seq:
+                    gap = {"type": "gap", "after": self.seq, "before": replay.after + 1}
+                    self.send(replay.after, encode(gap))
+                    self.seq = replay.after
+                async for chunk in replay.chunks():
+                    for seq, text in chunk:
+                        if self.seq is not None and seq > self.seq:
+                            self.seq = seq
+                            self.send(seq, text)
+                if self.seq is not None:
+                    self.seq = max(self.seq, until)  # events missing in the history were deleted
+                    self.forget_ahead(self.seq)
         except Exception:
             # The database is away; the hub asks again soon.
             logger.exception("Group %s could not catch up", self.group)
         finally:
             self.catching_up = None
+
+    def reset(self) -> None:
+        """Start over when the last member has left."""
+        self.seq = None
+        self.until = self.ahead_bytes = 0
+        self.ahead.clear()
 
     def tell(self, text: str) -> None:
         """Send what members need only once they are live, and which is not stored."""
@@ -146,7 +164,7 @@ class Topic:
         membership.go_live(after)
         if self.history is not None and self.seq is None:
             self.seq = after
-            self.ahead = {seq: text for seq, text in self.ahead.items() if seq > after}
+            self.forget_ahead(after)
             self.send_ahead()
         if self.presence is not None:
             membership.outbox.reply(self.presence.everybody())

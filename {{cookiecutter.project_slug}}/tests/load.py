@@ -27,7 +27,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from tests.entrance import Refused, enter
 
 RECONNECT_CODES = {1001, 1006, 1011, 1012, 4012, 4408}
-FRAMES_PER_SECOND = 18  # of a connection; the site allows 20
+FRAMES_PER_SECOND = 18  # of a user; the site allows 20
 PING_SECONDS, ACK_SECONDS, RATE_LIMITED_SECONDS = 25, 10, 2
 PATIENCE = 15  # seconds for what is under way
 BUSY = 0.8  # of a core; a client with more to do measures itself
@@ -46,6 +46,10 @@ class Options:
     ramp: float = 50.0  # connections to open per second
     accounts: str = ""  # a file of users, a name and a password per line, where nobody may sign up
 
+    @property
+    def users(self) -> int:
+        return math.ceil(self.connections / self.per_user)
+
 
 def read_options() -> Options:
     """The options of the environment; raises Refused for one that cannot be."""
@@ -61,8 +65,8 @@ def read_options() -> Options:
     parts = urlsplit(options.url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise Refused(f"URL={options.url}: give one like https://chat.example.com.")
-    if options.rate > FRAMES_PER_SECOND * options.connections:
-        raise Refused(f"RATE={options.rate:g}: a connection sends {FRAMES_PER_SECOND} at most.")
+    if options.rate > FRAMES_PER_SECOND * options.users:
+        raise Refused(f"RATE={options.rate:g}: a user sends {FRAMES_PER_SECOND} at most.")
     return options
 
 
@@ -246,7 +250,7 @@ class Load:
 
     async def users(self) -> list[dict[str, str]]:
         """The headers of as many users as it takes."""
-        wanted = math.ceil(self.options.connections / self.options.per_user)
+        wanted = self.options.users
         show(f"{wanted} users come in …")
 
         async def come_in(account: list[str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Guests, and what they are called."""
 
 import pytest
+from django.conf import settings
 from django.test import Client
 
 from tests.conftest import Visit
@@ -33,5 +34,6 @@ async def test_a_client_without_a_cookie_gets_a_name(visit: Visit) -> None:
 
 async def test_a_forged_cookie_is_worth_nothing(visit: Visit) -> None:
     """Nobody speaks under another guest's name."""
-    ann = await visit("/ws/chat/lobby/", None, headers=[(b"cookie", b"sessionid=ann:forged")])
+    forged = f"{settings.SESSION_COOKIE_NAME}=ann:forged".encode()
+    ann = await visit("/ws/chat/lobby/", None, headers=[(b"cookie", forged)])
     assert (await ann.receive())["user"].startswith("guest-")

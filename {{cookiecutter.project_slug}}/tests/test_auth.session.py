@@ -66,6 +66,25 @@ def test_pages_need_a_login() -> None:
     assert client.get("/").status_code == 302
 
 
+def test_sign_ins_are_security_events(caplog: pytest.LogCaptureFixture) -> None:
+    """Failures name an account only if it exists."""
+    User.objects.create_user("ann", password=PASSWORD)
+    client = Client()
+    with caplog.at_level("INFO", "security"):
+        for name, password in (("bob", PASSWORD), ("ann", "wrong"), ("ann", PASSWORD)):
+            client.post("/accounts/login/", {"username": name, "password": password})
+        client.post("/accounts/logout/")
+        User.objects.get().delete()
+    events = [record.getMessage() for record in caplog.records if record.name == "security"]
+    assert events == [
+        "event=sign_in_failed account=-",
+        "event=sign_in_failed account=ann",
+        "event=sign_in",
+        "event=sign_out",
+        "event=access_revoked account=ann",
+    ]
+
+
 async def test_a_stranger_is_told_to_sign_in(visit: Visit) -> None:
     """The socket opens and closes with 4401, so that the client learns why."""
     stranger = await visit(LOBBY, None)

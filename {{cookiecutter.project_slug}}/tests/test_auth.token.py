@@ -7,6 +7,7 @@ from urllib.parse import quote
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.test import Client
 from django.test.client import MULTIPART_CONTENT
 from django.utils import timezone
@@ -69,6 +70,25 @@ def test_pages_need_a_login() -> None:
     assert response["Location"] == "/chat/lobby/"
     assert client.post("/accounts/logout/")["Location"] == "/"
     assert client.get("/").status_code == 302
+
+
+def test_sign_ins_are_security_events(caplog: pytest.LogCaptureFixture) -> None:
+    """Failures name an account only if it exists."""
+    User.objects.create_user("ann", password=PASSWORD)
+    client = Client()
+    with caplog.at_level("INFO", "security"):
+        for name, password in (("bob", PASSWORD), ("ann", "wrong"), ("ann", PASSWORD)):
+            client.post("/accounts/login/", {"username": name, "password": password})
+        client.post("/accounts/logout/")
+        User.objects.get().delete()
+    events = [record.getMessage() for record in caplog.records if record.name == "security"]
+    assert events == [
+        "event=sign_in_failed account=-",
+        "event=sign_in_failed account=ann",
+        "event=sign_in",
+        "event=sign_out",
+        "event=access_revoked account=ann",
+    ]
 
 
 async def test_a_stranger_is_told_to_sign_in(visit: Visit) -> None:
@@ -170,6 +190,18 @@ async def test_a_ticket_expires(visit: Visit) -> None:
     assert await stranger.close_code() == 4401
     await sync_to_async(issue_ticket)(user, "session")
     assert await Ticket.objects.acount() == 1
+
+
+def test_expired_tickets_are_deleted() -> None:
+    """The daily cleanup leaves those that are valid."""
+    user = User.objects.create_user("ann")
+    issue_ticket(user, "session")
+    Ticket.objects.update(expires_at=timezone.now())
+    valid = Ticket.objects.create(
+        digest="x", user=user, expires_at=timezone.now() + timedelta(seconds=30)
+    )
+    call_command("cleanup", verbosity=0)
+    assert list(Ticket.objects.all()) == [valid]
 
 
 def test_a_ticket_needs_a_login_and_a_page_of_ours() -> None:

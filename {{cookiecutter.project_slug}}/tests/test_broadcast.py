@@ -9,10 +9,11 @@ from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from django.db import connections, transaction
 from django.urls import path
+from pytest_django import Settings
 
 from chat.models import room_group, store_message
 from config.routing import websocket_urlpatterns
-from realtime import hub, topic
+from realtime import history, hub
 from realtime.broadcast import apublish, publish, sign_out
 from realtime.hub import get_hub
 from tests.conftest import Visit
@@ -180,13 +181,48 @@ async def test_more_than_the_replay_carries_is_a_gap(
     visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The newest come, and the rest is named."""
-    monkeypatch.setattr(topic, "REPLAY", 2)
+    monkeypatch.setattr(history, "MAX_REPLAY", 2)
     ann = await visit(LOBBY)
     await ann.receive_until("welcome")
     events = await store("1", "2", "3", "4")
     await apublish(GROUP, events[3])
     assert await ann.receive() == {"type": "gap", "after": 0, "before": 3}
     assert [await ann.receive() for _ in range(2)] == events[2:]
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"), [("REALTIME_MAX_OUTBOX", 2), ("REALTIME_MAX_OUTBOX_BYTES", 300)]
+)
+async def test_what_overtakes_is_bounded(
+    limit: str, value: int, visit: Visit, settings: Settings
+) -> None:
+    """What a process does not keep comes from the database."""
+    ann = await visit(LOBBY)
+    await ann.receive_until("welcome")
+    events = await store(*map(str, range(10)))
+    setattr(settings, limit, value)
+    for event in events[1:]:
+        await apublish(GROUP, event)
+    topic = get_hub().topics[GROUP]
+    await asyncio.sleep(0)
+    assert 1 < len(topic.ahead) < 5
+    setattr(settings, limit, 10_000)
+    assert [await ann.receive() for _ in events] == events
+    assert (topic.ahead, topic.ahead_bytes) == ({}, 0)
+
+
+async def test_publish_is_refused_in_the_event_loop(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would wait for itself for ever, as in an async view with DJANGO_ALLOW_ASYNC_UNSAFE."""
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    ann = await visit(LOBBY)
+    await ann.receive_until("welcome")
+    with pytest.raises(RuntimeError, match=r"Use await apublish\(\) instead"):
+        publish(GROUP, {"type": "news"})
+    with pytest.raises(RuntimeError, match=r"Use await sync_to_async\(sign_out\)\(\) instead"):
+        sign_out("ann")
+    assert await ann.hears_nothing()
 
 
 async def test_a_plain_thread_may_publish(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:

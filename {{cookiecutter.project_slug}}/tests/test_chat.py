@@ -3,8 +3,11 @@
 import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
+from pytest_django import Settings
 
+from chat import models
 from chat.models import Message, Room, store_message
+from realtime import history
 from tests.conftest import Visit
 from tests.visitor import Event
 
@@ -142,6 +145,31 @@ async def test_a_long_absence_leaves_a_gap(visit: Visit) -> None:
     events = [await ann.receive() for _ in range(502)]
     assert events[1] == {"type": "gap", "after": 1, "before": 4}
     assert texts(events) == [str(seq) for seq in range(4, 504)]
+
+
+async def test_a_replay_is_bounded_in_bytes(visit: Visit, settings: Settings) -> None:
+    """The newest that fit come, at least one, and the rest is named."""
+    for number in range(1, 5):
+        await sync_to_async(store_message)("lobby", "bob", str(number), "🐌" * 1000)
+    for limit, first in ((9000, 3), (8000, 4), (1, 4)):
+        settings.REALTIME_MAX_REPLAY_BYTES = limit
+        ann = await visit("/ws/chat/lobby/", query="after=1")
+        events = [await ann.receive() for _ in range(7 - first)]
+        assert events[1] == {"type": "gap", "after": 1, "before": first}
+        assert [event["seq"] for event in events[2:]] == list(range(first, 5))
+        assert await ann.hears_nothing()
+
+
+async def test_a_long_replay_comes_in_chunks(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is complete and in order, and what is said meanwhile follows."""
+    monkeypatch.setattr(history, "CHUNK_BYTES", 300)
+    monkeypatch.setattr(models, "ROWS", 2)
+    await store(20)
+    ann = await visit("/ws/chat/lobby/", query="after=3")
+    await ann.send(type="send", ref="a1", text="21")
+    await ann.receive_until("welcome")
+    assert texts([await ann.receive() for _ in range(18)]) == list(map(str, range(4, 22)))
+    assert await ann.hears_nothing()
 
 
 async def test_a_message_is_stored_while_the_channel_layer_is_away(

@@ -32,7 +32,7 @@ def test_redis_has_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail() -> None:
         raise ConnectionError("refused")
 
-    monkeypatch.setattr("realtime.checks.ping", fail)
+    monkeypatch.setattr("realtime.checks.probe", fail)
     assert found() == {"realtime.E002": "The channel layer does not answer: refused."}
 
 

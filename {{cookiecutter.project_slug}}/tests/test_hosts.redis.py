@@ -8,7 +8,7 @@ from pytest_django import Settings
 from redis.asyncio.connection import SSLConnection
 
 from config.hosts import MasterConnection, MasterTLSConnection, redis_hosts
-from realtime.layers import ping
+from realtime.layers import probe
 
 
 def parse(value: str) -> list[dict[str, Any]]:
@@ -97,7 +97,7 @@ async def test_all_hosts_are_asked(settings: Settings, unused_tcp_port: int) -> 
         *redis_hosts(f"redis://:secret@{closed},redis+sentinel://:secret@{closed}/main"),
     ]
     with pytest.raises(ConnectionError) as away:
-        await ping()
+        await probe()
     assert str(away.value).startswith(f"away: {closed} (")
     assert ", main (" in str(away.value)
     assert "secret" not in str(away.value)

@@ -12,16 +12,19 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import IntegrityError
 from django.test import AsyncClient, Client
+from pytest_django import Settings
 
 from chat.models import Message, store_message
 from config.environment import BASE_DIR
 from realtime.hub import get_hub
-from realtime.logs import ConnectionFilter
+from realtime.logs import ConnectionFilter, LineFormatter, report
 from realtime.presence import QUIET_SECONDS
 from tests.conftest import Visit
 
 LOBBY = "/ws/chat/lobby/"
+TOKEN = "t" * 20
 
 
 def figure(name: str) -> float:
@@ -51,12 +54,46 @@ async def test_what_happens_is_counted(visit: Visit) -> None:
     assert (await read())[0] == before[0] - 1
 
 
+@pytest.mark.parametrize(
+    ("address", "headers", "status"),
+    [
+        ("127.0.0.1", {}, 200),
+        ("::1", {}, 200),
+        ("::ffff:127.0.0.1", {}, 200),
+        ("203.0.113.7", {}, 401),
+        ("", {}, 401),  # a Unix socket, behind which there may be a proxy
+        ("127.0.0.1", {"X-Forwarded-For": "127.0.0.1"}, 401),
+        ("127.0.0.1", {"X-Forwarded-Proto": "https"}, 401),
+        ("127.0.0.1", {"Forwarded": "for=127.0.0.1"}, 401),
+        ("203.0.113.7", {"Authorization": f"Bearer {TOKEN}"}, 200),
+        ("203.0.113.7", {"Authorization": f"bearer {TOKEN}", "X-Forwarded-Proto": "https"}, 200),
+        ("203.0.113.7", {"Authorization": f"Bearer {TOKEN}x"}, 401),
+        ("203.0.113.7", {"Authorization": "Bearer "}, 401),
+    ],
+)
+def test_figures_are_for_operators(
+    settings: Settings, address: str, headers: dict[str, str], status: int
+) -> None:
+    """They need the token, or a place on this machine that is no proxy's."""
+    settings.METRICS_TOKEN = TOKEN
+    response = Client(headers=headers).get("/metrics", REMOTE_ADDR=address)
+    assert (response.status_code, b"realtime_" in response.content) == (status, status == 200)
+
+
+def test_without_a_token_figures_stay_on_the_machine() -> None:
+    """An empty token is not a password that everybody knows."""
+    client = Client(headers={"Authorization": "Bearer "})
+    assert client.get("/metrics", REMOTE_ADDR="203.0.113.7").status_code == 401
+    assert client.get("/metrics").status_code == 200
+
+
 def test_several_processes_are_added_up(tmp_path: Path) -> None:
     """Each writes what it counts into a folder that all of them read."""
     code = (
         "import os, django; django.setup(); from realtime import metrics; "
         "os.fork() and os.wait(); metrics.RECEIVED.inc(); "
-        "print(metrics.metrics(None).content.decode())"
+        "from django.test import RequestFactory; "
+        "print(metrics.metrics(RequestFactory().get('/metrics')).content.decode())"
     )
     output = run_python(code, PROMETHEUS_MULTIPROC_DIR=str(tmp_path))
     assert "realtime_messages_received_total 2.0" in output
@@ -86,7 +123,53 @@ def test_log_lines_may_be_json() -> None:
     code = "import django, logging; django.setup(); logging.getLogger('chat').info('hi')"
     line = json.loads(run_python(code, LOG_FORMAT="json"))
     assert line.items() >= {"levelname": "INFO", "name": "chat", "message": "hi"}.items()
-    assert line.keys() >= {"asctime", "connection", "user", "room"}
+    assert line.keys() >= {"asctime", "client", "connection", "user", "room"}
+
+
+def line_of(record: logging.LogRecord) -> str:
+    """The record as the console shows it."""
+    ConnectionFilter().filter(record)
+    return LineFormatter("%(levelname)s %(message)s").format(record)
+
+
+def test_text_from_outside_stays_in_its_line() -> None:
+    """Controls, line separators and marks of direction are escaped, values of queries hidden."""
+    text = "no /a\n\x1b[2J\u2028\u202e?ticket=secret&after=1"
+    record = logging.makeLogRecord({"msg": "%s", "args": (text,), "levelname": "INFO"})
+    record.room = 'a"] user=root'
+    assert line_of(record) == (
+        "INFO no /a\\n\\x1b[2J\\u2028\\u202e?ticket=...&after=... "
+        '[client=- connection=- user=- room="a\\"] user=root"]'
+    )
+
+
+def test_database_errors_are_logged_without_the_row() -> None:
+    """The first line says what failed; details repeat what people wrote."""
+    try:
+        raise IntegrityError("null value\nDETAIL:  Failing row contains (secret\nforged).")
+    except IntegrityError:
+        record = logging.makeLogRecord({"msg": "failed", "exc_info": sys.exc_info()})
+    lines = line_of(record).splitlines()
+    assert lines[-1] == "    django.db.utils.IntegrityError: null value"
+    assert all(line.startswith("    ") for line in lines[1:])
+
+
+def test_security_events_have_fields(caplog: pytest.LogCaptureFixture) -> None:
+    """A value with spaces is quoted, so that it cannot pass for other fields."""
+    with caplog.at_level(logging.INFO, "security"):
+        report("origin_refused", logging.WARNING, origin="x client=y", client="203.0.113.7")
+    (record,) = caplog.records
+    assert line_of(record) == (
+        'WARNING event=origin_refused origin="x client=y" '
+        "[client=203.0.113.7 connection=- user=- room=-]"
+    )
+    code = (
+        "import django; django.setup(); from realtime.logs import report; "
+        "report('flood', user='ann', origin='x')"
+    )
+    fields = json.loads(run_python(code, LOG_FORMAT="json"))
+    wanted = {"name": "security", "event": "flood", "user": "ann", "origin": "x", "client": "-"}
+    assert fields.items() >= wanted.items()
 
 
 def run_python(code: str, **variables: str) -> str:

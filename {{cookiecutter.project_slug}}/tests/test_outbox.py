@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from pytest_django import Settings
 
 from chat.history import RoomHistory
 from chat.models import room_group, store_message
-from realtime import lifecycle
+from realtime import history, lifecycle
 from realtime.broadcast import apublish
 from realtime.hub import get_hub
 from realtime.outbox import Outbox
@@ -70,6 +71,58 @@ async def test_too_many_messages_close_the_client(settings: Settings) -> None:
     assert (socket.sent, gave_up) == ([4408], [True])
 
 
+async def test_too_many_bytes_close_the_client(settings: Settings) -> None:
+    """Few messages may be large: what waits is counted in UTF-8 too."""
+    settings.REALTIME_MAX_OUTBOX_BYTES = 8
+    gave_up: list[bool] = []
+    socket = Socket()
+    socket.open.clear()
+    outbox = Outbox(socket.send, lambda: gave_up.append(True))
+    outbox.accepted = True
+    for value in ("under way", "🐌", "4321"):
+        outbox.put(text(value))
+    assert gave_up == []
+    outbox.put(text("1"))
+    socket.open.set()
+    await outbox.flush()
+    assert (socket.sent, gave_up) == ([4408], [True])
+
+
+async def test_one_message_may_be_larger_than_the_outbox(settings: Settings) -> None:
+    """A client that reads gets every event, however large."""
+    settings.REALTIME_MAX_OUTBOX_BYTES = 8
+    socket = Socket()
+    socket.open.clear()
+    outbox = Outbox(socket.send, lambda: None)
+    for _ in range(2):
+        outbox.put(text("larger than that"))
+    socket.open.set()
+    await outbox.flush()
+    assert socket.sent == ["larger than that"] * 2
+
+
+async def test_middleware_may_use_timeouts_around_send() -> None:
+    """Each message is sent in one task, which timeouts and cancel scopes need."""
+    socket = Socket()
+
+    async def send(message: dict[str, Any]) -> None:
+        async with asyncio.timeout(5):
+            task = asyncio.current_task()
+            await asyncio.sleep(0)
+            await socket.send(message)
+            assert asyncio.current_task() is task
+
+    outbox = Outbox(send, lambda: None)
+    for number in range(30):
+        outbox.put(text(str(number)))
+        await asyncio.sleep(0)
+    await outbox.flush()
+    asyncio.get_running_loop().call_soon(outbox.put, text("from a callback"))
+    await asyncio.sleep(0)
+    await outbox.flush()
+    assert socket.sent == [*map(str, range(30)), "from a callback"]
+
+
 async def test_nothing_is_sent_after_the_end(caplog: pytest.LogCaptureFixture) -> None:
     """Neither after a close, nor to a client that went away, nor after a server's own failure."""
     sent: list[str] = []
@@ -107,11 +160,32 @@ async def test_the_others_do_not_notice(
     assert presence.users() == {"ann"}
 
 
+async def test_a_client_that_does_not_read_holds_up_no_thread(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handlers of others run, whichever thread they share."""
+    ann = await visit(LOBBY)
+    await ann.receive_until("welcome")
+    monkeypatch.setattr(ann.communicator.output_queue, "_maxsize", 1)  # and nobody takes it
+    for _ in range(5):
+        await ann.send(type="send", ref="a1", text="hi")
+    for number in range(settings.REALTIME_THREADS):
+        other = await visit("/ws/chat/attic/", f"user-{number}")
+        await other.receive_until("welcome")
+        await other.send(type="send", ref="b1", text=str(number))
+        texts = [event.get("text") for event in await other.receive_until("message")]
+        while str(number) not in texts:
+            texts.append((await other.receive())["text"])
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"), [("REALTIME_MAX_OUTBOX", 3), ("REALTIME_MAX_OUTBOX_BYTES", 100)]
+)
 async def test_a_slow_newcomer_is_closed_too(
-    visit: Visit, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    limit: str, value: int, visit: Visit, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is kept back during the replay is bounded like the rest."""
-    settings.REALTIME_MAX_OUTBOX = 3
+    setattr(settings, limit, value)
     await sync_to_async(store_message)("lobby", "bob", "b1", "hi")
     replayed = threading.Event()
     monkeypatch.setattr(RoomHistory, "between", lambda *_: replayed.wait(5) and [])
@@ -121,3 +195,32 @@ async def test_a_slow_newcomer_is_closed_too(
         await apublish(GROUP, {"type": "news", "number": number})
     assert await ann.close_code() == 4408
     replayed.set()
+
+
+async def test_a_replay_that_is_not_read_ends(
+    visit: Visit, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client is closed with 4408, and its replay was read no further."""
+    settings.REALTIME_REPLAY_SECONDS = 0.2
+    monkeypatch.setattr(history, "CHUNK_BYTES", 1)
+    for number in range(20):
+        await sync_to_async(store_message)("lobby", "bob", str(number), "hi")
+    arrived = threading.Event()
+    between = RoomHistory.between
+    ranges: list[tuple[int, int]] = []
+
+    def wait_for_the_client(self: RoomHistory, after: int, until: int) -> Any:
+        arrived.wait(5)
+        ranges.append((after, until))
+        return between(self, after, until)
+
+    monkeypatch.setattr(RoomHistory, "between", wait_for_the_client)
+    ann = await visit(LOBBY, query="after=0")
+    monkeypatch.setattr(ann.communicator.output_queue, "_maxsize", 5)  # and nobody takes it
+    (connection,) = get_hub().connections
+    arrived.set()
+    assert connection.work is not None
+    await asyncio.wait({connection.work}, timeout=5)
+    assert await ann.close_code() == 4408
+    await ann.communicator.wait(5)
+    assert 2 < len(ranges) < 10

@@ -9,6 +9,7 @@ from django.core.management import call_command
 from django.test import Client
 from pytest_django import Settings
 
+from chat import models
 from chat.models import Message, store_message
 from config.environment import BASE_DIR
 from tests.people import client_of
@@ -55,6 +56,12 @@ def test_what_cannot_be_a_room_has_no_page(path: str) -> None:
     assert client_of("ann").get(path).status_code == 404
 
 
+@pytest.mark.parametrize("path", ["/", "/chat/lobby/", "/chat/lobby/messages/", "/chat/../"])
+def test_no_cache_keeps_a_page(path: str) -> None:
+    """Whoever uses the browser next cannot go back to what was said."""
+    assert client_of("ann").get(path)["Cache-Control"] == "no-store"
+
+
 def test_the_history_comes_in_portions() -> None:
     """`after` and `limit` choose the portion, `more` says whether to go on."""
     client = client_of("ann")
@@ -81,6 +88,32 @@ def test_the_history_goes_backwards_too() -> None:
     assert client.get(history, {"before": 2}).json() == {"messages": messages[:1], "more": False}
     assert client.get(history, {"before": 1}).json() == {"messages": [], "more": False}
     assert client.get(history, {"before": 9**99}).json() == {"messages": messages, "more": False}
+
+
+def test_a_page_of_history_is_bounded_in_bytes(settings: Settings) -> None:
+    """It holds what fits, at least one message; backwards these are the newest."""
+    client = client_of("ann")
+    messages = [store_message("lobby", "ann", f"a{n}", "🐌" * 1000)[0].event() for n in range(4)]
+    path = "/chat/lobby/messages/"
+    assert "🐌".encode() in client.get(path).content
+    settings.REALTIME_MAX_REPLAY_BYTES = 9000
+    assert client.get(path).json() == {"messages": messages[:2], "more": True}
+    assert client.get(path, {"after": 2}).json() == {"messages": messages[2:], "more": False}
+    assert client.get(path, {"before": 4}).json() == {"messages": messages[1:3], "more": True}
+    assert client.get(path, {"before": 3}).json() == {"messages": messages[:2], "more": False}
+    settings.REALTIME_MAX_REPLAY_BYTES = 1
+    assert client.get(path).json() == {"messages": messages[:1], "more": True}
+
+
+def test_a_page_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is complete, whatever the number of rows that are read at a time."""
+    monkeypatch.setattr(models, "ROWS", 2)
+    client = client_of("ann")
+    messages = [store_message("lobby", "ann", f"a{n}", str(n))[0].event() for n in range(5)]
+    path = "/chat/lobby/messages/"
+    assert client.get(path).json() == {"messages": messages, "more": False}
+    assert client.get(path, {"before": 5}).json() == {"messages": messages[:4], "more": False}
+    assert client.get(path, {"limit": 3}).json() == {"messages": messages[:3], "more": True}
 
 
 @pytest.mark.parametrize(
@@ -150,7 +183,7 @@ def test_what_is_away_makes_the_process_unready(monkeypatch: pytest.MonkeyPatch)
     async def fail() -> None:
         raise ConnectionError
 
-    monkeypatch.setattr("realtime.health.ping", fail)
+    monkeypatch.setattr("realtime.health.probe", fail)
     response = Client().get("/readyz")
     assert (response.status_code, response.content) == (503, b"away: channel layer\n")
     assert Client().get("/healthz").status_code == 200

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 from channels.layers import get_channel_layer
+from django.contrib.auth.models import AnonymousUser
 from django.db import InterfaceError, OperationalError
 from pytest_django import Settings
 
 from chat.models import Message, room_group, store_message
-from realtime.asgi import lifespan
+from realtime.asgi import Receive, Scope, Send, lifespan
+from realtime.hub import get_hub
+from realtime.limits import ConnectionLimit, FrameLimit
 from realtime.origin import parse_origin
 from tests.conftest import Visit
 
@@ -157,6 +160,67 @@ async def test_who_floods_on_is_closed(visit: Visit) -> None:
     assert message == {"type": "websocket.close", "code": 4429}
     assert events.count("rate_limited") == 200
     assert 40 <= events.count("pong") < 50
+
+
+async def test_connections_share_the_limit_of_their_user(visit: Visit, settings: Settings) -> None:
+    """Another socket is no second limit, and reconnecting is no new burst."""
+    settings.REALTIME_RATE = 0.001
+    ann, tab, bob = await visit(LOBBY), await visit(LOBBY), await visit(LOBBY, "bob")
+    for visitor in (ann, tab, bob):
+        await visitor.receive_until("welcome")
+    for _ in range(20):
+        assert await ann.hears_nothing()
+        assert await tab.hears_nothing()
+    await ann.leave()
+    again = await visit(LOBBY)
+    await again.receive_until("welcome")
+    for visitor in (tab, again):
+        await visitor.send(type="ping")
+        assert (await visitor.receive())["code"] == "rate_limited"
+    assert await bob.hears_nothing()
+
+
+async def test_only_the_connection_that_floods_is_closed(visit: Visit, settings: Settings) -> None:
+    """The other sockets of its user are told `rate_limited` meanwhile, and stay."""
+    settings.REALTIME_MAX_REFUSED = 5
+    ann, tab = await visit(LOBBY), await visit(LOBBY)
+    await tab.receive_until("welcome")
+    for _ in range(100):
+        await ann.send(type="ping")
+    assert await ann.close_code() == 4429
+    await tab.send(type="ping")
+    answer = await tab.receive()
+    assert answer["type"] == "pong" or answer["code"] == "rate_limited"
+    await asyncio.sleep(0.2)
+    assert await tab.hears_nothing()
+
+
+async def test_frames_that_never_become_messages_count(visit: Visit, settings: Settings) -> None:
+    """A server counts pings and the like with the limit of the user that it is given."""
+    settings.REALTIME_RATE = 0.001
+    frames = {"limit": FrameLimit()}
+    ann = await visit(LOBBY, extensions={"realtime.frames": frames})
+    await ann.receive_until("welcome")
+    assert [frames["limit"].allows() for _ in range(41)] == [True] * 40 + [False]
+    await ann.send(type="ping")
+    assert (await ann.receive())["code"] == "rate_limited"
+    assert frames["limit"].refused == 2
+
+
+async def test_limits_are_kept_no_longer_than_they_matter(settings: Settings) -> None:
+    """A user whose bucket is full again is forgotten."""
+    settings.REALTIME_RATE = 200
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        while scope["frame_limit"].allows():
+            pass
+
+    async def unused(*_: Any) -> Any: ...
+
+    await ConnectionLimit(application)({"user": AnonymousUser()}, unused, unused)
+    kept = list(get_hub().buckets)
+    await asyncio.sleep(1)
+    assert (kept, list(get_hub().buckets)) == ([""], [])
 
 
 async def test_a_slow_handler_does_not_delay_the_end(

@@ -48,6 +48,22 @@ def test_the_example_is_a_whole_environment(load: Load) -> None:
     assert load(PRODUCTION) == []
 
 
+def test_production_binds_browsers_to_this_host_only() -> None:
+    """HSTS is short until it is raised, and the name of a cookie proves that this host set it."""
+    code = (
+        "import config.settings as s; "
+        "print(s.SECURE_HSTS_SECONDS, s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME); "
+        "print(*[name for name in dir(s) if 'HSTS_' in name or 'COOKIE_DOMAIN' in name])"
+    )
+    output = subprocess.check_output(
+        [sys.executable, "-c", code], env=os.environ | PRODUCTION, cwd=BASE_DIR, text=True
+    )
+    assert output.splitlines() == [
+        "3600 __Host-sessionid __Host-csrftoken",
+        "HSTS_SECONDS SECURE_HSTS_SECONDS",
+    ]
+
+
 def test_production_has_a_secret_of_its_own(load: Load) -> None:
     """With the key that everybody can read it does not start, and says how to make one."""
     (line,) = load(PRODUCTION | {"SECRET_KEY": EXAMPLE["SECRET_KEY"]})
@@ -69,10 +85,15 @@ def test_production_has_a_secret_of_its_own(load: Load) -> None:
         ("ALLOWED_ORIGINS", "https://chat.example/"),
         ("FORWARDED_ALLOW_IPS", "nginx"),
         ("MACHINES", "none"),
+        ("HSTS_SECONDS", "-1"),
+        ("METRICS_TOKEN", "short"),
+        ("MESSAGE_RETENTION_DAYS", "-1"),
         ("LOG_LEVEL", "LOUD"),
 {% if cookiecutter.channel_layer == "redis" %}
         ("REDIS_URL", "localhost"),
         ("REDIS_URL", "redis://:password@one:6379,two:6379"),
+        ("REDIS_PREFIX", ""),
+        ("REDIS_PREFIX", "two:words"),
 {% else %}
         ("WEB_CONCURRENCY", "2"),
 {% endif %}

@@ -64,6 +64,20 @@ def test_a_database_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> N
 {% endif %}
 
 
+{% if cookiecutter.database == "sqlite" %}
+@pytest.mark.django_db
+def test_a_new_database_is_private(tmp_path: Path) -> None:
+    """No other user of the machine reads what is said, whatever the umask is."""
+    database = connection.copy()
+    database.settings_dict["NAME"] = tmp_path / "db.sqlite3"
+    with database.cursor() as cursor:
+        cursor.execute("CREATE TABLE message (text)")
+        modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    database.close()
+    assert modes == dict.fromkeys(("db.sqlite3", "db.sqlite3-wal", "db.sqlite3-shm"), 0o600)
+
+
+{% endif %}
 def test_a_migration_that_is_not_applied(
     transactional_db: None, caplog: pytest.LogCaptureFixture
 ) -> None:

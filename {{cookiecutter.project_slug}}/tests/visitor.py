@@ -30,8 +30,12 @@ class Visitor:
         query: str = "",
         headers: list[tuple[bytes, bytes]] | None = None,
         subprotocols: list[str] | None = None,
+        extensions: dict[str, Any] | None = None,
     ) -> Self:
-        """Connect as the user of that name, or as nobody, with what else a client may send."""
+        """Connect as the user of that name, or as nobody, with what else a client may send.
+
+        `extensions` are those of the server (ASGI specification, "Extensions").
+        """
         credentials = await sync_to_async(handshake_headers)(name) if name else []
         scope = {
             "type": "websocket",
@@ -39,6 +43,7 @@ class Visitor:
             "query_string": query.encode(),
             "headers": credentials + (headers or []),
             "subprotocols": subprotocols or [],
+            "extensions": extensions or {},
         }
         communicator = ApplicationCommunicator(application, scope)
         await communicator.send_input({"type": "websocket.connect"})

@@ -13,6 +13,7 @@ const GOING_AWAY_MS = 3_000; // over which the clients of a server that ends com
 const ACK_MS = 10_000;
 const LATER_CODES = new Set(["rate_limited", "unavailable"]);
 const LATER_MS = 2_000;
+const LATER_CAP_S = 60; // a message that has to wait longer fails
 const PING_MS = 25_000; // a proxy may drop a socket that is idle for a minute
 const SILENCE_MS = 10_000; // how long the server may take to answer before it counts as gone
 const TYPING_MS = 3_000;
@@ -58,7 +59,7 @@ export class RealtimeClient extends EventTarget {
    *   `before`, with `{messages, more}`
 {% if cookiecutter.auth == "token" %}
    * @param {string} [options.ticketUrl] answers a POST with `{ticket}`, one for each connection
-   * @param {string} [options.csrfToken] for that POST, if scripts cannot read the cookie
+   * @param {string} [options.csrfToken] for that POST, if the page has no form with a CSRF token
 {% endif %}
    */
 {% if cookiecutter.auth == "token" %}
@@ -153,8 +154,8 @@ export class RealtimeClient extends EventTarget {
 {% if cookiecutter.auth == "token" %}
   /** Answers a ticket, or throws; the cause is the close code if trying again is of no use. */
   async #fetchTicket(signal) {
-    const cookie = document.cookie.match(/(?:^|; )csrftoken=([^;]+)/)?.[1];
-    const headers = { "X-CSRFToken": cookie ?? this.#csrfToken };
+    const field = document.querySelector("[name=csrfmiddlewaretoken]");
+    const headers = { "X-CSRFToken": this.#csrfToken || (field?.value ?? "") };
     const request = { method: "POST", redirect: "manual", headers, signal };
     const response = await fetch(this.#ticketUrl, request);
     if (response.type === "opaqueredirect" || [401, 403].includes(response.status)) {
@@ -267,8 +268,9 @@ export class RealtimeClient extends EventTarget {
     this.#flush();
   }
 
-  #refused({ ref, code, detail }) {
-    if (LATER_CODES.has(code)) this.#flushIn(LATER_MS);
+  #refused({ ref, code, detail, retry_after = 0 }) {
+    const later = LATER_CODES.has(code) && retry_after <= LATER_CAP_S;
+    if (later) this.#flushIn(Math.max(LATER_MS, retry_after * 1000));
     else if (this.#settle(ref)) this.#emit("failed", { ref, code, detail });
   }
 

@@ -1,0 +1,304 @@
+"""The channel layer on a Redis of the tests' own: its hosts, what else is published, permissions, a late start."""
+
+import contextlib
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import time
+
+import pytest
+from client import Person, hears, receive, send
+from emitted import BUILD, bake, clean_environ, environ_for, run
+from filelock import FileLock
+from matrix import CHOICES, PYTHONS, TEMPLATE
+from servers import Redis, Sentinel, start_site, wait_until
+
+SERVER = ["uv", "run", "python", "-m", "config.server"]
+MANAGE = ["uv", "run", "python", "manage.py"]
+LAYER = "PipelinedRedisChannelLayer"
+PREFIX = "site"
+CATCHING_UP = 10  # seconds until the database is asked for what was lost
+PASSWORD = "sesame"
+
+refs = map(str, itertools.count())
+
+
+@pytest.fixture
+def own_redis(tmp_path):
+    """A Redis that the test starts and changes."""
+    redis = Redis(tmp_path)
+    yield redis
+    if hasattr(redis, "process"):
+        redis.stop()
+
+
+@pytest.fixture
+def prepare(cookies, environment):
+    """A function that makes a project with these answers, and the variables that its processes have."""
+
+    def prepare(answers, url):
+        project = bake(cookies, channel_layer="redis", **answers)
+        python = environment(PYTHONS[-1], CHOICES["django_version"][0])
+        environ = environ_for(python, REDIS_URL=url, REDIS_PREFIX=PREFIX)
+        run([*MANAGE, "migrate", "--verbosity", "0"], project, environ)
+        return project, environ
+
+    return prepare
+
+
+# The tests of channels_redis
+
+
+@pytest.fixture
+def distribution(environment):
+    """The source distribution of the installed channels_redis in a folder, beside the packages that its tests need."""
+    python = environment(PYTHONS[-1], CHOICES["django_version"][0]) / "bin" / "python"
+    code = "from importlib.metadata import version; print(version('channels_redis'))"
+    version = run([str(python), "-c", code], TEMPLATE, clean_environ()).strip()
+    folder = BUILD / f"channels_redis-{version}"
+    with FileLock(BUILD / "channels_redis.lock"):
+        if not folder.exists():
+            new = BUILD / "channels_redis.new"
+            download = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--no-binary",
+                "channels_redis",
+            ]
+            run([*download, "--dest", str(new), f"channels_redis=={version}"], TEMPLATE, clean_environ())
+            install = ["uv", "pip", "install", "--quiet", "--no-deps", "--target", str(new / "packages")]
+            run([*install, "async-timeout>=5,<6", "pytest-timeout>=2.4,<3"], TEMPLATE, clean_environ())
+            (archive,) = new.glob("*.tar.gz")
+            with tarfile.open(archive) as files:
+                files.extractall(new, filter="data")
+            new.rename(folder)
+    return folder, folder / f"channels_redis-{version}"
+
+
+@pytest.mark.parametrize("name", ["test_pubsub.py", "test_pubsub_sentinel.py"])
+def test_tests_of_channels_redis_pass(name, distribution, prepare, environment, own_redis, tmp_path):
+    """Our class stands for theirs, and our Redis for theirs; nothing else is changed."""
+    own_redis.start()
+    downloaded, source = distribution
+    sentinel = Sentinel(tmp_path, own_redis, password="channels_redis", name="sentinel", quorum=1)
+    sentinel.start()
+    changes = {
+        "from channels_redis.pubsub import RedisPubSubChannelLayer": (
+            f"from realtime.layers import {LAYER} as RedisPubSubChannelLayer"
+        ),
+        "redis://localhost:6379": own_redis.url,
+        '("localhost", 26379)': f'("127.0.0.1", {sentinel.port})',
+    }
+    text = (source / "tests" / name).read_text()
+    assert [text.count(old) for old in changes] == ([1, 1, 0] if name == "test_pubsub.py" else [1, 0, 1])
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    folder.joinpath(name).write_text(text)
+    folder.joinpath("setup.cfg").write_text((source / "setup.cfg").read_text())
+    project, environ = prepare({}, f"{own_redis.url}/0")
+    environ |= {
+        "PYTHONPATH": f"{project}:{downloaded / 'packages'}",
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+    }
+    python = environment(PYTHONS[-1], CHOICES["django_version"][0]) / "bin" / "python"
+    try:
+        output = run([str(python), "-m", "pytest", "-p", "no:cacheprovider", name], folder, environ)
+    finally:
+        sentinel.stop()
+    summary = output.strip().splitlines()[-1]
+    assert " passed" in summary
+    assert not re.search("skipped|xfailed|xpassed|error", summary), output
+
+
+# Hosts
+
+FORMS = [
+    '("127.0.0.1", PORT)',
+    '["127.0.0.1", PORT]',
+    '"redis://127.0.0.1:PORT"',
+    '"redis://127.0.0.1:PORT/1?health_check_interval=0"',
+    '{"host": "127.0.0.1", "port": PORT}',
+    '{"host": "127.0.0.1", "port": PORT, "protocol": 2}',
+    '{"address": "redis://127.0.0.1:PORT", "health_check_interval": 0}',
+]
+SCRIPT = """
+import asyncio, json
+from django.conf import settings
+from realtime.layers import PipelinedRedisChannelLayer, probe
+from realtime.places import Places
+
+async def count(host):
+    settings.REDIS_HOSTS = [host]
+    await probe()
+    places = Places()
+    taken = [await places.take(str(host), str(number)) for number in range(11)]
+    await places.close()
+    return taken
+
+async def talk(host):
+    layer = PipelinedRedisChannelLayer(hosts=[host], prefix="site:")
+    channel, group = await layer.new_channel(), str(id(host))
+    await layer.group_add(group, channel)
+    received = []
+    for number in range(30):
+        await layer.group_send(group, {"type": "test", "number": number})
+        received.append((await asyncio.wait_for(layer.receive(channel), 5))["number"])
+        await asyncio.sleep(0.1)
+    await layer.flush()
+    return received
+
+async def main(*hosts):
+    taken = [await count(host) for host in hosts]
+    print(json.dumps([taken, await asyncio.gather(*map(talk, hosts))]))
+
+asyncio.run(main(%s))
+"""
+
+
+def test_hosts_in_all_forms(prepare, own_redis):
+    """Everything arrives over a few connections that last; the probe and the counters use the same hosts."""
+    own_redis.start()
+    project, environ = prepare({}, f"{own_redis.url}/0")
+    before = connections(own_redis)
+    code = SCRIPT % ", ".join(FORMS).replace("PORT", str(own_redis.port))
+    taken, received = json.loads(run([*MANAGE, "shell", "--no-imports", "-c", code], project, environ))
+    assert taken == [[True] * 10 + [False]] * len(FORMS)
+    assert received == [list(range(30))] * len(FORMS)
+    assert connections(own_redis) - before < 10 * len(FORMS)
+
+
+def connections(redis):
+    """How many connections it has accepted."""
+    return int(re.search(r"total_connections_received:(\d+)", redis.ask("INFO stats"))[1])
+
+
+def test_site_without_health_checks(prepare, own_redis):
+    """People talk, and connections to Redis last, where the URL turns the checks off."""
+    own_redis.start()
+    project, environ = prepare({"auth": "none"}, f"{own_redis.url}/0?health_check_interval=0")
+    with start_site(SERVER, project, environ) as site:
+        ann, ben = Person(site, "none"), Person(site, "none")
+        with ann.connect("lobby") as one, ben.connect("lobby") as other:
+            assert [receive(socket)["type"] for socket in (one, other)] == ["welcome"] * 2
+            before = connections(own_redis)
+            deadline = time.monotonic() + 7
+            while time.monotonic() < deadline:
+                assert hears(one, other, next(refs))
+                time.sleep(0.2)
+            assert connections(own_redis) - before < 10
+
+
+# What else is published
+
+
+def test_malformed_messages_stall_nobody(prepare, own_redis):
+    """While all channels are full of them, people hear each other; each is counted, and few are logged."""
+    own_redis.start()
+    project, environ = prepare({"auth": "none"}, f"{own_redis.url}/0")
+    with start_site(SERVER, project, environ) as site:
+        ann, ben = Person(site, "none"), Person(site, "none")
+        with ann.connect("lobby") as one, ben.connect("lobby") as other:
+            assert [receive(socket)["type"] for socket in (one, other)] == ["welcome"] * 2
+            assert hears(one, other, next(refs))
+            channels = [line for line in own_redis.ask("PUBSUB CHANNELS *").splitlines() if f"{PREFIX}:" in line]
+            assert len(channels) == 3, channels  # of the process, of all processes, of the room
+            published = 0
+            for _ in range(5):
+                for garbage in (r'"\xc1"', '"x"', r'"\x81\xa4type\x01"', '""', r'"\x80"'):
+                    own_redis.ask(*(f"PUBLISH {channel} {garbage}" for channel in channels))
+                    published += len(channels)
+                assert hears(one, other, next(refs))
+                assert hears(other, one, next(refs))
+            counted = re.search(r"^realtime_malformed_total (.*)$", site.probe("metrics")[1], re.M)
+            assert float(counted[1]) == published
+        log = site.log.read_text()
+        assert log.count("Malformed layer messages dropped: ") == 1
+        assert "Traceback" not in log
+
+
+# Permissions
+
+
+@pytest.mark.parametrize(
+    ("rights", "reason"),
+    [
+        ("~* resetchannels", "channel"),
+        (f"resetkeys &{PREFIX}:*", "key"),
+        (f"~* &{PREFIX}:* -publish", "publish"),
+        (f"~{PREFIX}:* &{PREFIX}:*", None),
+    ],
+    ids=["no-channels", "no-keys", "no-publish", "its-own"],
+)
+def test_probes_use_what_the_site_uses(rights, reason, prepare, own_redis):
+    """A user who may PING only is refused; one with the channels and keys of the prefix has all that is needed."""
+    own_redis.start()
+    assert "+OK" in own_redis.ask(f"ACL SETUSER site on >{PASSWORD} +@all {rights}")
+    assert "+PONG" in own_redis.ask(f"AUTH site {PASSWORD}", "PING")
+    project, environ = prepare({"auth": "none"}, f"redis://site:{PASSWORD}@127.0.0.1:{own_redis.port}/0")
+    done = subprocess.run([*MANAGE, "check", "--deploy"], cwd=project, env=environ, capture_output=True, text=True)
+    with start_site(SERVER, project, environ) as site:
+        if reason is None:
+            assert "realtime.E002" not in done.stderr
+            assert site.probe("readyz") == (200, "ready\n")
+            ann, ben = Person(site, "none"), Person(site, "none")
+            with ann.connect("lobby") as one, ben.connect("lobby") as other:
+                assert [receive(socket)["type"] for socket in (one, other)] == ["welcome"] * 2
+                assert hears(one, other, next(refs))
+        else:
+            assert "(realtime.E002) The channel layer does not answer: away: " in done.stderr
+            assert re.search(rf"\(.*permission.*{reason}", done.stderr), done.stderr
+            assert site.probe("readyz") == (503, "away: channel layer\n")
+        assert PASSWORD not in done.stderr + site.log.read_text()
+
+
+# A late start
+
+
+@pytest.mark.parametrize(
+    ("answers", "own_channel"),
+    [
+        pytest.param({"server": server, "consumers": consumers, "auth": auth}, own, id=f"{server}-{consumers}-{own}")
+        for server, consumers, auth, own in (
+            ("uvicorn", "async", "session", False),
+            ("daphne", "sync", "token", False),
+            ("hypercorn", "async", "none", False),
+            ("daphne", "sync", "none", True),
+        )
+    ],
+)
+def test_sockets_open_before_redis_starts(answers, own_channel, prepare, own_redis):
+    """They are served from the database, stay open, and are live soon after Redis is there."""
+    project, environ = prepare(answers, f"{own_redis.url}/0")
+    if own_channel:
+        consumers = project / "chat" / "consumers.py"
+        text = consumers.read_text()
+        assert text.count("own_channel = False") == 1
+        consumers.write_text(text.replace("own_channel = False", "own_channel = True"))
+    with start_site(SERVER, project, environ) as site, contextlib.ExitStack() as stack:
+        ann, ben = Person(site, answers["auth"]), Person(site, answers["auth"])
+        one, other = (stack.enter_context(person.connect("lobby")) for person in (ann, ben))
+        assert [receive(socket)["type"] for socket in (one, other)] == ["welcome"] * 2
+        send(one, type="send", ref="early", text="hi")
+        for socket in (one, other):
+            while '"ref":"early"' not in socket.recv(CATCHING_UP):
+                pass
+        with ben.connect("lobby") as late:
+            assert [receive(late)["type"] for _ in range(2)] == ["welcome", "message"]
+        assert site.probe("readyz") == (503, "away: channel layer\n")
+        own_redis.start()
+        wait_until(lambda: hear_each_other(one, other), "the sockets are live", 15)
+        assert site.probe("readyz") == (200, "ready\n")
+
+
+def hear_each_other(one, other):
+    """Whether each gets what the other says within a second, too often for the work of the database."""
+    return all(hears(*pair, next(refs)) for pair in [(one, other), (other, one)] * 3)

@@ -1,0 +1,157 @@
+"""Sites that share a Redis: REDIS_PREFIX keeps them apart, and keeps a project's tests away from its site."""
+
+import contextlib
+import json
+import time
+
+import pytest
+import yaml
+from client import Person, close_code, receive, say, send
+from emitted import bake, environ_for, run
+from matrix import CHOICES, PYTHONS
+from servers import start_site
+from websockets.exceptions import ConnectionClosed
+
+TWIN = "twin"  # signs up at both sites
+QUIET = 2  # seconds for what should not arrive
+MOST = 10  # connections of a user
+PUBLISHED = ("text", "presence", "seq", "sign-out")
+
+SERVER = ["uv", "run", "python", "-m", "config.server"]
+MANAGE = ["uv", "run", "python", "manage.py"]
+DELETE = f"from django.contrib.auth.models import User; User.objects.get(username={TWIN!r}).delete()"
+
+
+class Twin(Person):
+    """Somebody who has the same name at both sites."""
+
+    def sign_up(self):
+        self.name = TWIN
+        super().sign_up()
+
+
+def look(connection):
+    """Return the events that arrive within a while, and the code with which the connection is closed, if it is."""
+    events, deadline = [], time.monotonic() + QUIET
+    try:
+        while (left := deadline - time.monotonic()) > 0:
+            events.append(json.loads(connection.recv(left)))
+    except TimeoutError:
+        pass
+    except ConnectionClosed as closed:
+        return events, closed.rcvd.code
+    return events, None
+
+
+def crossings(one, other, auth, delete_twin):
+    """Return what of one site reaches the other."""
+    found = set()
+    twin, double, guest = Twin(one, auth), Twin(other, auth), Person(one, auth)
+    with double.connect("room") as there:
+        assert receive(there)["type"] == "welcome"
+        with guest.connect("room") as here:
+            assert receive(here)["type"] == "welcome"
+            assert say(here, "a1", "from here")["seq"] == 1
+            events, _ = look(there)
+            if any(event["type"] == "message" for event in events):
+                found.add("text")
+            if any(guest.name in event.get("users", ()) for event in events):
+                found.add("presence")
+            send(there, type="send", ref="b1", text="from there")
+            events, _ = look(there)
+            if not any(event.get("ref") == "b1" for event in events):
+                found.add("seq")
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(MOST):
+            assert receive(stack.enter_context(twin.connect("many")))["type"] == "welcome"
+        with double.connect("many") as there:
+            if look(there)[1] == 4409:
+                found.add("count")
+
+    with double.connect("exit") as there, twin.connect("exit") as here:
+        assert [receive(socket)["type"] for socket in (there, here)] == ["welcome"] * 2
+        delete_twin()
+        assert close_code(here) == 4403
+        if look(there)[1] == 4403:
+            found.add("sign-out")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("answers", "prefixes", "numbers", "expected"),
+    [
+        pytest.param("uvicorn async session", "one other", (0, 1), set(), id="apart"),
+        pytest.param("hypercorn sync token", "one other", (0, 0), set(), id="apart-in-one-database"),
+        # Redis carries what is published to all of its databases.
+        pytest.param("daphne async token", "one one", (0, 1), {*PUBLISHED}, id="together"),
+        pytest.param("uvicorn sync session", "one one", (0, 0), {*PUBLISHED, "count"}, id="together-in-one-database"),
+    ],
+)
+def test_prefix_keeps_sites_apart(answers, prefixes, numbers, expected, cookies, environment, redis, tmp_path):
+    """With the same prefix one site reaches the other, whatever the numbers of their databases; else it does not."""
+    server, consumers, auth = answers.split()
+    project = bake(cookies, server=server, consumers=consumers, auth=auth, channel_layer="redis")
+    python = environment(PYTHONS[-1], CHOICES["django_version"][0])
+    redis.ask("FLUSHALL")
+    with contextlib.ExitStack() as stack:
+        sites = []
+        for folder, prefix, number in zip(("one", "other"), prefixes.split(), numbers, strict=True):
+            environ = environ_for(
+                python,
+                DATABASE_URL=f"sqlite:///{tmp_path / folder}.sqlite3",
+                REDIS_URL=f"{redis.url}/{number}",
+                REDIS_PREFIX=prefix,
+            )
+            run([*MANAGE, "migrate", "--verbosity", "0"], project, environ)
+            sites.append((stack.enter_context(start_site(SERVER, project, environ)), environ))
+        (one, environ), (other, _) = sites
+
+        def delete_twin():
+            run([*MANAGE, "shell", "-c", DELETE], project, environ)
+
+        assert crossings(one, other, auth, delete_twin) == expected
+
+
+def test_emitted_tests_keep_away_from_the_site(cookies, environment, redis):
+    """Everything that they ask of a Redis, in their process and in their servers, is under prefixes of tests."""
+    project = bake(cookies, project_slug="our-site", channel_layer="redis")
+    environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), REDIS_URL=f"{redis.url}/0")
+    del environ["REDIS_PREFIX"]
+    with redis.monitor() as commands:
+        run(["uv", "run", "pytest", "--no-cov", "-q", "tests/test_chat.py", "tests/test_live.py"], project, environ)
+    places = {
+        word for command in commands for word in command[1:2] if command[0] in {"SUBSCRIBE", "PUBLISH", "ZADD", "ZCARD"}
+    }
+    assert any("__group__" in place for place in places), commands
+    assert any(":connections:" in place for place in places), commands
+    assert {place.partition("-")[0] for place in places} == {"test"}
+
+
+@pytest.mark.quick
+def test_compose_and_cluster_have_prefixes(cookies):
+    """Containers with an SQLite database of their own are another site than `make dev`, which may use their Redis."""
+    answers = {"project_slug": "our-site", "channel_layer": "redis"}
+    for database, expected in (("sqlite", "our-site-compose"), ("postgresql", None)):
+        project = bake(cookies, **answers, database=database)
+        compose = yaml.safe_load((project / "compose.yaml").read_text())
+        assert compose["x-site"]["environment"].get("REDIS_PREFIX") == expected
+    project = bake(cookies, **answers, database="postgresql", deploy="kubernetes")
+    config = yaml.safe_load((project / "deploy" / "kubernetes" / "configmap.yaml").read_text())
+    assert config["data"]["REDIS_PREFIX"] == "our-site"
+
+
+def test_prefix_is_the_slug_unless_it_is_set(cookies, environment, redis):
+    """The slug stands in no module."""
+    project = bake(cookies, project_slug="our-site", channel_layer="redis")
+    environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), REDIS_URL=f"{redis.url}/0")
+    code = (
+        "from django.conf import settings; print(settings.REDIS_PREFIX, settings.CHANNEL_LAYERS['default']['CONFIG'])"
+    )
+    command = [*MANAGE, "shell", "--no-imports", "-c", code]
+    for prefix, variables in (("our-site", {}), ("theirs", {"REDIS_PREFIX": "theirs"})):
+        environ.pop("REDIS_PREFIX", None)
+        output = run(command, project, {**environ, **variables})
+        assert output.startswith(f"{prefix} ")
+        assert f"'prefix': '{prefix}:'" in output
+    assert not any("our-site" in path.read_text() for path in project.rglob("*.py"))

@@ -1,0 +1,23 @@
+"""Layer messages that this process cannot read."""
+
+import logging
+import time
+
+from realtime import metrics
+
+QUIET_SECONDS = 60  # log one line within this time, however many messages are dropped
+
+logger = logging.getLogger(__name__)
+
+last_line = -float("inf")
+dropped = 0
+
+
+def drop(reason: str) -> None:
+    """Count a malformed layer message. The reason must not repeat what is in the message."""
+    global dropped, last_line
+    metrics.MALFORMED.inc()
+    dropped += 1
+    if time.monotonic() - last_line > QUIET_SECONDS:
+        logger.warning("Malformed layer messages dropped: %d (%s)", dropped, reason)
+        dropped, last_line = 0, time.monotonic()
