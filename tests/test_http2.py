@@ -59,7 +59,7 @@ def site(cookies_session, environment, tmp_path_factory):
         ALLOWED_ORIGINS=f"https://127.0.0.1:{port}",
         TLS_CERTFILE=str(folder / "site.pem"),
         TLS_KEYFILE=str(folder / "site.pem"),
-        LOG_LEVEL="WARNING",
+        LOG_LEVEL="ERROR",
     )
     run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
     run(["uv", "run", "python", "manage.py", "collectstatic", "--no-input", "-v0"], project, environ)
