@@ -51,6 +51,8 @@ def site(cookies_session, environment, tmp_path_factory):
     project = bake(cookies_session, server="hypercorn", auth="none")
     with (project / "config" / "routing.py").open("a") as routing:
         routing.write(SLOW)
+    with (project / "config" / "settings.py").open("a") as settings:
+        settings.write("SERVER_IDLE_SECONDS = 2\n")
     environ = environ_for(
         environment(PYTHONS[-1], CHOICES["django_version"][0]),
         DEBUG="false",
@@ -59,7 +61,7 @@ def site(cookies_session, environment, tmp_path_factory):
         ALLOWED_ORIGINS=f"https://127.0.0.1:{port}",
         TLS_CERTFILE=str(folder / "site.pem"),
         TLS_KEYFILE=str(folder / "site.pem"),
-        LOG_LEVEL="WARNING",
+        LOG_LEVEL="ERROR",
     )
     run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
     run(["uv", "run", "python", "manage.py", "collectstatic", "--no-input", "-v0"], project, environ)
@@ -285,6 +287,18 @@ def test_connection_that_resets_its_requests_is_closed(site):
             connection.http.reset_stream(stream.id)
             connection.flush()
         connection.wait_for(lambda: False)
+
+
+@pytest.mark.parametrize("first", ["nothing", "request", "reset"])
+def test_idle_connection_is_closed(site, first):
+    """A connection without a stream ends, whatever it was used for."""
+    with Connection(site) as connection:
+        if first == "request":
+            assert connection.get("/healthz").status == 200
+        elif first == "reset":
+            reset(connection, connection.request("GET", "/healthz", ended=False))
+        with pytest.raises(AssertionError, match="the server ended the connection"):
+            connection.wait_for(lambda: False)
 
 
 def test_chromium_opens_its_socket_over_http2(site, tmp_path):

@@ -33,7 +33,13 @@ DIFFERENCES = {
         "config/settings.py",
         "pyproject.toml",
     },
-    ("server", "hypercorn"): {"README.md", "config/protocols.py", "config/server.py", "pyproject.toml"},
+    ("server", "hypercorn"): {
+        "README.md",
+        "config/protocols.py",
+        "config/server.py",
+        "pyproject.toml",
+        "+tests/test_http2.py",
+    },
     ("channel_layer", "redis"): {
         ".env.example",
         ".github/workflows/ci.yml",

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import h11
 import hypercorn.asyncio.run
@@ -34,6 +34,7 @@ from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
+from realtime import logs
 from realtime.limits import FrameLimit
 from realtime.protocol import Close
 
@@ -346,9 +347,10 @@ class Socket(WSStream):
 
     async def count(self) -> bool:
         """Count a frame that the application never sees, and close with 4429 above the limit."""
-        limit = self.frames["limit"]
+        limit, scope = self.frames["limit"], cast(Any, self.scope)
         allowed = limit.allows()
         if limit.refused >= settings.REALTIME_MAX_REFUSED:
+            logs.report_close(scope, Close.FLOODING)
             await self.end(Close.FLOODING)
         return allowed
 
@@ -366,7 +368,7 @@ class Socket(WSStream):
         if connected and message is not None and message["type"] == "websocket.close":
             code = message.get("code", CloseReason.NORMAL_CLOSURE)
             await self.end(code, message.get("reason"))
-        else:
+        elif message is None or self.state is not ASGIWebsocketState.CLOSED:
             await super().app_send(message)
 
     async def end(self, code: int, reason: str | None = None) -> None:

@@ -1,0 +1,197 @@
+"""Streams of HTTP/2 at a real socket, without TLS, of which the protocol itself knows nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
+from hypercorn.utils import wrap_app
+from wsproto.connection import Connection as WebSocket
+from wsproto.connection import ConnectionType
+from wsproto.events import CloseConnection, Message, Ping, TextMessage
+
+from config import protocols
+from realtime.asgi import Receive, Scope, Send
+
+PATIENCE = 10
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request with its path, and echo what a WebSocket sends."""
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": scope["raw_path"]})
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        if message["text"] == "close":
+            await send({"type": "websocket.close", "code": 4400})
+        else:
+            await send({"type": "websocket.send", "text": message["text"]})
+
+
+class Client:
+    """A client with one connection, and what its streams received."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.http = H2Connection()
+        self.http.initiate_connection()
+        self.events: list[Any] = []
+        self.sockets: dict[int, WebSocket] = {}
+
+    def of(self, kind: type[Any], stream: int | None = None) -> list[Any]:
+        """The events of a kind, of one stream or of any."""
+        found = [event for event in self.events if isinstance(event, kind)]
+        return [event for event in found if stream is None or event.stream_id == stream]
+
+    async def wait_for(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            self.writer.write(self.http.data_to_send())
+            while not condition():
+                self.events += self.http.receive_data(await self.reader.read(65536))
+                self.writer.write(self.http.data_to_send())
+
+    def start(self, method: str, path: str, *fields: tuple[str, str], ended: bool = True) -> int:
+        stream = self.http.get_next_available_stream_id()
+        head = [(":method", method), (":scheme", "https"), (":authority", "test"), (":path", path)]
+        self.http.send_headers(stream, [*head, *fields], end_stream=ended)
+        return stream
+
+    async def get(self, path: str) -> bytes:
+        stream = self.start("GET", path)
+        await self.wait_for(lambda: self.of(StreamEnded, stream))
+        return b"".join(event.data for event in self.of(DataReceived, stream))
+
+    async def open(self) -> int:
+        fields = [(":protocol", "websocket"), ("sec-websocket-version", "13")]
+        await self.wait_for(lambda: self.events)
+        stream = self.start("CONNECT", "/", *fields, ended=False)
+        await self.wait_for(lambda: self.of(ResponseReceived, stream))
+        self.sockets[stream] = WebSocket(ConnectionType.CLIENT)
+        return stream
+
+    def send(self, stream: int, *events: Any) -> None:
+        for event in events:
+            self.http.send_data(stream, self.sockets[stream].send(event))
+
+    async def received(self, stream: int) -> Any:
+        """The next event of a WebSocket."""
+        socket = self.sockets[stream]
+        while True:
+            for event in socket.events():
+                return event
+            await self.wait_for(lambda: self.of(DataReceived, stream))
+            data = self.of(DataReceived, stream)[0]
+            self.events.remove(data)
+            socket.receive_data(data.data)
+
+
+@pytest.fixture
+async def client(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
+    """A client, connected to hypercorn as if TLS had agreed on HTTP/2."""
+    protocols.install()
+    config, loop = Config(), asyncio.get_running_loop()
+    config.websocket_max_message_size = 1000
+    config.websocket_ping_interval = 20
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        information = {
+            "socket": writer.get_extra_info("socket"),
+            "ssl_object": SimpleNamespace(selected_alpn_protocol=lambda: "h2"),
+        }
+        monkeypatch.setattr(writer, "get_extra_info", information.get)
+        app, context = wrap_app(application, 0, "asgi"), WorkerContext(None)  # type: ignore[arg-type]
+        await protocols.Connection(app, loop, config, context, {}, reader, writer).run()
+        ended.set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    yield Client(reader, writer)
+    writer.close()
+    server.close()
+    await asyncio.wait_for(ended.wait(), PATIENCE)
+
+
+def text(data: str) -> Message[Any]:
+    return TextMessage(data=data)
+
+
+async def test_a_request_and_a_socket_share_a_connection(client: Client) -> None:
+    """Either goes on when the other one has ended."""
+    assert await client.get("/page") == b"/page"
+    one, other = await client.open(), await client.open()
+    client.send(one, text("hi"))
+    assert (await client.received(one)).data == "hi"
+    client.send(one, text("late"), CloseConnection(code=1000))
+    while isinstance(event := await client.received(one), Message):
+        assert event.data == "late"
+    assert event.code == 1000
+    client.http.end_stream(one)
+    client.send(other, text("there"))
+    assert (await client.received(other)).data == "there"
+    assert await client.get("/page") == b"/page"
+
+
+@pytest.mark.parametrize(
+    ("events", "code"),
+    [
+        ([text("close")], 4400),
+        ([text("x" * 1001)], 1009),
+        ([TextMessage(data="", message_finished=False)] * 300, 4429),
+        ([Ping()] * 300, 4429),
+    ],
+)
+async def test_data_after_a_close_is_discarded(
+    client: Client, events: list[Any], code: int
+) -> None:
+    """What a client sends on does not end the connection, but its stream."""
+    ending, other = await client.open(), await client.open()
+    client.send(ending, *events)
+    event = await client.received(ending)
+    while not isinstance(event, CloseConnection):
+        event = await client.received(ending)
+    assert event.code == code
+    await client.wait_for(lambda: client.of(StreamEnded, ending))
+    client.http.send_data(ending, b"more")
+    client.send(other, text("hi"))
+    assert (await client.received(other)).data == "hi"
+    assert client.of(StreamReset, ending)[0].error_code == ErrorCodes.NO_ERROR
+
+
+async def test_a_stream_may_end_without_a_close(client: Client) -> None:
+    """The end of a stream is that of a TCP connection (RFC 8441, section 5)."""
+    ended, reset = await client.open(), await client.open()
+    client.http.end_stream(ended)
+    client.http.reset_stream(reset)
+    await client.wait_for(lambda: client.of(StreamReset, ended) or client.of(StreamEnded, ended))
+    assert await client.get("/page") == b"/page"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "protocol"), [("CONNECT", "/", "tcp"), ("GET", "/é", None)]
+)
+async def test_an_unknown_kind_of_request_is_reset(
+    client: Client, method: str, path: str, protocol: str | None
+) -> None:
+    """Neither other protocols than WebSocket nor other characters than ASCII get through."""
+    await client.wait_for(lambda: client.events)
+    stream = client.start(method, path, *([(":protocol", protocol)] if protocol else []))
+    await client.wait_for(lambda: client.of(StreamReset, stream))
+    assert await client.get("/page") == b"/page"
+
+
+async def test_control_frames_are_counted(client: Client) -> None:
+    """A flood of them ends the connection."""
+    for _ in range(300):
+        client.http.ping(b"12345678")
+    await client.wait_for(lambda: client.of(ConnectionTerminated))
+    assert client.of(ConnectionTerminated)[0].error_code == ErrorCodes.ENHANCE_YOUR_CALM
