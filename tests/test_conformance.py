@@ -79,7 +79,7 @@ def client(site):
 
 
 def test_messages_of_every_length_come_back(client):
-    """Lengths at the borders of the three encodings of a length, and large ones."""
+    """Echo lengths at the borders of the three encodings of a length, and large ones."""
     for length in (0, 1, 125, 126, 127, 128, 65535, 65536, 2**19):
         for opcode, payload in ((TEXT, b"*" * length), (BINARY, os.urandom(length))):
             client.send(frame(opcode, payload))
@@ -87,7 +87,7 @@ def test_messages_of_every_length_come_back(client):
 
 
 def test_a_message_may_arrive_byte_by_byte(client):
-    """TCP does not keep what was sent together."""
+    """The server waits for the rest of a frame."""
     for byte in frame(TEXT, SPLIT.encode()):
         client.send(bytes([byte]))
         time.sleep(0.001)
@@ -95,7 +95,7 @@ def test_a_message_may_arrive_byte_by_byte(client):
 
 
 def test_several_messages_may_arrive_at_once(client):
-    """Each is answered, in order."""
+    """The server answers each message, in order."""
     texts = [f"text {number}".encode() for number in range(10)]
     client.send(*(frame(TEXT, text) for text in texts))
     assert [client.receive() for _ in texts] == [(TEXT, text) for text in texts]
@@ -123,14 +123,14 @@ def test_control_frames_interleave_with_fragments(client):
 
 
 def test_pings_are_answered_with_their_payload(client):
-    """In order, whatever the payload is."""
+    """Pongs come in the order of the pings, whatever the payload is."""
     payloads = [b"", b"hello", os.urandom(125), b"\xff\x00\xfe", *(b"%d" % number for number in range(10))]
     client.send(*(frame(PING, payload) for payload in payloads))
     assert [client.receive() for _ in payloads] == [(PONG, payload) for payload in payloads]
 
 
 def test_unsolicited_pongs_are_ignored(client):
-    """With a payload or without."""
+    """A pong is ignored, with a payload or without."""
     client.send(frame(PONG), frame(PONG, b"x"), frame(TEXT, b"after"))
     assert client.receive() == (TEXT, b"after")
 
@@ -147,7 +147,7 @@ def test_unsolicited_pongs_are_ignored(client):
     ],
 )
 def test_invalid_utf8_closes_with_1007(site, data):
-    """In one frame, and in two that split it."""
+    """Invalid text ends the connection, in one frame or split over several."""
     for frames in ([frame(TEXT, data)], fragments(TEXT, data[:1], data[1:]), fragments(TEXT, b"good", data, b"")):
         with Client(site) as client:
             client.send(*frames)
@@ -155,7 +155,7 @@ def test_invalid_utf8_closes_with_1007(site, data):
 
 
 def test_invalid_utf8_is_fine_in_binary_messages(client):
-    """It is text that has to be UTF-8."""
+    """Only text has to be UTF-8."""
     client.send(*fragments(BINARY, b"\xff", b"\xfe\x80"))
     assert client.receive() == (BINARY, b"\xff\xfe\x80")
 
@@ -183,7 +183,7 @@ VIOLATIONS = {
 
 @pytest.mark.parametrize("name", VIOLATIONS)
 def test_violations_close_with_1002(client, name):
-    """The server says so and ends the connection."""
+    """The server sends a close frame and ends the connection."""
     client.send(*VIOLATIONS[name])
     assert client.end() == 1002
 
@@ -196,13 +196,13 @@ def test_an_invalid_reason_is_a_violation(client):
 
 @pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999])
 def test_a_close_is_answered(client, code):
-    """With its own code or the normal one, and the server ends the connection."""
+    """The server answers with the same code or with 1000, and ends the connection."""
     client.send(closing(code, "bye 👋".encode()), frame(TEXT, b"too late"))
     assert client.end() in {code, 1000}
 
 
 def test_a_close_without_a_code_is_answered(client):
-    """With or without one."""
+    """The server answers with or without a code, and ends the connection."""
     client.send(frame(CLOSE))
     assert client.end() in {1005, 1000}
 

@@ -13,7 +13,7 @@ from emitted import bake, environ_for, run
 from matrix import CHOICES, PYTHONS
 from servers import start_site, wait_until
 
-HEAD, BODY, IDLE = 2, 3, 1  # seconds
+HEAD, BODY, IDLE = 2, 2, 1  # seconds
 SLACK = 8  # seconds that a busy machine may add
 AT_ONCE = 1.5  # seconds for an answer that waits for nothing, below HEAD
 MEMORY = 24  # MiB that an attack may cost
@@ -168,7 +168,7 @@ def trickle(connection, piece, seconds):
 
 
 def test_nine_kilobytes_of_cookies_are_fine(site, kind):
-    """All ports of 127.0.0.1 share cookies, so a developer's header line grows long."""
+    """Cookies of all ports of 127.0.0.1 are sent to each, so a header line grows beyond 8 KiB."""
     first, *others = KINDS[kind]
     with Connection(site) as connection:
         connection.head(first, *others, f"Cookie: big={'x' * 9 * 1024}")
@@ -230,7 +230,7 @@ def test_half_a_request_ends(site, kind):
 
 
 def test_a_trickled_head_ends(site, kind):
-    """A byte now and then does not prolong it."""
+    """A byte now and then does not extend the time."""
     first, *others = KINDS[kind]
     with Connection(site) as connection:
         connection.head(first, *others, "X: ", end=b"")
@@ -238,7 +238,7 @@ def test_a_trickled_head_ends(site, kind):
 
 
 def test_an_endless_header_costs_little(site, kind):
-    """It ends at the limit, and neither memory nor the others' pages suffer."""
+    """The connection ends at the limit. Neither memory nor other clients' pages suffer."""
     first, *others = KINDS[kind]
     before = site.memory()
     with neighbour(site), Connection(site) as connection:
@@ -249,7 +249,7 @@ def test_an_endless_header_costs_little(site, kind):
 
 
 def test_an_idle_connection_is_closed(site):
-    """Before its first request, and after one, even if it sends empty lines."""
+    """A connection without a request ends, before the first one and between two, even if empty lines arrive."""
     with Connection(site) as connection:
         assert connection.closed(IDLE + SLACK) > IDLE - 0.5
     for piece in (b"", b"\r\n"):
@@ -282,7 +282,7 @@ def test_an_announced_body_above_the_limit_is_refused_at_once(site, expect):
 
 @pytest.mark.parametrize("headers", [f"Content-Length: {HUGE}", "Transfer-Encoding: chunked"])
 def test_a_huge_body_costs_little(site, headers):
-    """The answer is 413, and neither memory nor the others' pages suffer."""
+    """The answer is 413. Neither memory nor other clients' pages suffer."""
     before = site.memory()
     piece = b"10000\r\n" + b"x" * 65536 + b"\r\n" if "chunked" in headers else b"x" * 65536
     with neighbour(site), Connection(site) as connection:
@@ -296,7 +296,7 @@ def test_a_huge_body_costs_little(site, headers):
 
 @pytest.mark.parametrize("headers", ["Content-Length: 1000", "Transfer-Encoding: chunked"])
 def test_an_unsent_body_ends(site, headers):
-    """A body that is not there within SERVER_BODY_SECONDS ends the connection, sent in drops or not at all."""
+    """A body that is incomplete after SERVER_BODY_SECONDS ends the connection, trickled or not sent at all."""
     for piece in (b"", b"1\r\nx\r\n" if "chunked" in headers else b"x"):
         with Connection(site) as connection:
             connection.head("POST / HTTP/1.1", headers)
@@ -304,7 +304,7 @@ def test_an_unsent_body_ends(site, headers):
 
 
 def test_an_answer_before_the_body_ends_the_connection(site):
-    """A client that goes on with its body after the answer has bounded time for it."""
+    """A client that continues its body after the answer has bounded time."""
     with Connection(site) as connection:
         connection.head("POST /healthz HTTP/1.1", "Content-Length: 1000000")
         assert trickle(connection, b"x", BODY + 2 * SLACK) < BODY + IDLE + SLACK

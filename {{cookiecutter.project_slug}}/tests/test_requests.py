@@ -59,13 +59,13 @@ async def post(pieces: Iterable[bytes], announced: int | None = None) -> tuple[i
 
 
 async def test_bodies_within_the_limit_arrive() -> None:
-    """In one piece or in several."""
+    """The application reads a body in one piece or in several."""
     assert await post([b"0123456789"]) == (200, b"0123456789")
     assert await post([b"01234", b"56789"]) == (200, b"0123456789")
 
 
 async def test_bodies_above_the_limit_are_refused() -> None:
-    """Before they were sent, if the client announces them."""
+    """An announced body is refused before it is sent."""
     assert await post([], announced=11) == (413, b"")
     assert await post([b"01234", b"56789", b"0"]) == (413, b"")
 
@@ -77,7 +77,7 @@ async def test_bodies_that_do_not_come_are_refused() -> None:
 
 @pytest.mark.parametrize("upgrade", ["", "Connection: Upgrade\r\nUpgrade: websocket\r\n"])
 async def test_heads_above_the_limit_are_refused(serve: Serve, upgrade: str) -> None:
-    """Of pages and of handshakes, before they are complete."""
+    """The answer is 431 before the head of a page or a handshake is complete."""
     address, _ = await sync_to_async(serve)("config.server")
     reader, writer = await asyncio.open_connection(*address.split(":"))
     writer.write(f"GET / HTTP/1.1\r\n{upgrade}Cookie: {'x' * 40_000}".encode())
