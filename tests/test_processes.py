@@ -37,7 +37,13 @@ urlpatterns.append(path("slow/", slow))
 """
 
 
-@pytest.fixture(scope="module", params=CHOICES["server"])
+SERVERS = [
+    pytest.param(server, id=server, marks=pytest.mark.xdist_group(f"processes-{server}"))
+    for server in CHOICES["server"]
+]
+
+
+@pytest.fixture(scope="module", params=SERVERS)
 def project(request, cookies_session, environment, redis):
     """A migrated project with one more view, which is slow, and the variables of its processes."""
     project = bake(cookies_session, server=request.param, channel_layer="redis", auth="none")
