@@ -272,6 +272,19 @@ def test_operators_pages_are_not_for_the_internet(cluster):
         assert get(cluster.proxy.url + path, verify=cluster.proxy.tls).status_code == 404
 
 
+def test_browsers_are_bound_to_this_host_only(cluster):
+    """HSTS promises nothing for subdomains, no other host can set the cookies, and no cache keeps a page."""
+    answer = get(f"{cluster.proxy.url}/admin/login/", verify=cluster.proxy.tls)
+    assert answer.headers["strict-transport-security"] == "max-age=3600"
+    cookies = [cookie.split("; ") for cookie in answer.headers.get_list("set-cookie")]
+    assert cookies != []
+    for name, *attributes in cookies:
+        assert name.startswith("__Host-")
+        assert {"Path=/", "Secure", "SameSite=Lax"} <= set(attributes)
+        assert not any(attribute.startswith("Domain") for attribute in attributes)
+    assert "no-store" in answer.headers["cache-control"]
+
+
 def test_figures_need_a_token_from_elsewhere(cluster):
     """A proxy on the same machine that passes the path on shows them to nobody, whatever a client makes up."""
     path = f"{cluster.sites[ADDRESSES[0]].url}/metrics"

@@ -13,7 +13,7 @@ from emitted import bake, environ_for, run
 from matrix import CHOICES, PYTHONS
 from servers import start_site, wait_until
 
-HEAD, BODY, IDLE = 2, 3, 1  # seconds
+HEAD, BODY, IDLE = 2, 2, 1  # seconds
 SLACK = 8  # seconds that a busy machine may add
 AT_ONCE = 1.5  # seconds for an answer that waits for nothing, below HEAD
 MEMORY = 24  # MiB that an attack may cost

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from django.utils.text import slugify
 from dotenv import dotenv_values
 
 from config.environment import BASE_DIR
@@ -48,19 +49,32 @@ def test_the_example_is_a_whole_environment(load: Load) -> None:
     assert load(PRODUCTION) == []
 
 
-def test_production_binds_browsers_to_this_host_only() -> None:
-    """HSTS is short until it is raised, and the name of a cookie proves that this host set it."""
+def cookies_and_hsts(environment: dict[str, str]) -> list[str]:
+    """The names of the cookies, and each setting that binds browsers or other hosts."""
     code = (
         "import config.settings as s; "
-        "print(s.SECURE_HSTS_SECONDS, s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME); "
-        "print(*[name for name in dir(s) if 'HSTS_' in name or 'COOKIE_DOMAIN' in name])"
+        "print(s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME); "
+        "print({name: getattr(s, name) for name in dir(s) if 'HSTS_' in name or '_DOMAIN' in name})"
     )
-    output = subprocess.check_output(
-        [sys.executable, "-c", code], env=os.environ | PRODUCTION, cwd=BASE_DIR, text=True
-    )
-    assert output.splitlines() == [
-        "3600 __Host-sessionid __Host-csrftoken",
-        "HSTS_SECONDS SECURE_HSTS_SECONDS",
+    return subprocess.check_output(
+        [sys.executable, "-c", code], env=os.environ | environment, cwd=BASE_DIR, text=True
+    ).splitlines()
+
+
+def test_production_binds_browsers_to_this_host_only() -> None:
+    """HSTS is short until it is raised, and the name of a cookie proves that this host set it."""
+    assert cookies_and_hsts(PRODUCTION) == [
+        "__Host-sessionid __Host-csrftoken",
+        "{'HSTS_SECONDS': 3600, 'SECURE_HSTS_SECONDS': 3600}",
+    ]
+
+
+def test_development_keeps_its_cookies_apart() -> None:
+    """Browsers send the cookies of one port of 127.0.0.1 to all others; HTTPS is not required."""
+    project = slugify(BASE_DIR.name)
+    assert cookies_and_hsts(EXAMPLE) == [
+        f"{project}-sessionid {project}-csrftoken",
+        "{'HSTS_SECONDS': 3600}",
     ]
 
 
