@@ -15,7 +15,7 @@ import pytest
 from client import Person, close_code, receive
 from emitted import bake, environ_for, run
 from matrix import CHOICES, PYTHONS
-from servers import end_group, listens, start_site, wait_until
+from servers import end_group, free_port, listens, start_site, wait_until
 from websockets.exceptions import ConnectionClosed
 
 GRACE = 20  # seconds that compose.yaml gives a container
@@ -37,7 +37,13 @@ urlpatterns.append(path("slow/", slow))
 """
 
 
-@pytest.fixture(scope="module", params=CHOICES["server"])
+SERVERS = [
+    pytest.param(server, id=server, marks=pytest.mark.xdist_group(f"processes-{server}"))
+    for server in CHOICES["server"]
+]
+
+
+@pytest.fixture(scope="module", params=SERVERS)
 def project(request, cookies_session, environment, redis):
     """A migrated project with one more view, which is slow, and the variables of its processes."""
     project = bake(cookies_session, server=request.param, channel_layer="redis", auth="none")
@@ -294,3 +300,14 @@ def test_servers_of_emitted_tests_end_with_them(project):
         wait_until_gone(mark)
     finally:
         end_group(process)
+
+
+def test_runserver_of_daphne_speaks_websocket(cookies, environment):
+    """In development `manage.py runserver` still serves sockets, because "daphne" is an installed app."""
+    project = bake(cookies, server="daphne", auth="none")
+    python = environment(PYTHONS[-1], CHOICES["django_version"][0])
+    environ, port = environ_for(python), free_port()
+    run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
+    command = [str(python / "bin" / "python"), "manage.py", "runserver", "--noreload", str(port)]
+    with start_site(command, project, environ, port) as site, Person(site, "none").connect("lobby") as socket:
+        assert receive(socket)["type"] == "welcome"
