@@ -207,6 +207,16 @@ def test_the_admin_finds_rooms_by_name(admin_client: Client) -> None:
     assert "selected>lobby</option>" in html
 
 
+def test_staff_create_any_number_in_the_admin(admin_client: Client, settings: Settings) -> None:
+    """The room stores who made it, and the limit is that of the chat alone."""
+    settings.CHAT_ROOMS_PER_DAY = 0
+    with pytest.raises(EventError):
+        store_message("attic", "admin", "a1", "hi")
+    add = reverse(f"admin:chat_{Room._meta.model_name}_add")
+    assert admin_client.post(add, {"name": "hall"}).status_code == 302
+    assert list(Room.objects.values_list("name", "created_by")) == [("hall", "admin")]
+
+
 def test_rooms_are_kept(admin_client: Client) -> None:
     """Without its room, messages would be numbered from 1 again."""
     store_message("lobby", "ann", "a1", "hi")
