@@ -1,10 +1,12 @@
-.PHONY: demo test check bench matrix combinations docs screenshots clean
+.PHONY: demo test test-abuse check bench matrix combinations docs screenshots clean
 
 PORT ?= 8000
 BIN := build/venv/bin
 TOOLS := build/venv/tools
 DEVTOOLS := build/venv/devtools
 SOURCES := demo.py bench hooks tests
+ABUSE := $(addprefix tests/test_,$(addsuffix .py,\
+  budgets closing conformance floods frames logs neighbours processes requests))
 # On a terminal uv shows what it is doing.
 QUIET := $(if $(MAKE_TERMERR),,--quiet)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -20,6 +22,10 @@ demo:
 # Everything, on all cores.
 test: $(DEVTOOLS)
 	$(BIN)/pytest -n logical --dist loadgroup
+
+# Attacks and faults alone, with the table that docs/abuse.md has.
+test-abuse: $(DEVTOOLS)
+	$(BIN)/pytest -n logical --dist loadgroup $(ABUSE)
 
 # What takes two minutes.
 check: $(DEVTOOLS)

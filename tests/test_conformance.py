@@ -10,6 +10,7 @@ from frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Client, closin
 from matrix import CHOICES, PYTHONS
 from servers import start_site
 
+FRAGMENTS = 30  # of one message at most, within the rate of frames
 SPLIT = "κόσμε 👋 ﬁn"
 
 ECHO = """
@@ -54,6 +55,8 @@ def site(request, cookies_session, environment):
     (project / "echo.py").write_text(ECHO.format(base=base, define=define, wait=wait))
     with (project / "config" / "routing.py").open("a") as routing:
         routing.write(ROUTES)
+    with (project / "config" / "settings.py").open("a") as settings:
+        settings.write(f"REALTIME_MAX_FRAGMENTS = {FRAGMENTS}\n")
     python = environment(PYTHONS[-1], CHOICES["django_version"][0])
     environ = environ_for(python, LOG_LEVEL="WARNING")
     run([str(python / "bin" / "python"), "manage.py", "migrate", "--verbosity", "0"], project, environ)
@@ -217,6 +220,16 @@ def test_what_exceeds_the_limit_cuts_the_connection(site):
         with Client(site) as client:
             client.send(*frames)
             assert client.end() in {1009, None}
+
+
+def test_a_message_has_a_bounded_number_of_fragments(site):
+    """A client that stays within the rate cannot go on with a message for ever."""
+    with Client(site) as client:
+        client.send(*fragments(BINARY, *[b"x"] * 20))
+        assert client.receive() == (BINARY, b"x" * 20)
+    with Client(site) as client:
+        client.send(*fragments(BINARY, *[b"x"] * (FRAGMENTS + 5)))
+        assert client.end() in {1009, None}
 
 
 def test_the_engine_hands_over_binary_frames(site):

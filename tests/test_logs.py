@@ -10,7 +10,7 @@ import time
 
 import httpx
 import pytest
-from client import PASSWORD, Person, close_code, csrf_token, open_socket, receive, say
+from client import PASSWORD, Person, close_code, cookie, csrf_token, open_socket, receive, say
 from emitted import bake, environ_for, run
 from matrix import CHOICES, PYTHONS
 from servers import start_site, wait_until
@@ -102,16 +102,16 @@ def test_secrets_are_not_logged(site, person):
     mark = site.log.stat().st_size
     text, wrong = "a-text-that-nobody-else-reads", "a-password-that-is-wrong"
     used, unused = person.ticket(), person.ticket()
-    cookie = "; ".join(f"{name}={value}" for name, value in person.http.cookies.items())
+    cookies = "; ".join(f"{name}={value}" for name, value in person.http.cookies.items())
     with person.connect("lobby") as by_header:
         receive(by_header)
         say(by_header, "one", text)
-    with open_socket(site, f"{ROOM}?ticket={used}", additional_headers={"Cookie": cookie}) as by_ticket:
+    with open_socket(site, f"{ROOM}?ticket={used}", additional_headers={"Cookie": cookies}) as by_ticket:
         receive(by_ticket)
         by_ticket.send(f'{{"type":"send","ref":"two","text":"{text}"')  # no JSON
         receive(by_ticket)
     subprotocols = ["bearer", person.token]
-    with open_socket(site, ROOM, subprotocols=subprotocols, additional_headers={"Cookie": cookie}) as by_subprotocol:
+    with open_socket(site, ROOM, subprotocols=subprotocols, additional_headers={"Cookie": cookies}) as by_subprotocol:
         receive(by_subprotocol)
     refused = open_socket(site, f"{ROOM}?ticket={used}")
     assert close_code(refused) == 4401
@@ -131,7 +131,7 @@ def test_secrets_are_not_logged(site, person):
     another = answers[-1].json()["token"]
     raw = (
         f"GET {ROOM}?ticket={unused} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Cookie: {cookie}\r\nAuthorization: Bearer {person.token}\r\nSec-WebSocket-Version: 7\r\n\r\n"
+        f"Cookie: {cookies}\r\nAuthorization: Bearer {person.token}\r\nSec-WebSocket-Version: 7\r\n\r\n"
     )
     send_raw(site, raw.encode())
     log = lines(site, mark)
@@ -204,7 +204,7 @@ def test_security_events_carry_the_address(site):
     person.http.post("/accounts/login/", data={**fields, "password": PASSWORD})
     wait_for_event(site, address, ("sign_in", name))
     address, _ = come_from(next(addresses))
-    person.http.post("/accounts/logout/", headers={"X-CSRFToken": person.http.cookies["csrftoken"]})
+    person.http.post("/accounts/logout/", headers={"X-CSRFToken": cookie(person.http, "csrftoken")})
     wait_for_event(site, address, ("sign_out", name))
     address, _ = come_from(next(addresses))
     person.http.post("/api/token/", json={"username": "nobody", "password": "wrong"})
@@ -224,6 +224,15 @@ def test_security_events_carry_the_address(site):
         with contextlib.suppress(ConnectionClosed):
             for _ in range(400):
                 flooding.send('{"type":"ping"}')
+        wait_for_event(site, address, ("flood", name))
+
+    time.sleep(3)  # until the user may send again
+    address, options = come_from(next(addresses))
+    with open_socket(site, ROOM, **options) as flooding:
+        receive(flooding)
+        with contextlib.suppress(OSError):
+            for _ in range(400):
+                send_frame(flooding, 9, b"")  # a ping, of which no consumer hears
         wait_for_event(site, address, ("flood", name))
 
     address, options = come_from(next(addresses))

@@ -41,6 +41,7 @@ RUN = {
     "python (manage.py (check|migrate|collectstatic) ?.*|-m config.server)": (
         "test_readme.py::test_production_without_containers"
     ),
+    "python manage.py cleanup": "test_deploy.py::test_manifests_run_the_site",
     "(cp (.env|secret).example\\S* .*|chmod 600 .env)": "test_readme.py::test_examples_are_copied",
     "docker compose up -d (postgresql ?)?(redis)?": "test_containers.py::test_services_come_back",
     "docker compose (build|up --build( --detach)?)": "test_containers.py::test_first_start_makes_a_user",
@@ -65,7 +66,7 @@ RUN = {
 }
 # What cannot be run here: why, and what is run instead.
 NOT_HERE = {
-    "make (check|test|docs|bench.*)": (ITSELF, "test_readme.py::test_targets_start_what_is_said"),
+    "make (check|test|test-abuse|docs|bench.*)": (ITSELF, "test_readme.py::test_targets_start_what_is_said"),
     "git pull": ("there is nothing to pull", "test_containers.py::test_update_loses_nothing"),
     "docker push .*": ("needs a registry", "test_containers.py::test_image_holds_nothing_that_it_does_not_need"),
     "kubectl .*": (CLUSTER, "test_deploy.py::test_manifests_run_the_site"),
@@ -132,6 +133,17 @@ def test_tests_of_commands_exist(test):
     name, function = test.split("::")
     tree = ast.parse((Path(__file__).parent / name).read_text(encoding="utf-8"))
     assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.quick
+def test_attacks_name_their_tests():
+    """Each test that docs/abuse.md names exists, and `make test-abuse` runs the files that it names, and no others."""
+    named = set(re.findall(r"`(test_\w+\.py)::(\w+)`", (TEMPLATE / "docs" / "abuse.md").read_text(encoding="utf-8")))
+    for name, function in named:
+        tree = ast.parse((TEMPLATE / "tests" / name).read_text(encoding="utf-8"))
+        assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, f"{name}::{function}"
+    plan = run(["make", "--dry-run", "test-abuse"], TEMPLATE, clean_environ())
+    assert set(re.findall(r"tests/(test_\w+\.py)", plan)) == {name for name, _ in named}
 
 
 @pytest.mark.quick
@@ -205,7 +217,13 @@ def test_matrix_is_listed():
 
 def test_targets_start_what_is_said():
     """Those that start everything would: pytest, ruff and the benchmarks, of which there are those that pages name."""
-    starts = {"test": "pytest", "check": "pytest", "docs": "tests/readme.py", "bench": "bench.engine"}
+    starts = {
+        "test": "pytest",
+        "test-abuse": "tests/test_requests.py",
+        "check": "pytest",
+        "docs": "tests/readme.py",
+        "bench": "bench.engine",
+    }
     for target, program in starts.items():
         plan = run(["make", "--dry-run", target], TEMPLATE, clean_environ())
         assert program in plan

@@ -176,6 +176,65 @@ def test_hosts_in_all_forms(prepare, own_redis):
     assert connections(own_redis) - before < 10 * len(FORMS)
 
 
+SILENCE = """
+import asyncio, os, signal
+from realtime.layers import PipelinedRedisChannelLayer
+
+async def main(pid, host):
+    layer = PipelinedRedisChannelLayer(hosts=[host], prefix="site:")
+    channel = await layer.new_channel()
+    pubsub = layer._shards[0]._pubsub
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(30):
+            while pubsub.connection.is_connected:
+                await asyncio.sleep(0.01)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    message = None
+    async with asyncio.timeout(30):
+        while message is None:
+            try:
+                await layer.send(channel, {"type": "test"})
+                message = await asyncio.wait_for(layer.receive(channel), 1)
+            except Exception:
+                channel = await layer.new_channel()  # receive() discards it when it is cancelled
+    await layer.flush()
+
+asyncio.run(main(%d, %s))
+"""
+
+
+@pytest.mark.parametrize("host", [FORMS[0], FORMS[3]], ids=["tuple", "without-checks"])
+def test_silent_host_is_noticed(host, prepare, own_redis):
+    """The layer gives the connection up, and subscribes again when the host answers."""
+    own_redis.start()
+    project, environ = prepare({}, f"{own_redis.url}/0")
+    code = SILENCE % (own_redis.process.pid, host.replace("PORT", str(own_redis.port)))
+    run([*MANAGE, "shell", "--no-imports", "-c", code], project, environ)
+
+
+def test_rooms_that_are_left_without_redis_are_not_subscribed_to_again(prepare, own_redis):
+    """Redis carries nothing to a process that has no members for it."""
+    own_redis.start()
+    project, environ = prepare({"auth": "none"}, f"{own_redis.url}/0")
+    with start_site(SERVER, project, environ) as site:
+        ann, ben = Person(site, "none"), Person(site, "none")
+        with ann.connect("stays") as one, ben.connect("stays") as other:
+            with ann.connect("left") as left:
+                assert [receive(socket)["type"] for socket in (one, other, left)] == ["welcome"] * 3
+                assert len(subscriptions(own_redis)) == 4  # of the process, of all processes, of the rooms
+                own_redis.stop()
+            time.sleep(3)  # until the room is left
+            own_redis.start()
+            wait_until(lambda: hear_each_other(one, other), "the sockets are live", 15)
+            assert len(subscriptions(own_redis)) == 3
+
+
+def subscriptions(redis):
+    return [line for line in redis.ask("PUBSUB CHANNELS *").splitlines() if f"{PREFIX}:" in line]
+
+
 def connections(redis):
     """How many connections it has accepted."""
     return int(re.search(r"total_connections_received:(\d+)", redis.ask("INFO stats"))[1])
@@ -209,7 +268,7 @@ def test_malformed_messages_stall_nobody(prepare, own_redis):
         with ann.connect("lobby") as one, ben.connect("lobby") as other:
             assert [receive(socket)["type"] for socket in (one, other)] == ["welcome"] * 2
             assert hears(one, other, next(refs))
-            channels = [line for line in own_redis.ask("PUBSUB CHANNELS *").splitlines() if f"{PREFIX}:" in line]
+            channels = subscriptions(own_redis)
             assert len(channels) == 3, channels  # of the process, of all processes, of the room
             published = 0
             for _ in range(5):

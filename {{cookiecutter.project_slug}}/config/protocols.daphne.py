@@ -16,6 +16,7 @@ from realtime.protocol import Close
 
 CONTINUATION, PING, PONG = 0, 9, 10  # opcodes (RFC 6455, section 5.2)
 MESSAGE_TOO_BIG = 1009
+MAX_UNREAD = 16  # messages that wait for the application; read no more above this
 
 
 class Request(http_protocol.WebRequest):  # type: ignore[misc]
@@ -163,6 +164,19 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]
     def onMessageEnd(self) -> None:
         self.fragments = 0
         super().onMessageEnd()
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        super().onMessage(payload, isBinary)
+        if self.application_queue.qsize() == MAX_UNREAD:
+            self.transport.pauseProducing()
+            self.resume_reading()
+
+    def resume_reading(self) -> None:
+        """Read from the client again when the application has caught up."""
+        if self.application_queue.qsize() < MAX_UNREAD:
+            self.transport.resumeProducing()
+        elif self.state != self.STATE_CLOSED:
+            reactor.callLater(0.01, self.resume_reading)
 
     def _fail_connection(self, *arguments: Any) -> None:
         super()._fail_connection(*arguments)

@@ -125,7 +125,10 @@ class PipelinedShard(RedisSingleShardConnection):  # type: ignore[misc]
 
     async def unsubscribe(self, channel: str) -> None:
         self.wanted.discard(channel)
-        await super().unsubscribe(channel)
+        try:
+            await super().unsubscribe(channel)
+        except (RedisError, OSError):
+            self._subscribed_to.discard(channel)  # the connection is lost, and this with it
 
     async def flush(self) -> None:
         self.wanted.clear()
@@ -150,6 +153,12 @@ class WatchfulPubSub(PubSub):
     """Connects again when a host is silent, for which redis-py would wait for ever."""
 
     connection: Any
+
+    async def on_connect(self, connection: Any) -> None:
+        """Subscribe again, but not to what was to be unsubscribed from: redis-py forgets that."""
+        for channel in self.pending_unsubscribe_channels:
+            self.channels.pop(channel, None)
+        await super().on_connect(connection)
 
     async def check_health(self) -> None:
         now, connection = asyncio.get_running_loop().time(), self.connection

@@ -223,7 +223,7 @@ class Lifecycle(AsyncConsumer):
 
     def end(self, code: int) -> None:
         """Close with a code, and clean up without waiting for the client's answer."""
-        if not self.outbox.closed:
+        if code == Close.SIGNED_OUT and not self.stopping and not self.ended:
             logs.report_close(self.scope, code)
         self.outbox.close(code)
         self.stop()

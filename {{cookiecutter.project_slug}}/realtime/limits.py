@@ -92,6 +92,8 @@ class ConnectionLimit:
         try:
             await self.inner(scope, receive, send)
         finally:
+            if limit.refused >= settings.REALTIME_MAX_REFUSED:
+                logs.report_close(scope, Close.FLOODING)
             # Keep the bucket until it is full: a new connection is no new burst.
             delay = bucket.seconds_until_full()
             asyncio.get_running_loop().call_later(delay, bucket.refill)

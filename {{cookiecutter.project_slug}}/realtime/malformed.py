@@ -3,8 +3,6 @@
 import logging
 import time
 
-from realtime import metrics
-
 QUIET_SECONDS = 60  # log one line within this time, however many messages are dropped
 
 logger = logging.getLogger(__name__)
@@ -16,6 +14,10 @@ dropped = 0
 def drop(reason: str) -> None:
     """Count a malformed layer message. The reason must not repeat what is in the message."""
     global dropped, last_line
+    # The layer is imported before there are workers, and the metrics must not be: prometheus_client
+    # looks for PROMETHEUS_MULTIPROC_DIR when it is imported.
+    from realtime import metrics
+
     metrics.MALFORMED.inc()
     dropped += 1
     if time.monotonic() - last_line > QUIET_SECONDS:

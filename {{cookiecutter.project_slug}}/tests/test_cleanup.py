@@ -11,9 +11,10 @@ from django.core.management import call_command
 from django.utils import timezone
 from pytest_django import Settings
 
-from chat.models import Message, Room, messages_after, messages_before
+from chat.models import Message, Room
 from realtime.management.commands.cleanup import BATCH
 from tests.conftest import Visit
+from tests.people import client_of
 
 DAYS = 30
 
@@ -96,15 +97,16 @@ def test_the_history_begins_later() -> None:
     """Portions in both directions end at what is left."""
     fill(6, 3)
     cleanup()
-    for portion, expected in (
-        (messages_after("lobby", 0, 2), ([4, 5], True)),
-        (messages_after("lobby", 2, 9), ([4, 5, 6], False)),
-        (messages_before("lobby", 9, 2), ([5, 6], True)),
-        (messages_before("lobby", 5, 9), ([4], False)),
-        (messages_before("lobby", 4, 9), ([], False)),
+    client = client_of("ann")
+    for query, expected in (
+        ({"after": 0, "limit": 2}, ([4, 5], True)),
+        ({"after": 2, "limit": 9}, ([4, 5, 6], False)),
+        ({"before": 9, "limit": 2}, ([5, 6], True)),
+        ({"before": 5, "limit": 9}, ([4], False)),
+        ({"before": 4, "limit": 9}, ([], False)),
     ):
-        messages, more = portion
-        assert ([message.seq for message in messages], more) == expected
+        page = client.get("/chat/lobby/messages/", query).json()
+        assert ([message["seq"] for message in page["messages"]], page["more"]) == expected
 
 
 @pytest.mark.parametrize(

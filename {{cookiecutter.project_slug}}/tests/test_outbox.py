@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from pytest_django import Settings
 
 from chat.history import RoomHistory
@@ -157,6 +158,24 @@ async def test_the_others_do_not_notice(
     presence = get_hub().topics[GROUP].presence
     assert presence is not None
     assert presence.users() == {"ann"}
+
+
+async def test_a_client_that_does_not_read_holds_up_no_thread(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handlers of others run, whichever thread they share."""
+    ann = await visit(LOBBY)
+    await ann.receive_until("welcome")
+    monkeypatch.setattr(ann.communicator.output_queue, "_maxsize", 1)  # and nobody takes it
+    for _ in range(5):
+        await ann.send(type="send", ref="a1", text="hi")
+    for number in range(settings.REALTIME_THREADS):
+        other = await visit("/ws/chat/attic/", f"user-{number}")
+        await other.receive_until("welcome")
+        await other.send(type="send", ref="b1", text=str(number))
+        texts = [event.get("text") for event in await other.receive_until("message")]
+        while str(number) not in texts:
+            texts.append((await other.receive())["text"])
 
 
 @pytest.mark.parametrize(
