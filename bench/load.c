@@ -5,8 +5,9 @@
    sent, "%s" becomes a number of 19 digits: the time in nanoseconds at which it was due, different for each frame. It
    is read again right behind the text of --expect.
 
-   Prints "begin" and "end" around what is measured, and then the measurement as JSON. Ends with 1 and a line on
-   standard error if a member is cut off, or nothing arrives for some seconds. */
+   Prints "begin" and "end" around what is measured, and then the measurement as JSON. Measures longer than --seconds if
+   nothing has arrived by then. Ends with 1 and a line on standard error if a member is cut off, or nothing arrives for
+   some seconds. */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -373,6 +374,8 @@ static void end(void) {
     puts("end");
 }
 
+static uint64_t counted(void) { return handshakes ? opened : own ? acknowledged : received; }
+
 static void advance(void) {
     int64_t time = now();
     if (phase == CONNECTING) {
@@ -393,7 +396,7 @@ static void advance(void) {
         phase = MEASURING;
         phase_end = time + (int64_t)(seconds * SECOND);
         begin();
-    } else if (phase == MEASURING && time >= phase_end) {
+    } else if (phase == MEASURING && time >= phase_end && (counted() || time >= phase_end + (int64_t)(PATIENCE * SECOND))) {
         end();
         sending = false;
         phase = rate > 0 ? DRAINING : DONE;
@@ -419,7 +422,7 @@ static double percentile(double part) { /* milliseconds; what got lost counts as
 
 static void report(void) {
     double elapsed = (double)(measured_until - measured_from) / SECOND;
-    if (!(handshakes ? opened : own ? acknowledged : received)) fail("nothing arrived");
+    if (!counted()) fail("nothing arrived");
     if (sample_count) qsort(samples, sample_count, sizeof *samples, by_size);
     printf("{\"seconds\": %.6f, \"sent\": %llu, \"received\": %llu, \"acknowledged\": %llu, \"opened\": %llu,"
            " \"cpu\": %.6f, \"wanted\": %llu, \"lost\": %lld, \"p50\": %.3f, \"p99\": %.3f}\n",
