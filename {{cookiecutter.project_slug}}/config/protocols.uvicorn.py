@@ -224,13 +224,19 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     async def send(self, message: Any) -> None:
         text = message.get("text")
-        if text is None or self.conn.state is not State.OPEN or not self.writable.is_set():
-            return await self.send_slowly(message)
+        if text is None or not self.write_text(text):
+            await self.send_slowly(message)
+
+    def write_text(self, text: str) -> bool:
+        """Send a text without waiting. Return False if the client is behind or gone."""
+        if self.conn.state is not State.OPEN or not self.writable.is_set():
+            return False
         last, frame = WebSocketProtocol.broadcast
         if text is not last:
             frame = Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
             WebSocketProtocol.broadcast = (text, frame)
         self.transport.write(frame)
+        return True
 
     async def send_slowly(self, message: Any) -> None:
         await self.writable.wait()

@@ -34,11 +34,16 @@ class Outbox:
         "loop",
         "send_to_server",
         "waiting",
+        "write_text",
         "writer",
     )
 
     def __init__(self, send: Send, give_up: Callable[[], None]) -> None:
         self.send_to_server = send
+        # A server may offer to write a text without a task. Middleware around `send` hides that.
+        self.write_text: Callable[[str], bool] | None = getattr(
+            getattr(send, "__self__", None), "write_text", None
+        )
         self.give_up = give_up
         self.loop = asyncio.get_running_loop()
         self.waiting: deque[Message] = deque()
@@ -51,6 +56,9 @@ class Outbox:
         if self.closed:
             return
         if self.writer is None:
+            text = message.get("text")
+            if self.write_text is not None and text is not None and self.write_text(text):
+                return
             # Timeouts and cancel scopes in middleware around `send` need a task. An eager one is
             # done here and now, unless the server holds the message back.
             sending = asyncio.Task(self.send_to_server(message), loop=self.loop, eager_start=True)

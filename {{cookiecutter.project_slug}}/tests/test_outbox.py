@@ -55,6 +55,35 @@ async def test_messages_wait_in_order() -> None:
     assert socket.sent == ["1", "2", "3", "4"]
 
 
+class QuickSocket(Socket):
+    """A server's end that writes texts without waiting while it is open."""
+
+    def write_text(self, value: str) -> bool:
+        if self.open.is_set():
+            self.sent.append(f"quick {value}")
+        return self.open.is_set()
+
+
+async def test_a_server_may_write_texts_without_a_task() -> None:
+    """It does so while the client keeps up, and middleware around `send` is never passed over."""
+    socket = QuickSocket()
+    outbox = Outbox(socket.send, lambda: None)
+    outbox.put(text("1"))
+    socket.open.clear()
+    outbox.put(text("2"))
+    outbox.put(text("3"))
+    socket.open.set()
+    await outbox.flush()
+    assert socket.sent == ["quick 1", "2", "3"]
+
+    async def middleware(message: dict[str, Any]) -> None:
+        await socket.send(message)
+
+    outbox = Outbox(middleware, lambda: None)
+    outbox.put(text("4"))
+    assert socket.sent[3:] == ["4"]
+
+
 async def test_too_many_messages_close_the_client(settings: Settings) -> None:
     """With 4408, instead of what was under way and what waited: that comes by the replay."""
     settings.REALTIME_MAX_OUTBOX = 2
