@@ -6,7 +6,7 @@ TOOLS := build/venv/tools
 DEVTOOLS := build/venv/devtools
 SOURCES := demo.py bench hooks tests
 ABUSE := $(addprefix tests/test_,$(addsuffix .py,\
-  budgets closing conformance floods logs neighbours processes requests))
+  budgets closing conformance floods half_open http2 logs neighbours processes redis_layer redis_prefix requests volume))
 # On a terminal uv shows what it is doing.
 QUIET := $(if $(MAKE_TERMERR),,--quiet)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
