@@ -1,11 +1,12 @@
-"""Streams of HTTP/2 at a real socket, without TLS, of which the protocol itself knows nothing."""
+"""Streams of HTTP/2 over TLS."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import trustme
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset
@@ -94,9 +95,20 @@ class Client:
             socket.receive_data(data.data)
 
 
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """TLS of a server and of a client that trusts it, which agree on HTTP/2."""
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.configure_trust(client)
+    for context in (server, client):
+        context.set_alpn_protocols(["h2"])
+    return server, client
+
+
 @pytest.fixture
-async def client(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
-    """A client, connected to hypercorn as if TLS had agreed on HTTP/2."""
+async def client() -> AsyncIterator[Client]:
+    """A client that is connected to hypercorn."""
     protocols.install()
     config, loop = Config(), asyncio.get_running_loop()
     config.websocket_max_message_size = 1000
@@ -104,17 +116,14 @@ async def client(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
     ended = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        information = {
-            "socket": writer.get_extra_info("socket"),
-            "ssl_object": SimpleNamespace(selected_alpn_protocol=lambda: "h2"),
-        }
-        monkeypatch.setattr(writer, "get_extra_info", information.get)
         app, context = wrap_app(application, 0, "asgi"), WorkerContext(None)  # type: ignore[arg-type]
         await protocols.Connection(app, loop, config, context, {}, reader, writer).run()
         ended.set()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    for_server, for_client = contexts()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=for_server)
+    address = server.sockets[0].getsockname()
+    reader, writer = await asyncio.open_connection(*address, ssl=for_client)
     yield Client(reader, writer)
     writer.close()
     server.close()
