@@ -397,7 +397,7 @@ def test_wrong_origin(visit, site, ann, room):
         with window.page.expect_console_message(lambda message: "ALLOWED_ORIGINS" in message.text) as console:
             pass
         assert other.url in console.value.text
-        assert f"Origin {other.url} refused: it is not in ALLOWED_ORIGINS." in other.log.read_text()
+        assert f"event=origin_refused origin={other.url} setting=ALLOWED_ORIGINS " in other.log.read_text()
 
 
 @in_chromium

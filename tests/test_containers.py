@@ -283,6 +283,26 @@ def section(project, title: str, block: int = 0) -> str:
     return re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[block]
 
 
+def test_site_has_no_privileges_in_its_services(stack):
+    """Its role in PostgreSQL owns the database and is no superuser, who has no password; Redis asks for one."""
+    code = """
+import os, psycopg, redis
+ask = "SELECT current_user, rolsuper, rolcreaterole FROM pg_roles WHERE rolname = current_user"
+print(psycopg.connect(os.environ["DATABASE_URL"]).execute(ask).fetchone())
+for role in ("postgres", "nobody"):
+    try:
+        psycopg.connect(os.environ["DATABASE_URL"].replace("//site:", f"//{role}:"))
+    except psycopg.OperationalError as error:
+        print("password authentication failed" in str(error))
+try:
+    redis.Redis("redis").ping()
+except redis.AuthenticationError:
+    print("no password")
+"""
+    said = stack.compose("exec", "-T", "web", "python", "-c", code)
+    assert said.splitlines() == ["('site', False, False)", "True", "True", "no password"]
+
+
 def test_update_loses_nothing(stack):
     """Both servers are replaced while somebody talks, who misses and repeats nothing."""
     commands = section(stack.project, "Update")
@@ -389,26 +409,6 @@ def test_backup_comes_back(stack):
     with ann.connect("backup", "?after=1") as connection:
         assert receive(connection)["type"] == "welcome"
         assert say(connection, "3", "on")["seq"] == 2
-
-
-def test_site_has_no_privileges_in_its_services(stack):
-    """Its role in PostgreSQL owns the database and is no superuser, who has no password; Redis asks for one."""
-    code = """
-import os, psycopg, redis
-ask = "SELECT current_user, rolsuper, rolcreaterole FROM pg_roles WHERE rolname = current_user"
-print(psycopg.connect(os.environ["DATABASE_URL"]).execute(ask).fetchone())
-for role in ("postgres", "nobody"):
-    try:
-        psycopg.connect(os.environ["DATABASE_URL"].replace("//site:", f"//{role}:"))
-    except psycopg.OperationalError as error:
-        print("password authentication failed" in str(error))
-try:
-    redis.Redis("redis").ping()
-except redis.AuthenticationError:
-    print("no password")
-"""
-    said = stack.compose("exec", "-T", "web", "python", "-c", code)
-    assert said.splitlines() == ["('site', False, False)", "True", "True", "no password"]
 
 
 def test_services_come_back(stack):

@@ -232,7 +232,7 @@ def test_what_is_not_ready_is_told_in_a_line_each(project, environ, postgres, tm
 
         with pytest.raises(InvalidStatus), ann.connect("lobby", origin="http://evil.example"):
             pass
-        refused = "WARNING realtime.origin: Origin http://evil.example refused: it is not in ALLOWED_ORIGINS."
+        refused = "WARNING security: event=origin_refused origin=http://evil.example setting=ALLOWED_ORIGINS "
         assert len(log.found(re.escape(refused))) == 1
         log.check()
 

@@ -47,7 +47,7 @@ MIGRATION = """
 from django.db import migrations, models
 
 class Migration(migrations.Migration):
-    dependencies = [("chat", "0001_initial")]
+    dependencies = [("chat", "{latest}")]
     operations = [migrations.AddField("message", "pinned", models.BooleanField(db_default=False, default=False))]
 """
 
@@ -76,7 +76,9 @@ class Cluster:
 
     def migrate(self):
         """Add a column; while somebody reads the table for long, it gives up rather than hold up everybody else."""
-        (self.project / "chat" / "migrations" / "0002_pinned.py").write_text(MIGRATION)
+        folder = self.project / "chat" / "migrations"
+        latest = max(path.stem for path in folder.glob("0*.py"))
+        (folder / "9999_pinned.py").write_text(MIGRATION.format(latest=latest))
         migrate = ["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"]
         with psycopg.connect(self.environ["DATABASE_URL"]) as report:
             report.execute("SELECT count(*) FROM chat_message")

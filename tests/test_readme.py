@@ -186,7 +186,8 @@ def test_production_without_containers(answers, cookies, environment, services):
     environ = environ_for(shared, **values)
     environ["PATH"] = f"{shared / 'bin'}:{environ['PATH']}"
     text = (project / "README.md").read_text(encoding="utf-8")
-    check, migrate, collect, serve = [shlex.split(command) for _, command in commands(text) if "python " in command]
+    programs = [shlex.split(command) for _, command in commands(text) if "python " in command]
+    check, migrate, collect, serve, cleanup = programs
     if answers["channel_layer"] == "redis":
         assert "no issues" in run(check, project, environ)
     else:
@@ -194,6 +195,7 @@ def test_production_without_containers(answers, cookies, environment, services):
             run(check, project, environ)
     run(migrate, project, environ)
     run(collect, project, environ)
+    run(cleanup, project, environ)
     with start_site(serve, project, environ) as site:
         home = {"Host": "chat.example.com", "X-Forwarded-Proto": "https"}
         assert httpx.get(site.url, headers=home, timeout=30, trust_env=False, follow_redirects=False).status_code < 400

@@ -12,6 +12,8 @@ class PrivateConnection(sqlite3.Connection):
 
     def __init__(self, database: Path | str, *arguments: Any, **options: Any) -> None:
         if isinstance(database, Path):  # and not a `file:` URI
-            with contextlib.suppress(OSError):  # SQLite says what is wrong with the path
-                os.close(os.open(database, os.O_RDONLY | os.O_CREAT, 0o600))
+            # Never open a file that exists: closing it would drop this process's locks on it, and
+            # writers would corrupt it (SQLite, "How To Corrupt An SQLite Database File", 2.2).
+            with contextlib.suppress(OSError):  # SQLite reports a wrong path itself
+                os.close(os.open(database, os.O_CREAT | os.O_EXCL, 0o600))
         super().__init__(database, *arguments, **options)

@@ -5,6 +5,9 @@ import os
 import socket
 import subprocess
 import sys
+{% if cookiecutter.database == "sqlite" %}
+from contextlib import closing
+{% endif %}
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,9 @@ from pytest_django import Settings
 
 from config import startup
 from config.environment import BASE_DIR
+{% if cookiecutter.database == "sqlite" %}
+from config.sqlite import PrivateConnection
+{% endif %}
 from realtime.logs import OutageFilter
 
 
@@ -75,6 +81,17 @@ def test_a_new_database_is_private(tmp_path: Path) -> None:
         modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
     database.close()
     assert modes == dict.fromkeys(("db.sqlite3", "db.sqlite3-wal", "db.sqlite3-shm"), 0o600)
+
+
+def test_a_second_connection_keeps_the_locks(tmp_path: Path) -> None:
+    """Another process cannot write while this one does, or both would corrupt the file."""
+    path = tmp_path / "db.sqlite3"
+    code = f"import sqlite3; sqlite3.connect({str(path)!r}, timeout=0).execute('BEGIN EXCLUSIVE')"
+    with closing(PrivateConnection(path)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        PrivateConnection(path).close()
+        status, lines = run("-c", code)
+    assert (status, lines[-1]) == (1, "sqlite3.OperationalError: database is locked")
 
 
 {% endif %}
