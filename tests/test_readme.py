@@ -55,7 +55,7 @@ RUN = {
         "test_containers.py::test_update_loses_nothing"
     ),
     "docker compose restart nginx": "test_containers.py::test_services_come_back",
-    "(\\(umask 077; )?docker compose (exec -T postgresql pg_(dump|restore) .*|stop web)": (
+    "(\\(umask 077; )?docker compose (exec -T postgresql pg_(dump|restore) .*|stop web cleanup)": (
         "test_containers.py::test_backup_comes_back"
     ),
     "(\\(umask 077; )?docker compose exec -T web (python -m sqlite3|sh -c) .*": (

@@ -313,7 +313,7 @@ def test_probes_use_what_the_site_uses(rights, reason, prepare, own_redis):
                 assert [receive(socket)["type"] for socket in (one, other)] == ["welcome"] * 2
                 assert hears(one, other, next(refs))
         else:
-            assert "(realtime.E002) The channel layer does not answer: away: " in done.stderr
+            assert "(realtime.E002) The channel layer does not answer: " in done.stderr
             assert re.search(rf"\(.*permission.*{reason}", done.stderr), done.stderr
             assert site.probe("readyz") == (503, "away: channel layer\n")
         assert PASSWORD not in done.stderr + site.log.read_text()

@@ -41,7 +41,7 @@ def on_logout(request: HttpRequest, user: User | None, **_: Any) -> None:
 
 @receiver(post_save, sender=User)
 def on_change(instance: User, created: bool, **_: Any) -> None:
-    """A deactivation, or a new password; `update()` of a query sends no signal."""
+    """Revoke access after a deactivation or a new password. `update()` sends no signal."""
     new_password = getattr(instance, "_password", None) is not None and not created
     if not instance.is_active or new_password:
         revoke(instance)

@@ -26,7 +26,10 @@ env.read_env(BASE_DIR / ".env", recurse=False)
 def secret_key(value: str, *, development: bool) -> str:
     """A key that is long enough and, but for development, not marked as one that others know."""
     if len(value) < 50:
-        raise ValidationError("Shorter than 50 characters.")
+        raise ValidationError(
+            "Shorter than 50 characters. Make one: "
+            'python -c "import secrets; print(secrets.token_urlsafe(48))".'
+        )
     if value.startswith("django-insecure-") and not development:
         raise ValidationError(
             "It is insecure, as the one of .env.example is. Make your own: "
@@ -87,7 +90,8 @@ def seal() -> None:
         examples = dotenv_values(BASE_DIR / ".env.example")
         sys.exit(
             "\n".join(
-                f"{name}: {' '.join(problems)} Example: {name}={examples.get(name)}"
+                f"{name}: {' '.join(problems)}"
+                + (f" Example: {name}={examples[name]}" if examples.get(name) else "")
                 for name, problems in error.error_messages.items()
             )
         )

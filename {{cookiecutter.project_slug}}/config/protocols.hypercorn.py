@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import h11
 import hypercorn.asyncio.run
@@ -34,7 +34,6 @@ from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
-from realtime import logs
 from realtime.limits import FrameLimit
 from realtime.protocol import Close
 
@@ -347,10 +346,9 @@ class Socket(WSStream):
 
     async def count(self) -> bool:
         """Count a frame that the application never sees, and close with 4429 above the limit."""
-        limit, scope = self.frames["limit"], cast(Any, self.scope)
+        limit = self.frames["limit"]
         allowed = limit.allows()
         if limit.refused >= settings.REALTIME_MAX_REFUSED:
-            logs.report_close(scope, Close.FLOODING)
             await self.end(Close.FLOODING)
         return allowed
 

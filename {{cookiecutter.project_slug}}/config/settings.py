@@ -53,7 +53,11 @@ HSTS_SECONDS = env.int("HSTS_SECONDS", 3600, validate=validate.Range(0))
 METRICS_TOKEN = env.str(
     "METRICS_TOKEN",
     "",
-    validate=validate.Regexp(r"(\S{20,})?\Z", error="Shorter than 20 characters, or with spaces."),
+    validate=validate.Regexp(
+        r"([A-Za-z0-9._~+/=-]{20,})?\Z",
+        error="Not 20 or more letters and digits. Make one: "
+        'python -c "import secrets; print(secrets.token_urlsafe(32))".',
+    ),
 )
 LOG_LEVEL = env.log_level("LOG_LEVEL", logging.INFO)
 LOG_FORMAT = env.str("LOG_FORMAT", "line", validate=validate.OneOf(["line", "json"]))
@@ -233,7 +237,7 @@ SECURE_CSP = {
 SESSION_COOKIE_NAME = f"{slugify(BASE_DIR.name)}-sessionid"
 CSRF_COOKIE_NAME = f"{slugify(BASE_DIR.name)}-csrftoken"
 if not DEBUG:
-    # HTTPS ends at the proxy, which must set this header and drop a client's own.
+    # If a proxy ends HTTPS, it must overwrite this header. `realtime.proxy` removes it from others.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
     SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
@@ -294,6 +298,8 @@ LOGGING = {
     "loggers": {
         # LOG_LEVEL=DEBUG is for these only: libraries write headers, cookies and frames there.
         **{name: {"level": LOG_LEVEL} for name in ("config", *OWN_APPS)},
+        # SECURITY.md lists its events: LOG_LEVEL does not silence them.
+        "security": {"level": "INFO"},
         # At DEBUG it writes the values of every query: texts, session keys, password hashes.
         "django.db.backends": {"level": "INFO"},
         # Under DEBUG a handler of Django's own would write every line again.

@@ -48,10 +48,10 @@ def database_problem(*, migrations: bool = False) -> str | None:
         at = "{HOST}:{PORT}/{NAME}".format_map(direct.settings_dict)
         return (
             f"The database {at} does not answer: {reason}. "
-            "Start it (`docker compose up -d postgresql`), or mend DATABASE_URL."
+            "Start it (`docker compose up -d postgresql`), or fix DATABASE_URL."
         )
 {% else %}
-        return f"The database {direct.settings_dict['NAME']}: {reason}. Mend DATABASE_URL."
+        return f"The database {direct.settings_dict['NAME']}: {reason}. Fix DATABASE_URL."
 {% endif %}
     finally:
         direct.close()

@@ -1,5 +1,6 @@
 """Runs a server in one process, or in several that share a listening socket."""
 
+import errno
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -56,10 +57,10 @@ def listen() -> socket.socket:
         listener = socket.create_server((settings.HOST, settings.PORT), family=family, backlog=2048)
     except OSError as error:
         reason, *_ = str(error.strerror).split(" (")
-        sys.exit(
-            f"PORT: cannot listen on {settings.HOST}:{settings.PORT} ({reason}). "
-            "Choose another, such as PORT=9000."
-        )
+        name, fix = "HOST", "Set an address of this machine, such as HOST=127.0.0.1."
+        if error.errno in {errno.EADDRINUSE, errno.EACCES}:
+            name, fix = "PORT", "Choose another, such as PORT=9000."
+        sys.exit(f"{name}: cannot listen on {settings.HOST}:{settings.PORT} ({reason}). {fix}")
     # All frames that one read brings are parsed at a stretch, so a flood must come in small reads.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # accepted sockets inherit it on Linux

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, parse_cookie
 
 from realtime.asgi import Application, Receive, Scope, Send, headers
+from realtime.middleware import FOR_OPERATORS
 
 SessionStore = import_module(settings.SESSION_ENGINE).SessionStore
 
@@ -35,7 +36,7 @@ class GuestMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if "guest" not in request.session:
+        if "guest" not in request.session and request.path not in FOR_OPERATORS:
             request.session["guest"] = new_name()
         return self.get_response(request)
 

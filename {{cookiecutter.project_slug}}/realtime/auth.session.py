@@ -39,7 +39,7 @@ class AuthMiddleware:
 
 
 def credential_of_session(session_key: str | None) -> str:
-    """What a session's sockets are known by: who reads it cannot open the session."""
+    """Identify a session's sockets without exposing the session key."""
     return hashlib.sha256(str(session_key).encode()).hexdigest()
 
 

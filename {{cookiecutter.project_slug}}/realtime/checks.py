@@ -35,7 +35,11 @@ def channel_layer_reaches_all_processes(**_: Any) -> list[CheckMessage]:
     return [
         Error(
             "The in-memory channel layer serves a single process.",
+{% if cookiecutter.channel_layer == "redis" %}
             hint="Use channels_redis in CHANNEL_LAYERS, and set REDIS_URL.",
+{% else %}
+            hint="Run one process, or generate the project again with channel_layer=redis.",
+{% endif %}
             id="realtime.E001",
         )
     ]
@@ -44,7 +48,7 @@ def channel_layer_reaches_all_processes(**_: Any) -> list[CheckMessage]:
 {% if cookiecutter.channel_layer == "redis" %}
 @register(deploy=True)
 def channel_layer_answers(**_: Any) -> list[CheckMessage]:
-    """Without it sockets hear of what is new only when they ask the database."""
+    """Use the channel layer. Without it, sockets get new events from the database only."""
     try:
         async_to_sync(asyncio.wait_for)(probe(), PATIENCE)
     except Exception as error:

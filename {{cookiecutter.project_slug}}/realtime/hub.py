@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 PROCESSES = "realtime.processes"  # the group that all processes are in
 HEARTBEAT_SECONDS = 5
-SILENCE_SECONDS = 17  # then a process is held for dead
+SILENCE_SECONDS = 17  # without a heartbeat: the process is considered dead
 SIGN_IN_SECONDS = 60  # for which a sign-out is remembered, longer than any handshake takes
 REFRESH_SECONDS = 60  # how often presence is announced without a change
 PATIENCE = 1  # seconds for a subscription, which a member waits for
@@ -98,7 +98,7 @@ class Hub:
             await self.subscribe(topic)
 
     async def subscribe(self, topic: Topic) -> None:
-        """Hear a group, soon: while the layer is away, its history is what members hear of."""
+        """Subscribe to the group. While the layer is down, members are served from the history."""
         await asyncio.wait({self.say(self.listen(topic))}, timeout=PATIENCE)
 
     async def listen(self, topic: Topic) -> None:
@@ -210,7 +210,7 @@ class Hub:
                 connection.end(Close.SIGNED_OUT)
 
     def knows_sign_out(self, user: str, credential: str | None, since: float) -> bool:
-        """Whether somebody signed out after their sign-in was looked up."""
+        """Tell whether the user signed out after the sign-in was looked up."""
         times = (self.signed_out.get((user, own), 0.0) for own in (None, credential))
         return max(times) > since
 
@@ -238,7 +238,9 @@ class Hub:
         self.say(self.insist(message))
 
     async def insist(self, message: dict[str, Any]) -> None:
-        """Send to all processes; after a failure twice, for they may hear later than we speak."""
+        """Send to every process, retrying until it works.
+
+        After a failure send twice: another process may resubscribe after our first success."""
         failed = False
         while True:
             try:
@@ -286,7 +288,7 @@ class Hub:
                 logger.exception("The database could not be asked for lost events")
 
     def forget_the_dead(self) -> None:
-        """Forget the processes that are silent, unless we do not even hear ourselves."""
+        """Forget processes without a heartbeat, unless our own does not arrive either."""
         now = time.monotonic()
         if now - self.processes.get(self.channel, 0) < 2 * HEARTBEAT_SECONDS:
             for process, heard in list(self.processes.items()):
@@ -306,7 +308,7 @@ class Hub:
                     topics[key].expect(seq)
 
     async def drain(self) -> None:
-        """Let every client go, with 4012, once what it sent last is done; take no new ones."""
+        """Stop accepting sockets. Close each open one with 4012 after its last frame is handled."""
         self.draining = True
         await asyncio.gather(*[connection.go_away() for connection in self.connections])
         if self.tasks:

@@ -172,12 +172,12 @@ async def probe() -> None:
     pools = [create_pool(host) for host in decode_hosts(settings.REDIS_HOSTS)]
     answers = await asyncio.gather(*map(try_host, pools), return_exceptions=True)
     away = [
-        f"{name(pool)} ({answer})"
+        f"{name(pool)} ({str(answer).rstrip('.')})"
         for pool, answer in zip(pools, answers, strict=True)
         if isinstance(answer, BaseException)
     ]
     if away:
-        raise ConnectionError(f"away: {', '.join(away)}")
+        raise ConnectionError("; ".join(away))
 
 
 async def try_host(pool: ConnectionPool) -> None:

@@ -112,7 +112,7 @@ class Lifecycle(AsyncConsumer):
                 return
             await self.finish_work()
             self.work = start(self.handle(message))
-            # Everybody's turn: a client that sends much at once must not hold up the others.
+            # Yield, so that one busy client cannot starve the rest.
             await asyncio.sleep(0)
 
     async def take(self, message: Message) -> None:

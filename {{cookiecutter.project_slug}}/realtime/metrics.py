@@ -54,7 +54,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def may_read(request: HttpRequest) -> bool:
-    """Whether the client sent `METRICS_TOKEN`, or is a program of this machine and no proxy."""
+    """Tell whether the client sent `METRICS_TOKEN`, or is on this machine, without a proxy."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if settings.METRICS_TOKEN and scheme.lower() == "bearer":
         return constant_time_compare(token, settings.METRICS_TOKEN)

@@ -23,7 +23,7 @@ def parse_origin(value: str) -> str:
     if parts.port:
         origin += f":{parts.port}"
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname or origin != value.lower():
-        raise ValueError(f"{value!r} is no origin, a scheme and a host with at most a port")
+        raise ValueError(f"{value!r} is not an origin: a scheme, a host and at most a port")
     return origin.removesuffix(DEFAULT_PORTS[parts.scheme])
 
 

@@ -41,7 +41,7 @@ class Presence:
             self.change(here=True)
 
     def hear(self, process: str, users: Collection[str]) -> None:
-        """Take over who is connected to another process; one that is new wants to know the rest."""
+        """Store another process's users. Announce ours to a process seen for the first time."""
         known = process in self.elsewhere
         if users:
             self.elsewhere[process] = frozenset(users)

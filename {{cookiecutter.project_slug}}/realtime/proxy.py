@@ -41,7 +41,7 @@ class TrustedProxies:
 
 
 def parse(host: str) -> IPv4Address | IPv6Address | None:
-    """The address that a text is, if it is one."""
+    """Parse an IP address. Return None if it is invalid."""
     try:
         address = ip_address(host.strip())
     except ValueError:

@@ -16,7 +16,7 @@ from realtime.protocol import encode, size_of
 
 logger = logging.getLogger(__name__)
 
-REORDER_SECONDS = 0.05  # how long an event may take to be overtaken no more
+REORDER_SECONDS = 0.05  # wait this long for a missing event before reading it from the database
 
 
 class Membership:
@@ -90,7 +90,7 @@ class Topic:
     def send(self, seq: int, text: str, sender: str = "") -> None:
         """Send an event to all members but the sender; `seq` is 0 for one without a number.
 
-        Nothing here waits, so that nobody joins or leaves meanwhile.
+        Does not await, so membership cannot change meanwhile.
         """
         start = time.perf_counter()
         frame = {"type": "websocket.send", "text": text}

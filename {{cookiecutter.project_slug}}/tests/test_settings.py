@@ -120,7 +120,7 @@ def test_a_bad_value_ends_the_start_with_one_line(load: Load, name: str, value: 
     """The line names the variable and gives an example."""
     (line,) = load(PRODUCTION | {name: value})
     assert line.startswith(f"{name}: ")
-    assert f"Example: {name}={EXAMPLE[name]}" in line
+    assert not EXAMPLE[name] or f"Example: {name}={EXAMPLE[name]}" in line
 
 
 def test_a_certificate_and_its_key_belong_together(load: Load, tmp_path: Path) -> None:

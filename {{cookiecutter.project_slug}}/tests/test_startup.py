@@ -65,7 +65,7 @@ def test_a_database_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> N
 {% else %}
     monkeypatch.setitem(connection.settings_dict, "NAME", "/nowhere/db.sqlite3")
     assert startup.database_problem() == (
-        "The database /nowhere/db.sqlite3: unable to open database file. Mend DATABASE_URL."
+        "The database /nowhere/db.sqlite3: unable to open database file. Fix DATABASE_URL."
     )
 {% endif %}
 
