@@ -451,7 +451,7 @@ def test_server_ends_when_it_is_told_to(engine, cookies_session, server):
 
 
 def test_production_on_one_machine_with_nothing_installed(engine, cookies_session, tmp_path):
-    """One server, SQLite, a folder for the certificate: people talk over TLS, and the page's commands make a backup."""
+    """One server, SQLite, a folder for the certificate: people talk over TLS, and backups come back."""
     project = bake_site(cookies_session, "hypercorn")
     stack = Stack(engine, project, TLS_FOLDER=str(tmp_path / "tls"))
     with (project / ".env").open("a") as file:
@@ -482,7 +482,13 @@ def test_production_on_one_machine_with_nothing_installed(engine, cookies_sessio
             assert "immutable" in ann.http.get(path).headers["cache-control"], path
         with pytest.raises(AssertionError, match=r"realtime\.E001"):
             stack.compose("exec", "-T", "web", "python", "manage.py", "check", "--deploy")
-        stack.sh(section(project, "Back up"))
+        save, restore = (section(project, "Back up", block) for block in (0, 1))
+        stack.sh(save)
+        delete = "from chat.models import Message; Message.objects.all().delete()"
+        stack.compose("exec", "-T", "web", "python", "manage.py", "shell", "-c", delete)
+        assert ann.http.get("/chat/production/messages/").json()["messages"] == []
+        stack.sh(restore)
+        wait_until(lambda: '"hi"' in ann.http.get("/chat/production/messages/").text, "the message is back", 60)
     backup = project.parent / f"{project.name}.backup"
     assert backup.stat().st_mode & 0o777 == 0o600
     with contextlib.closing(sqlite3.connect(backup)) as database:

@@ -162,7 +162,7 @@ def test_postgresql_is_away(project, environ):
     address = environ["DATABASE_URL"].partition("@")[2]
     (line,) = refusal([*MANAGE, "migrate"], project, environ)
     assert line.startswith(f"The database {address} does not answer: ")
-    assert line.endswith(" Start it (`docker compose up -d postgresql`), or mend DATABASE_URL.")
+    assert line.endswith(" Start it (`docker compose up -d postgresql`), or fix DATABASE_URL.")
     with start_site(SERVER, project, environ) as site:
         text = site.log.read_text()
     site.log.unlink()

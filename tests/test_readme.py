@@ -58,7 +58,7 @@ RUN = {
     "(\\(umask 077; )?docker compose (exec -T postgresql pg_(dump|restore) .*|stop web cleanup)": (
         "test_containers.py::test_backup_comes_back"
     ),
-    "(\\(umask 077; )?docker compose exec -T web (python -m sqlite3|sh -c) .*": (
+    "(\\(umask 077; )?docker compose (exec -T|run --rm --no-deps -T) web (python -m sqlite3|sh -c) .*": (
         "test_containers.py::test_production_on_one_machine_with_nothing_installed"
     ),
     "docker compose (ps|logs --follow web|exec nginx curl .*)": "test_containers.py::test_operators_look",
