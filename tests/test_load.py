@@ -22,7 +22,7 @@ def environ(environment):
 
 def load(project, environ, *command: str, **variables: str) -> tuple[int, str, str]:
     """The exit code of the command, what it reported and what it complained about."""
-    variables = {"CONNECTIONS": "20", "ROOMS": "2", "RATE": "40", "DURATION": "3", **variables}
+    variables = {"CONNECTIONS": "20", "ROOMS": "2", "RATE": "30", "DURATION": "3", **variables}
     done = subprocess.run(command or LOAD, cwd=project, env={**environ, **variables}, capture_output=True, timeout=90)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
@@ -37,7 +37,7 @@ def test_load_is_measured(auth, server, cookies, environ):
         assert (code, complaint) == (0, ""), report
     assert "connections   20 of 20 " in report
     sent, acknowledged = map(int, re.search(r"^messages +(\d+) sent .*, (\d+) acknowledged$", report, re.M).groups())
-    assert sent == acknowledged > 20  # of 120, on a machine that does much else
+    assert sent == acknowledged > 20  # of 90, on a machine that does much else
     assert f"\ndeliveries    {9 * sent} to others " in report
     assert "\nfaults        0 lost, 0 doubled\nreconnects    0\n" in report
     for row in ("opening", "own message", "others'"):
@@ -65,7 +65,7 @@ def test_users_of_a_file_come_in_where_sign_up_is_closed(auth, cookies, environ)
     run(["uv", "run", "python", "manage.py", "shell", "-c", create], project, environ)
     accounts = project / "accounts.txt"
     with start_site(["make", "serve"], project, {**environ, "SIGNUP_OPEN": "false"}) as site:
-        options = {"URL": site.url, "CONNECTIONS": "4", "DURATION": "1"}
+        options = {"URL": site.url, "CONNECTIONS": "4", "RATE": "10", "DURATION": "1"}
         code, report, complaint = load(project, environ, **options)
         assert (code, report, complaint.count("\n")) == (1, "", 1)
         assert "set SIGNUP_OPEN=true there, or give ACCOUNTS=file" in complaint
