@@ -26,6 +26,7 @@ DIFFERENCES = {
     ("author_name", "Ann Author"): {"LICENSE", "pyproject.toml"},
     ("author_email", "ann@example.com"): {"SECURITY.md", "pyproject.toml"},
     ("server", "daphne"): {
+        "AGENTS.md",
         "README.md",
         "+config/draining.py",
         "config/protocols.py",
@@ -45,6 +46,7 @@ DIFFERENCES = {
         ".github/workflows/ci.yml",
         "AGENTS.md",
         "README.md",
+        "SECURITY.md",
         "compose.yaml",
         "+config/hosts.py",
         "config/settings.py",
