@@ -55,6 +55,7 @@ def nothing_left_open(site):
     """The server closes its side of every connection of a test."""
     before = site.open_sockets()
     yield
+    assert "Traceback" not in site.log.read_text()
     wait_until(lambda: site.open_sockets() <= before, f"no more than {before} open sockets", 10 + SLACK)
 
 
@@ -200,6 +201,13 @@ def test_many_short_headers_are_refused_at_once(site, kind):
         connection.head(first, *others, *(f"X-Header-{number}: {'x' * 80}" for number in range(400)))
         assert connection.status(AT_ONCE) == 431
         connection.closed(IDLE + SLACK)
+
+
+def test_the_client_does_not_choose_the_root_of_the_site(site):
+    """A proxy's rules for a path would not match it below another path."""
+    with Connection(site) as connection:
+        connection.head("GET /x/healthz HTTP/1.1", "Daphne-Root-Path: /x")
+        assert connection.status(AT_ONCE) == 404
 
 
 def test_an_over_long_url_is_refused_at_once(site):

@@ -1,6 +1,7 @@
 """HTTPS by the server itself, on every server: TLS_CERTFILE and TLS_KEYFILE."""
 
 import asyncio
+import re
 import ssl
 import subprocess
 
@@ -67,6 +68,8 @@ def test_https_and_wss_are_served(project, files):
             assert receive(other) == said
         assert ann.history("room")["messages"] == [said]
         asyncio.run(speak_plainly(port))
+        for head, status in (("GET / HTTP/1.1", 431), ("POST / HTTP/1.1\r\nContent-Length: 99000000", 413)):
+            assert asyncio.run(refusal(port, trust, head)) == status
         assert site.answers()
         assert "Traceback" not in site.log.read_text()
 
@@ -78,6 +81,18 @@ async def speak_plainly(port):
     async with asyncio.timeout(10):
         assert b"200" not in await reader.read()
     writer.close()
+
+
+async def refusal(port, trust, head):
+    """Send a head, which is too large unless it has a body. Return the status of the one answer."""
+    cookie = "" if "Content-Length" in head else f"Cookie: {'x' * 40 * 1024}\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust)
+    writer.write(f"{head}\r\nHost: localhost\r\n{cookie}\r\n".encode())
+    async with asyncio.timeout(15):
+        answer = await reader.read()
+    writer.close()
+    (status,) = re.findall(rb"HTTP/1.1 (\d+) ", answer)
+    return int(status)
 
 
 @pytest.mark.parametrize("missing", ["TLS_CERTFILE", "TLS_KEYFILE"])

@@ -16,15 +16,19 @@ from realtime.protocol import Close
 
 CONTINUATION, PING, PONG = 0, 9, 10  # opcodes (RFC 6455, section 5.2)
 MESSAGE_TOO_BIG = 1009
+MAX_CHUNKS = 10_000  # of a body; 413 above this, since each costs the same, however small
 MAX_UNREAD = 16  # messages that wait for the application; read no more above this
 
 
 class Request(http_protocol.WebRequest):  # type: ignore[misc]
     """A request whose body has at most `SERVER_MAX_BODY_BYTES`."""
 
+    chunks = 0
+
     def handleContentChunk(self, data: bytes) -> None:
         super().handleContentChunk(data)
-        if self.content.tell() > settings.SERVER_MAX_BODY_BYTES:
+        self.chunks += 1
+        if self.content.tell() > settings.SERVER_MAX_BODY_BYTES or self.chunks > MAX_CHUNKS:
             self.channel.refuse("413 Content Too Large")
 
 
@@ -51,6 +55,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         super().dataReceived(data)
 
     def allHeadersReceived(self) -> None:
+        # Daphne would believe any client that a proxy serves the site below this path.
+        self.requests[-1].requestHeaders.removeHeader(b"Daphne-Root-Path")
         if (self.length or 0) > settings.SERVER_MAX_BODY_BYTES:
             self.refuse("413 Content Too Large")
         elif self.length != 0 and self.requests[-1].requestHeaders.hasHeader(b"Upgrade"):
@@ -105,7 +111,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         fields = "Content-Length: 0\r\nConnection: close\r\n\r\n"
         self.transport.write(f"HTTP/1.1 {status}\r\n{fields}".encode())
         self._networkProducer.unregisterProducer()
-        self.transport.loseWriteConnection()
+        if settings.TLS_CERTFILE:
+            self.transport.loseConnection()  # TLS cannot be closed in one direction
+        else:
+            self.transport.loseWriteConnection()
         self.clearLineBuffer()
         self.setTimeout(settings.SERVER_IDLE_SECONDS)
 

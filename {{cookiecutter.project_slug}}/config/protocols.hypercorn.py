@@ -19,8 +19,11 @@ from h2.events import (
     PriorityUpdated,
     RemoteSettingsChanged,
     RequestReceived,
+    SettingsAcknowledged,
     StreamEnded,
     StreamReset,
+    UnknownFrameReceived,
+    WindowUpdated,
 )
 from h2.exceptions import ProtocolError
 from hypercorn.asyncio.task_group import TaskGroup, _handle
@@ -38,7 +41,16 @@ from realtime.limits import FrameLimit
 from realtime.protocol import Close
 
 # Frames of HTTP/2 that carry no part of a request.
-HIDDEN = DataReceived, PingReceived, PriorityUpdated, RemoteSettingsChanged, StreamReset
+HIDDEN = (
+    DataReceived,
+    PingReceived,
+    PriorityUpdated,
+    RemoteSettingsChanged,
+    SettingsAcknowledged,
+    StreamReset,
+    UnknownFrameReceived,
+    WindowUpdated,
+)
 LINGER_SECONDS = 3  # abort a closed connection whose client has not left after this
 
 
@@ -189,7 +201,9 @@ class Http2(H2Protocol):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.limit = FrameLimit()
+        self.expected_updates = 0  # a client may send two for each frame of data
         self.received: dict[int, asyncio.Queue[Any]] = {}  # by stream
+        self.sending: dict[int, asyncio.Timeout] = {}  # by stream
 
     async def initiate(self, *args: Any) -> None:
         await super().initiate(*args)
@@ -206,7 +220,7 @@ class Http2(H2Protocol):
 
     async def _handle_events(self, events: list[Any]) -> None:
         for event in events:
-            if isinstance(event, HIDDEN) and not getattr(event, "data", b"") and self.is_flooded():
+            if self.is_hidden(event) and self.is_flooded():
                 self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
                 await self._flush()
                 await self.send(Closed())
@@ -224,8 +238,39 @@ class Http2(H2Protocol):
                 await self.send(Updated(idle=self.idle))
         await self._flush()
 
+    def is_hidden(self, event: Any) -> bool:
+        if isinstance(event, WindowUpdated) and self.expected_updates > 0:
+            self.expected_updates -= 1
+            return False
+        return isinstance(event, HIDDEN) and not getattr(event, "data", b"")
+
     def is_flooded(self) -> bool:
         return not self.limit.allows() and self.limit.refused >= settings.REALTIME_MAX_REFUSED
+
+    async def _send_data(self, stream_id: int) -> None:
+        window = self.connection.outbound_flow_control_window
+        await super()._send_data(stream_id)
+        if self.connection.outbound_flow_control_window < window:
+            self.expected_updates += 2
+            if stream_id in self.sending:
+                self.sending[stream_id].reschedule(deadline())
+
+    async def stream_send(self, event: Any) -> None:
+        """Send a part of an answer. Reset a stream of which the client takes nothing for long."""
+        try:
+            async with asyncio.timeout_at(deadline()) as timeout:
+                self.sending[event.stream_id] = timeout
+                try:
+                    await super().stream_send(event)
+                finally:
+                    del self.sending[event.stream_id]
+        except TimeoutError:
+            with contextlib.suppress(ProtocolError):
+                self.connection.reset_stream(event.stream_id, ErrorCodes.CANCEL)
+            if buffer := self.stream_buffers.get(event.stream_id):
+                await buffer.close()
+            await self._close_stream(event.stream_id)
+            await self._flush()
 
     def discard(self, event: DataReceived | StreamEnded) -> None:
         """Stop a client that sends on a stream of which the server has had enough."""
@@ -261,6 +306,10 @@ class Http2(H2Protocol):
             await buffer.close()
             await self._window_updated(stream_id)  # wakes the task that removes it
             await self._flush()
+
+
+def deadline() -> float:
+    return asyncio.get_running_loop().time() + settings.SERVER_BODY_SECONDS
 
 
 def is_supported(fields: dict[bytes, bytes]) -> bool:

@@ -120,6 +120,8 @@ class HTTPProtocol(HttpToolsProtocol):
         If the server closed at once, unread data would reset the connection, and the client could
         lose the answer (RFC 9112, section 9.6).
         """
+        if self.refused:
+            return
         if self.responding():
             return self.transport.close()
         self.refused = True

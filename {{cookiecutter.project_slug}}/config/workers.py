@@ -22,6 +22,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from config import startup
 
 RECEIVE_BYTES = 8 * 1024  # which Linux doubles
+UNSENT_BYTES = 16 * 1024
 USER_TIMEOUT = 30_000  # milliseconds without an acknowledgement, then the kernel drops a connection
 STOP_SECONDS = 14  # kill a worker that takes longer to stop; compose.yaml grants 20
 YOUNG_SECONDS = 60  # a worker that ends at this age counts as one that cannot run
@@ -65,6 +66,8 @@ def listen() -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # accepted sockets inherit it on Linux
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT)
+        # Otherwise the kernel queues megabytes for a slow client, and a ping behind them.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
     return listener
 
 
