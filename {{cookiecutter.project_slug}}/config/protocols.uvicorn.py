@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets import websockets_sansio_impl
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import ProtocolError
 from websockets.frames import CloseCode, Frame, Opcode
@@ -136,10 +137,11 @@ class HTTPProtocol(HttpToolsProtocol):
 class Connection(ServerProtocol):
     """Frames of a WebSocket, each checked before it has an effect."""
 
-    def __init__(self, check: Callable[[Frame], None], max_size: int, logger: Any) -> None:
-        super().__init__(max_size=max_size, logger=logger)
+    check: Callable[[Frame], None]
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self.debug = False  # would log cookies, tickets and texts
-        self.check = check
         self.decoder: IncrementalDecoder | None = None
 
     def recv_frame(self, frame: Frame) -> None:
@@ -155,14 +157,20 @@ class Connection(ServerProtocol):
         super().recv_frame(frame)
 
 
+# uvicorn creates it, and takes its class from no setting.
+patched: Any = websockets_sansio_impl
+patched.ServerProtocol = Connection
+
+
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """Count frames that never become messages. Build the frame of a broadcast once."""
 
+    conn: Connection
     broadcast: tuple[str | None, bytes] = (None, b"")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.conn = Connection(self.check, self.config.ws_max_size, self.logger)
+        self.conn.check = self.check
         self.hidden: dict[str, Any] = {"limit": FrameLimit()}
         self.fragments = 0  # of the message that is arriving
 
