@@ -456,7 +456,8 @@ def test_backup_is_in_no_image(database, cookies):
     project = bake(cookies, deploy="docker", database=database)
     page = (project / "deploy" / "README.md").read_text(encoding="utf-8")
     written = re.findall(r"^\(umask 077; .* > (\S+)\)$", page, re.M)
-    assert len(written) == 1 == len(re.findall(r" > ", "".join(re.findall(r"^```sh\n(.*?)^```", page, re.M | re.S))))
+    commands = "".join(re.findall(r"^```sh\n(.*?)^```", page, re.M | re.S))
+    assert len(written) == 1 == len(re.findall(r" > (?!/data/)", commands))  # that is in the container
     assert not (project / written[0]).resolve().is_relative_to(project)
     ignored = (project / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert f"*{PurePath(written[0]).suffix}" in ignored
