@@ -148,7 +148,7 @@ def frames_of(data):
 
 
 def test_ten_sockets_have_the_rate_of_their_user(site):
-    """However many sockets, and however often they are opened anew, a user stores no more messages per second."""
+    """More sockets, or sockets that reconnect, do not let a user store more messages per second."""
     person = Person(site, "none")
     seconds = asyncio.run(talk_at_once(site, person))
     stored = len(person.history("ten")["messages"])

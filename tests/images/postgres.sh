@@ -1,5 +1,5 @@
 # As the official image does: begin as root, make the database and run scripts the first time, go on as postgres, and
-# trust whoever is in the container.
+# require no password within the container.
 set -e
 if [ "$(id -u)" = 0 ]; then
     mkdir -p "$PGDATA"

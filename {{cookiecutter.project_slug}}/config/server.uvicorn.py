@@ -32,15 +32,6 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def hide_query(record: logging.LogRecord) -> bool:
-    """Cut off the query string of a path, which may hold a ticket."""
-    if isinstance(record.args, tuple):
-        record.args = tuple(
-            value.partition("?")[0] if isinstance(value, str) else value for value in record.args
-        )
-    return True
-
-
 def serve(listener: socket.socket) -> None:
     """Answer the connections of a listening socket until a signal says stop."""
     # `HTTPProtocol` has limited the head. uvicorn would not answer what websockets refuses.
@@ -63,8 +54,6 @@ def serve(listener: socket.socket) -> None:
         ssl_certfile=settings.TLS_CERTFILE,
         ssl_keyfile=settings.TLS_KEYFILE,
     )
-    for logger in ("uvicorn.access", "uvicorn.error"):
-        logging.getLogger(logger).addFilter(hide_query)
     runner = asyncio.Runner(loop_factory=config.get_loop_factory())
     runner.run(Server(config).serve([listener]))
     # A thread that runs a slow view would keep the process until it is done.

@@ -240,7 +240,8 @@ class Hub:
     async def insist(self, message: dict[str, Any]) -> None:
         """Send to every process, retrying until it works.
 
-        After a failure send twice: another process may resubscribe after our first success."""
+        After a failure send twice: another process may resubscribe after our first success.
+        """
         failed = False
         while True:
             try:
