@@ -283,7 +283,7 @@ def test_days_are_separated(visit, site, ann, room):
 
 @where("chromium-uvicorn", "firefox-uvicorn")
 def test_older_messages(visit, site, ann, room):
-    """Two thousand come as one scrolls up, each once; what is read stays where it is, until the page is opened again."""
+    """Two thousand come as one scrolls up, each once; what is read stays where it is, until the page is reloaded."""
     site.manage(*seed(room, 2000))
     window = visit(ann, f"/chat/{room}/")
     expect(window.messages.last).to_be_in_viewport()
