@@ -4,7 +4,7 @@ PORT ?= 8000
 BIN := build/venv/bin
 TOOLS := build/venv/tools
 DEVTOOLS := build/venv/devtools
-SOURCES := demo.py bench hooks tests
+SOURCES := demo.py bench hooks tests tools
 ABUSE := $(addprefix tests/test_,$(addsuffix .py,\
   budgets closing conformance floods half_open http2 logs neighbours processes redis_layer redis_prefix requests volume))
 # On a terminal uv shows what it is doing.
@@ -40,7 +40,7 @@ bench: $(DEVTOOLS)
 
 # The combinations whose servers and suites are run.
 matrix:
-	@python3 tests/matrix.py
+	@python3 -m tools.matrix
 
 # What CI's machines run: more than `make test` does. JOB=uvicorn-3.13-6.1 or JOB=pairs-3.13 is one of them.
 combinations: $(DEVTOOLS)
@@ -48,11 +48,11 @@ combinations: $(DEVTOOLS)
 
 # The parts of README.md that are made: a first minute, the questions, the numbers.
 docs: $(DEVTOOLS)
-	PYTHONPATH=.:tests $(BIN)/python tests/readme.py
+	$(BIN)/python -m tools.readme
 
 # The pictures of the README, taken anew; FOLDER=... puts them elsewhere.
 screenshots: $(DEVTOOLS)
-	PYTHONPATH=.:tests $(BIN)/python tests/screenshots.py $(FOLDER)
+	$(BIN)/python -m tools.screenshots $(FOLDER)
 
 clean:
 	rm -rf build

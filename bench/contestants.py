@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emitted import clean_environ, run
-from servers import Postgres, Redis
+from support.emitted import clean_environ, run
+from support.servers import Postgres, Redis
 
 from bench import workshop
 from bench.measure import Server, start_server

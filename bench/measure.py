@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from emitted import clean_environ
-from matrix import TEMPLATE
-from servers import end_group, free_port, listens, wait_until
+from support.emitted import clean_environ
+from support.matrix import TEMPLATE
+from support.servers import end_group, free_port, listens, wait_until
 
 from bench.workshop import load_client
 

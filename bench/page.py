@@ -5,10 +5,10 @@ from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
 
-from browsers import launch, prepare_demo, seed
-from client import Person
-from emitted import run
 from playwright.sync_api import Browser, sync_playwright
+from support.browsers import launch, prepare_demo, seed
+from support.client import Person
+from support.emitted import run
 
 import demo
 from bench.measure import Result, start_server

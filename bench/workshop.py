@@ -11,8 +11,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-from emitted import BUILD, clean_environ, run
-from matrix import TEMPLATE, covering, requirements
+from support.emitted import BUILD, clean_environ, run
+from support.matrix import TEMPLATE, covering, requirements
 
 from demo import find_python
 

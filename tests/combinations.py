@@ -4,8 +4,8 @@ CI spreads them over many machines; the ones that all tests include are in `test
 """
 
 import pytest
-from emitted import bake, environ_for, run
-from matrix import ci_jobs, label
+from support.emitted import bake, environ_for, run
+from support.matrix import ci_jobs, label
 
 
 @pytest.mark.timeout(900)

@@ -4,11 +4,11 @@ import functools
 import os
 import sys
 
-import emitted
 import pytest
-from emitted import BUILD, build_environment
 from filelock import FileLock
-from servers import Postgres, Redis
+from support import emitted
+from support.emitted import BUILD, build_environment
+from support.servers import Postgres, Redis
 
 
 def pytest_xdist_auto_num_workers():

@@ -12,8 +12,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from emitted import bake, clean_environ, environ_for, run
-from matrix import CHOICES, PYTHONS, TEMPLATE, covering, requirements
+from support.emitted import bake, clean_environ, environ_for, run
+from support.matrix import CHOICES, PYTHONS, TEMPLATE, covering, requirements
 
 NASTY = {
     "quotes": """It's "the" 'site'""",

@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from browsers import find_browser
-from emitted import clean_environ
-from matrix import TEMPLATE
-from tools import require_programs
+from support.browsers import find_browser
+from support.emitted import clean_environ
+from support.matrix import TEMPLATE
+from support.programs import require_programs
 
 from bench.scenarios import SCENARIOS
 

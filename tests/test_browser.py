@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from browsers import OUTAGE, Visits, find_browser, launch, node_packages, seed
-from client import PASSWORD, Person, cookie, csrf_token
-from emitted import bake, clean_environ, environ_for, run
-from matrix import PYTHONS, TEMPLATE
 from playwright.sync_api import expect, sync_playwright
-from servers import free_port, start_site
+from support.browsers import OUTAGE, Visits, find_browser, launch, node_packages, seed
+from support.client import PASSWORD, Person, cookie, csrf_token
+from support.emitted import bake, clean_environ, environ_for, run
+from support.matrix import PYTHONS, TEMPLATE
+from support.servers import free_port, start_site
 
 SITES = {
     "uvicorn": {"channel_layer": "in-memory", "consumers": "async", "auth": "session", "django_version": "6.1"},

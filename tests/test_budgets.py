@@ -7,10 +7,10 @@ import socket
 import time
 
 import pytest
-from client import Person, receive
-from emitted import bake, environ_for, run
-from matrix import CHOICES, PYTHONS
-from servers import start_site
+from support.client import Person, receive
+from support.emitted import bake, environ_for, run
+from support.matrix import CHOICES, PYTHONS
+from support.servers import start_site
 
 TEXT = "🐌" * 4000  # 16 KB as UTF-8
 MESSAGES = 500  # 8 MB, which is as many as a replay or a page may have

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from emitted import bake, clean_environ, run
-from matrix import CHOICES, CONTEXT, PYTHONS, TEMPLATE, ci_jobs
 from packaging.requirements import Requirement
+from support.emitted import bake, clean_environ, run
+from support.matrix import CHOICES, CONTEXT, PYTHONS, TEMPLATE, ci_jobs
 from test_update import BEHIND
 
 from demo import find_python
@@ -31,7 +31,7 @@ def requirements_in_tables() -> list[str]:
 
 def test_github_is_given_the_names_of_the_jobs():
     """As JSON in one line; a name selects the runs of its job, and `pairs` those of the nightly run."""
-    printed = run([sys.executable, "tests/matrix.py", "--github"], TEMPLATE, clean_environ())
+    printed = run([sys.executable, "-m", "tools.matrix", "--github"], TEMPLATE, clean_environ())
     jobs = ci_jobs()
     assert (json.loads(printed), printed.count("\n")) == (list(jobs), 1)
     collect = [sys.executable, "-m", "pytest", "-q", "--collect-only", "tests/combinations.py"]
@@ -61,10 +61,10 @@ def test_commands_of_the_workflows_exist(path):
 def test_newest_releases_are_let_in(cookies, tmp_path):
     """Without its upper bounds a project of the template requires the same packages, from the same versions on."""
     template = tmp_path / "template"
-    for name in ("hooks", EMITTED, "tests"):
+    for name in ("hooks", EMITTED, "tests", "tools"):
         shutil.copytree(TEMPLATE / name, template / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(TEMPLATE / "cookiecutter.json", template)
-    run([sys.executable, "tests/newest.py"], template, clean_environ())
+    run([sys.executable, "-m", "tools.newest"], template, clean_environ())
     answers = {"server": "hypercorn", "channel_layer": "redis", "database": "postgresql"}
     for django in CHOICES["django_version"]:
         bounded, free = (
@@ -95,7 +95,7 @@ def dependencies(path: Path) -> list[str]:
 def test_smoke_test_passes():
     """Two people talk on the default project, set up by its own commands, and are told that the server ends."""
     environ = clean_environ(UV_PYTHON=find_python("3.13"))
-    output = run([sys.executable, "tests/smoke.py"], TEMPLATE, environ)
+    output = run([sys.executable, "-m", "tools.smoke"], TEMPLATE, environ)
     assert "Two people talked at " in output
     assert output.endswith("The server ended\n")
 

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from client import Person, wait_for_users
-from emitted import bake, environ_for, run
-from matrix import CHOICES, PYTHONS
-from servers import start_site, wait_until
+from support.client import Person, wait_for_users
+from support.emitted import bake, environ_for, run
+from support.matrix import CHOICES, PYTHONS
+from support.servers import start_site, wait_until
 
 PATIENCE = 15  # seconds until the server has closed, less than a ping takes
 TIMES = 3  # take each path as often

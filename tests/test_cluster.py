@@ -4,10 +4,10 @@ import contextlib
 import time
 
 import pytest
-from client import Person, close_code, receive, wait_for_users
-from emitted import bake, environ_for, run
-from matrix import CHOICES, PYTHONS
-from servers import start_site, wait_until
+from support.client import Person, close_code, receive, wait_for_users
+from support.emitted import bake, environ_for, run
+from support.matrix import CHOICES, PYTHONS
+from support.servers import start_site, wait_until
 
 SITES = [
     pytest.param(

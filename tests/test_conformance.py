@@ -5,10 +5,10 @@ import struct
 import time
 
 import pytest
-from emitted import bake, environ_for, run
-from frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Client, closing, fragments, frame
-from matrix import CHOICES, PYTHONS
-from servers import start_site
+from support.emitted import bake, environ_for, run
+from support.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Client, closing, fragments, frame
+from support.matrix import CHOICES, PYTHONS
+from support.servers import start_site
 
 FRAGMENTS = 30  # of one message at most, within the rate of frames
 SPLIT = "κόσμε 👋 ﬁn"

@@ -15,11 +15,11 @@ import time
 
 import httpx
 import pytest
-from client import TIMEOUT, Person, Tunnel, numbers, receive, say, send, wait_for_users
-from containers import BASE, Engine, adapt
-from emitted import bake, clean_environ, run
-from matrix import TEMPLATE
-from servers import free_port, wait_until
+from support.client import TIMEOUT, Person, Tunnel, numbers, receive, say, send, wait_for_users
+from support.containers import BASE, Engine, adapt
+from support.emitted import bake, clean_environ, run
+from support.matrix import TEMPLATE
+from support.servers import free_port, wait_until
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import connect as connect_websocket
 
@@ -502,5 +502,5 @@ def test_smoke_test_passes_on_a_stack(engine, cookies_session, image, tmp_path):
     with Stack(engine, bake_site(cookies_session, "uvicorn"), HTTPS_PORT=port, ALLOWED_ORIGINS=url) as stack:
         certificate = tmp_path / "site.pem"
         certificate.write_text(stack.compose("exec", "-T", "nginx", "cat", "/etc/nginx/tls/fullchain.pem"))
-        output = run([sys.executable, "tests/smoke.py", url, str(certificate)], TEMPLATE, clean_environ())
+        output = run([sys.executable, "-m", "tools.smoke", url, str(certificate)], TEMPLATE, clean_environ())
     assert output == f"Two people talked at {url}\n"

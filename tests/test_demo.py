@@ -13,9 +13,9 @@ import termios
 
 import httpx
 import pytest
-from emitted import clean_environ, run
-from matrix import TEMPLATE
-from servers import end_group, free_port, listens, wait_until
+from support.emitted import clean_environ, run
+from support.matrix import TEMPLATE
+from support.servers import end_group, free_port, listens, wait_until
 
 pytestmark = pytest.mark.xdist_group("demo")  # they share build/demo
 

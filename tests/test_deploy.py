@@ -10,9 +10,9 @@ import httpx
 import psycopg
 import pytest
 import yaml
-from emitted import SETTINGS, TEMPLATE, bake, clean_environ, run
-from matrix import CHOICES, PYTHONS, combinations, label
-from servers import Postgres, start_site
+from support.emitted import SETTINGS, TEMPLATE, bake, clean_environ, run
+from support.matrix import CHOICES, PYTHONS, combinations, label
+from support.servers import Postgres, start_site
 
 SCHEMA = ("check-jsonschema", "--builtin-schema")
 YAML_RULES = (

@@ -4,8 +4,8 @@ import re
 import subprocess
 
 import pytest
-from emitted import bake, clean_environ, run
-from matrix import CHOICES, combinations, label
+from support.emitted import bake, clean_environ, run
+from support.matrix import CHOICES, combinations, label
 
 # Every combination of the answers that pages depend on; the others take turns.
 COMBINATIONS = [

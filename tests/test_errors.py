@@ -11,10 +11,10 @@ import subprocess
 import httpx
 import psycopg
 import pytest
-from client import Person, hears, receive
-from emitted import bake, clean_environ, environ_for, run
-from matrix import CHOICES, PYTHONS, TEMPLATE
-from servers import Redis, end_group, free_port, start_site, wait_until
+from support.client import Person, hears, receive
+from support.emitted import bake, clean_environ, environ_for, run
+from support.matrix import CHOICES, PYTHONS, TEMPLATE
+from support.servers import Redis, end_group, free_port, start_site, wait_until
 from websockets.exceptions import InvalidStatus
 
 from demo import find_python

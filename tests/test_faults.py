@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from client import Person
-from emitted import bake, environ_for, run
-from faults import Client, all_connected, check_everything, happen, settle
-from matrix import CHOICES, CORE, PYTHONS, label
-from servers import Redis, start_site
+from support.client import Person
+from support.emitted import bake, environ_for, run
+from support.faults import Client, all_connected, check_everything, happen, settle
+from support.matrix import CHOICES, CORE, PYTHONS, label
+from support.servers import Redis, start_site
 
 SECONDS = int(os.environ.get("FAULT_SECONDS", 60))  # of talk, and twice as long as the coming and going
 KILLS, OUTAGES = math.ceil(SECONDS / 12), math.ceil(SECONDS / 20)
@@ -139,7 +139,7 @@ def test_joins_and_leaves_leak_nothing(layer, consumers, cookies, environment, o
     """A thousand per second come to a room and go, and leave no task, thread, group, subscription or memory."""
     answers = {"channel_layer": layer, "consumers": consumers, "auth": "none"}
     project = bake(cookies, **answers)
-    shutil.copy(Path(__file__).with_name("churn.py"), project)
+    shutil.copy(Path(__file__).parent / "support" / "churn.py", project)
     variables = {"REDIS_URL": f"{own_redis.url}/0"} if layer == "redis" else {}
     environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), **variables)
     output = run(["uv", "run", "python", "churn.py", str(SECONDS / 2)], project, environ)

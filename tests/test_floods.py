@@ -10,11 +10,11 @@ import statistics
 import time
 
 import pytest
-from client import Person
-from emitted import bake, environ_for, run
-from faults import open_room, wait_for
-from matrix import CHOICES, PYTHONS
-from servers import start_site, wait_until
+from support.client import Person
+from support.emitted import bake, environ_for, run
+from support.faults import open_room, wait_for
+from support.matrix import CHOICES, PYTHONS
+from support.servers import start_site, wait_until
 from websockets.exceptions import ConnectionClosed
 
 RATE, BURST = 20, 40  # frames of a user per second, and at once

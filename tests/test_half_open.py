@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
-from client import Person, say, wait_for_users
-from emitted import bake, environ_for, run
-from matrix import CHOICES, PYTHONS
-from servers import free_port, start_site, wait_until
-from tools import require_programs
+from support.client import Person, say, wait_for_users
+from support.emitted import bake, environ_for, run
+from support.matrix import CHOICES, PYTHONS
+from support.programs import require_programs
+from support.servers import free_port, start_site, wait_until
 
 PATIENCE = 45  # seconds; the kernel alone would try for a quarter of an hour
 TEXT = "🐌" * 4000  # 16 KB as UTF-8

@@ -12,13 +12,13 @@ import h2.events
 import h2.settings
 import pytest
 import trustme
-from browsers import find_browser
-from client import Person
-from emitted import bake, environ_for, run
-from frames import CLOSE, PING, TEXT, closing, frame
-from matrix import CHOICES, PYTHONS
 from playwright.sync_api import expect, sync_playwright
-from servers import free_port, start_site, wait_until
+from support.browsers import find_browser
+from support.client import Person
+from support.emitted import bake, environ_for, run
+from support.frames import CLOSE, PING, TEXT, closing, frame
+from support.matrix import CHOICES, PYTHONS
+from support.servers import free_port, start_site, wait_until
 
 pytestmark = pytest.mark.xdist_group("http2")
 

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from client import Person, receive, say
-from emitted import bake, clean_environ, run
-from matrix import CHOICES
-from servers import start_site, wait_until
+from support.client import Person, receive, say
+from support.emitted import bake, clean_environ, run
+from support.matrix import CHOICES
+from support.servers import start_site, wait_until
 
 from demo import find_python
 

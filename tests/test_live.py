@@ -6,10 +6,10 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from client import Person, close_code, open_socket, receive, say, send, unresponsive_socket
-from emitted import bake, environ_for, run
-from matrix import is_quick, label, rotated
-from servers import start_site
+from support.client import Person, close_code, open_socket, receive, say, send, unresponsive_socket
+from support.emitted import bake, environ_for, run
+from support.matrix import is_quick, label, rotated
+from support.servers import start_site
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 

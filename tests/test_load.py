@@ -7,9 +7,9 @@ import subprocess
 import threading
 
 import pytest
-from emitted import bake, environ_for, run
-from matrix import CHOICES, PYTHONS
-from servers import free_port, start_site
+from support.emitted import bake, environ_for, run
+from support.matrix import CHOICES, PYTHONS
+from support.servers import free_port, start_site
 from websockets.sync.server import serve
 
 LOAD = ["uv", "run", "python", "-m", "tests.load"]

@@ -10,10 +10,10 @@ import time
 
 import httpx
 import pytest
-from client import PASSWORD, Person, close_code, cookie, csrf_token, open_socket, receive, say
-from emitted import bake, environ_for, run
-from matrix import CHOICES, PYTHONS
-from servers import start_site, wait_until
+from support.client import PASSWORD, Person, close_code, cookie, csrf_token, open_socket, receive, say
+from support.emitted import bake, environ_for, run
+from support.matrix import CHOICES, PYTHONS
+from support.servers import start_site, wait_until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 FORMATS = ("line", "json")

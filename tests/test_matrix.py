@@ -4,7 +4,7 @@ import itertools
 import os
 
 import pytest
-from matrix import (
+from support.matrix import (
     CHOICES,
     CONTEXT,
     CORE,

@@ -9,11 +9,11 @@ import time
 from collections import Counter
 
 import pytest
-from client import Person
-from emitted import bake, environ_for, run
-from faults import Client, open_room, wait_for
-from matrix import CHOICES, PYTHONS
-from servers import start_site
+from support.client import Person
+from support.emitted import bake, environ_for, run
+from support.faults import Client, open_room, wait_for
+from support.matrix import CHOICES, PYTHONS
+from support.servers import start_site
 from websockets.exceptions import ConnectionClosed
 
 MEMBERS, SPEAKERS = 200, 5

@@ -6,8 +6,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from emitted import bake
-from matrix import CHOICES, PRESUPPOSED
+from support.emitted import bake
+from support.matrix import CHOICES, PRESUPPOSED
 
 pytestmark = pytest.mark.quick
 

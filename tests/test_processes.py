@@ -12,10 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from client import Person, close_code, receive
-from emitted import bake, environ_for, run
-from matrix import CHOICES, PYTHONS
-from servers import end_group, free_port, listens, start_site, wait_until
+from support.client import Person, close_code, receive
+from support.emitted import bake, environ_for, run
+from support.matrix import CHOICES, PYTHONS
+from support.servers import end_group, free_port, listens, start_site, wait_until
 from websockets.exceptions import ConnectionClosed
 
 GRACE = 20  # seconds that compose.yaml gives a container

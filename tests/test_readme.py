@@ -9,11 +9,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-import readme
-from emitted import bake, clean_environ, environ_for, run
-from matrix import CHOICES, PYTHONS, TEMPLATE, combinations, covering, label
-from servers import start_site
+from support.emitted import bake, clean_environ, environ_for, run
+from support.matrix import CHOICES, PYTHONS, TEMPLATE, combinations, covering, label
+from support.servers import start_site
 from test_static import production_values
+
+from tools import readme
 
 pytestmark = pytest.mark.xdist_group("readme")  # they share projects
 
@@ -223,7 +224,7 @@ def test_targets_start_what_is_said():
         "test": "pytest",
         "test-abuse": "tests/test_requests.py",
         "check": "pytest",
-        "docs": "tests/readme.py",
+        "docs": "tools.readme",
         "bench": "bench.engine",
     }
     for target, program in starts.items():

@@ -4,10 +4,10 @@ import re
 
 import httpx
 import pytest
-from client import PASSWORD, Person, cookie, csrf_token, open_socket, receive, send
-from emitted import bake, environ_for, run
-from matrix import PYTHONS, label
-from servers import start_site
+from support.client import PASSWORD, Person, cookie, csrf_token, open_socket, receive, send
+from support.emitted import bake, environ_for, run
+from support.matrix import PYTHONS, label
+from support.servers import start_site
 from test_docs import RECIPES, commands
 
 PYTHON = ["uv", "run", "python"]

@@ -3,10 +3,10 @@
 import time
 
 import pytest
-from client import Person, hears, receive, say
-from emitted import bake, environ_for, run
-from matrix import CHOICES, PYTHONS
-from servers import Redis, start_site, wait_until
+from support.client import Person, hears, receive, say
+from support.emitted import bake, environ_for, run
+from support.matrix import CHOICES, PYTHONS
+from support.servers import Redis, start_site, wait_until
 
 SITES = [
     pytest.param(

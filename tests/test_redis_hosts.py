@@ -5,10 +5,10 @@ import itertools
 import time
 
 import pytest
-from client import Person, hears, receive, say, send, wait_for_users
-from emitted import bake, environ_for, run
-from matrix import CHOICES, PYTHONS
-from servers import Redis, Sentinel, start_site, tls_in_front_of, wait_until
+from support.client import Person, hears, receive, say, send, wait_for_users
+from support.emitted import bake, environ_for, run
+from support.matrix import CHOICES, PYTHONS
+from support.servers import Redis, Sentinel, start_site, tls_in_front_of, wait_until
 
 PASSWORD, OTHER_PASSWORD = "sesame-open", "open-sesame"
 LOGIN = f"AUTH {PASSWORD}"

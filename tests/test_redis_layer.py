@@ -10,11 +10,11 @@ import tarfile
 import time
 
 import pytest
-from client import Person, hears, receive, send
-from emitted import BUILD, bake, clean_environ, environ_for, run
 from filelock import FileLock
-from matrix import CHOICES, PYTHONS, TEMPLATE
-from servers import Redis, Sentinel, start_site, wait_until
+from support.client import Person, hears, receive, send
+from support.emitted import BUILD, bake, clean_environ, environ_for, run
+from support.matrix import CHOICES, PYTHONS, TEMPLATE
+from support.servers import Redis, Sentinel, start_site, wait_until
 
 SERVER = ["uv", "run", "python", "-m", "config.server"]
 MANAGE = ["uv", "run", "python", "manage.py"]

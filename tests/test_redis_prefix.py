@@ -6,10 +6,10 @@ import time
 
 import pytest
 import yaml
-from client import Person, close_code, receive, say, send
-from emitted import bake, environ_for, run
-from matrix import CHOICES, PYTHONS
-from servers import start_site
+from support.client import Person, close_code, receive, say, send
+from support.emitted import bake, environ_for, run
+from support.matrix import CHOICES, PYTHONS
+from support.servers import start_site
 from websockets.exceptions import ConnectionClosed
 
 TWIN = "twin"  # signs up at both sites

@@ -9,9 +9,9 @@ import time
 
 import httpx
 import pytest
-from emitted import bake, environ_for, run
-from matrix import CHOICES, PYTHONS
-from servers import start_site, wait_until
+from support.emitted import bake, environ_for, run
+from support.matrix import CHOICES, PYTHONS
+from support.servers import start_site, wait_until
 
 HEAD, BODY, IDLE = 2, 2, 1  # seconds
 SLACK = 8  # seconds that a busy machine may add

@@ -7,8 +7,8 @@ import shutil
 import subprocess
 
 import pytest
-from emitted import TEMPLATE, bake, environ_for, run
-from matrix import CHOICES, CORE, PYTHONS, combinations, is_quick, label
+from support.emitted import TEMPLATE, bake, environ_for, run
+from support.matrix import CHOICES, CORE, PYTHONS, combinations, is_quick, label
 
 COMBINATIONS = combinations(*CORE, "database", "django_version")
 MARKS = [f".{choice}" for key in ("server", "channel_layer", "consumers", "auth", "license") for choice in CHOICES[key]]

@@ -1,8 +1,8 @@
 """Every core combination passes the tests that it brings along."""
 
 import pytest
-from emitted import bake, environ_for, run
-from matrix import is_measured, is_quick, label, rotated
+from support.emitted import bake, environ_for, run
+from support.matrix import is_measured, is_quick, label, rotated
 
 
 @pytest.mark.timeout(600)

@@ -7,10 +7,10 @@ import subprocess
 
 import pytest
 import trustme
-from client import Person, receive, say
-from emitted import bake, environ_for, run
-from matrix import CHOICES, PYTHONS
-from servers import free_port, start_site
+from support.client import Person, receive, say
+from support.emitted import bake, environ_for, run
+from support.matrix import CHOICES, PYTHONS
+from support.servers import free_port, start_site
 
 SITES = [
     pytest.param((server, auth), id=server, marks=pytest.mark.xdist_group(f"tls-{server}"))

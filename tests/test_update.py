@@ -9,8 +9,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from emitted import bake, clean_environ, environ_for, run
-from matrix import CONTEXT, PYTHONS, TEMPLATE
+from support.emitted import bake, clean_environ, environ_for, run
+from support.matrix import CONTEXT, PYTHONS, TEMPLATE
 from test_answers import NASTY, generate, literal
 from test_options import content, secret_and_rest
 

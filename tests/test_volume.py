@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from emitted import bake, environ_for, run
-from matrix import CHOICES, PYTHONS
+from support.emitted import bake, environ_for, run
+from support.matrix import CHOICES, PYTHONS
 
 ROOMS = 100_000
 PAGE_BYTES = 100_000

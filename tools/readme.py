@@ -15,9 +15,9 @@ import tempfile
 import time
 from pathlib import Path, PurePosixPath
 
-from emitted import clean_environ, run
-from matrix import CHOICES, CONTEXT, CORE, PYTHONS, TEMPLATE, combinations
-from servers import PATIENCE, free_port, start_site
+from support.emitted import clean_environ, run
+from support.matrix import CHOICES, CONTEXT, CORE, PYTHONS, TEMPLATE, combinations
+from support.servers import PATIENCE, free_port, start_site
 from test_options import DIFFERENCES
 
 from demo import find_python

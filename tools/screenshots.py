@@ -4,12 +4,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from browsers import Visits, Window, launch, prepare_demo
-from client import PASSWORD
-from emitted import run
-from matrix import TEMPLATE
 from playwright.sync_api import expect, sync_playwright
-from servers import start_site
+from support.browsers import Visits, Window, launch, prepare_demo
+from support.client import PASSWORD
+from support.emitted import run
+from support.matrix import TEMPLATE
+from support.servers import start_site
 
 import demo
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import trustme
 from dnslib import RR, A
 from dnslib.server import DNSLogger, DNSServer
-from servers import free_port, listens, wait_until
-from tools import ROOTS, require_programs
+
+from support.programs import ROOTS, require_programs
+from support.servers import free_port, listens, wait_until
 
 ADDRESSES = ("127.0.0.1", "127.0.0.2")  # of the servers, all on one port
 

@@ -1,4 +1,4 @@
-"""Sets the default project up, and lets two people talk on it: `python tests/smoke.py`, on Linux, macOS and Windows.
+"""Sets the default project up, and lets two people talk on it: `python -m tools.smoke`, on Linux, macOS and Windows.
 
 With the URL of a site that runs already, and a file with its certificate, it lets them talk there.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
-from client import Person, close_code, receive, say
+from support.client import Person, close_code, receive, say
 
 TEMPLATE = Path(__file__).resolve().parent.parent
 PATIENCE = 60  # seconds for the first answer

@@ -1,4 +1,4 @@
-"""Take the upper bounds off what emitted projects require, in the template's files: `python tests/newest.py`.
+"""Take the upper bounds off what emitted projects require, in the template's files: `python -m tools.newest`.
 
 The nightly run does that to its own copy, and so meets new releases of the dependencies before they are let in.
 A Django that was chosen for its age keeps its bound.
@@ -6,7 +6,7 @@ A Django that was chosen for its age keeps its bound.
 
 import re
 
-from matrix import CHOICES, TEMPLATE
+from support.matrix import CHOICES, TEMPLATE
 
 FILES = ("cookiecutter.json", "{{cookiecutter.project_slug}}/pyproject.toml")
 BOUND = re.compile(r"""("[\w.-]+(?:\[[\w,]+\])?>=[\w.]+),<[\w.]+""")

@@ -6,10 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from client import Person
-from emitted import BUILD, clean_environ, run
 from filelock import FileLock
-from matrix import TEMPLATE
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -21,11 +18,13 @@ from playwright.sync_api import (
     Response,
     expect,
 )
-from tools import ROOTS, require_programs
 
 import demo
+from support.client import Person
+from support.emitted import BUILD, clean_environ, run
+from support.programs import ROOTS, require_programs
 
-PACKAGES = TEMPLATE / "tests" / "browser" / "package.json"
+PACKAGES = Path(__file__).parent / "browser" / "package.json"
 PROGRAMS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
     "firefox": ("firefox-esr", "firefox"),

@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 from uuid import uuid4
 
-from matrix import CONTEXT, TEMPLATE, covering, requirements
-
 from demo import find_python
+from support.matrix import CONTEXT, TEMPLATE, covering, requirements
 
 BUILD = TEMPLATE / "build"
 NO_LEAKS = ("PYTEST_", "COV_", "COVERAGE_", "DJANGO_", "MAKE", "MFLAGS", "UV_", "VIRTUAL_ENV")

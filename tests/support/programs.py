@@ -3,10 +3,11 @@
 import os
 import shutil
 
-import emitted
-from emitted import BUILD, run
 from filelock import FileLock
-from matrix import TEMPLATE
+
+from support import emitted
+from support.emitted import BUILD, run
+from support.matrix import TEMPLATE
 
 ROOTS = "/usr/sbin:/usr/bin:/sbin:/bin"  # where Debian puts them; sbin is not on everybody's PATH
 

@@ -3,11 +3,10 @@
 import functools
 import itertools
 import json
-import sys
 import tomllib
 from pathlib import Path
 
-TEMPLATE = Path(__file__).resolve().parent.parent
+TEMPLATE = Path(__file__).resolve().parent.parent.parent
 CONTEXT = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
 CHOICES = {key: value for key, value in CONTEXT.items() if isinstance(value, list) and not key.startswith("_")}
 CORE = ("server", "channel_layer", "consumers", "auth")
@@ -113,10 +112,3 @@ def requirements(project: Path) -> set[str]:
     """What an emitted project needs, at run time and for its tests, as its pyproject.toml says."""
     content = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
     return {*content["project"]["dependencies"], *content["dependency-groups"]["dev"]}
-
-
-if __name__ == "__main__" and sys.argv[1:] == ["--github"]:
-    print(json.dumps(list(ci_jobs())))
-elif __name__ == "__main__":
-    for answers, python in rotated():
-        print(f"{label(answers)}  on Python {python}")

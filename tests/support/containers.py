@@ -15,14 +15,14 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from emitted import BUILD, clean_environ, run
 from filelock import FileLock
-from matrix import TEMPLATE
-from proxy import for_debian
-from servers import free_port, wait_until
-from tools import ROOTS, require_programs
 
 from demo import find_python
+from support.emitted import BUILD, clean_environ, run
+from support.matrix import TEMPLATE
+from support.programs import ROOTS, require_programs
+from support.proxy import for_debian
+from support.servers import free_port, wait_until
 
 EMITTED = TEMPLATE / "{{cookiecutter.project_slug}}"
 IMAGES = Path(__file__).parent / "images"
