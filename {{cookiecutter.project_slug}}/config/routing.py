@@ -5,8 +5,7 @@ from typing import Any
 from django.urls import re_path
 
 import chat.routing
-from realtime.asgi import refuse
-from realtime.protocol import Close
+from realtime.protocol import Close, refuse
 
 websocket_urlpatterns: list[Any] = [
     *chat.routing.websocket_urlpatterns,

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse, parse_cookie
 
-from realtime.asgi import Application, Receive, Scope, Send, headers
+from realtime.conf import settings
 from realtime.middleware import FOR_OPERATORS
+from realtime.types import Application, Receive, Scope, Send, headers
 
 SessionStore = import_module(settings.SESSION_ENGINE).SessionStore
 

@@ -5,13 +5,13 @@ import time
 from importlib import import_module
 
 from channels.db import database_sync_to_async
-from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.http import HttpRequest, parse_cookie
 
-from realtime.asgi import Application, Receive, Scope, Send, headers, refuse
-from realtime.protocol import Close
+from realtime.conf import settings
+from realtime.protocol import Close, refuse
+from realtime.types import Application, Receive, Scope, Send, headers
 
 SessionStore = import_module(settings.SESSION_ENGINE).SessionStore
 

@@ -7,8 +7,8 @@ from channels.db import database_sync_to_async
 from django.contrib.auth.base_user import AbstractBaseUser
 
 from accounts.models import digest_of, redeem_ticket, user_of_token
-from realtime.asgi import Application, Message, Receive, Scope, Send, headers, refuse
-from realtime.protocol import Close
+from realtime.protocol import Close, refuse
+from realtime.types import Application, Message, Receive, Scope, Send, headers
 
 
 class AuthMiddleware:

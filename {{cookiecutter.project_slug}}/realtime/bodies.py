@@ -3,9 +3,8 @@
 import asyncio
 import time
 
-from django.conf import settings
-
-from realtime.asgi import Application, Message, Receive, Scope, Send, headers
+from realtime.conf import settings
+from realtime.types import Application, Message, Receive, Scope, Send, headers
 
 
 class Refused(Exception):

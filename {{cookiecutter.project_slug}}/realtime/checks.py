@@ -11,15 +11,15 @@ from typing import Any
 {% if cookiecutter.channel_layer == "redis" %}
 from asgiref.sync import async_to_sync
 {% endif %}
-from django.conf import settings
 {% if cookiecutter.database == "sqlite" %}
 from django.core.checks import CheckMessage, Error, register
 {% else %}
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connection
 {% endif %}
-{% if cookiecutter.channel_layer == "redis" %}
 
+from realtime.conf import settings
+{% if cookiecutter.channel_layer == "redis" %}
 from realtime.layers import probe
 
 PATIENCE = 2  # seconds

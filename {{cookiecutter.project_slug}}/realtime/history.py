@@ -6,8 +6,8 @@ from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
 from channels.db import database_sync_to_async
-from django.conf import settings
 
+from realtime.conf import settings
 from realtime.protocol import encode, size_of
 
 MAX_REPLAY = 500  # events; the rest is fetched over HTTP

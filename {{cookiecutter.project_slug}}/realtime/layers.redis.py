@@ -12,12 +12,12 @@ from channels_redis.pubsub import (
     RedisSingleShardConnection,
 )
 from channels_redis.utils import create_pool, decode_hosts
-from django.conf import settings
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import RedisError
 
+from realtime.conf import settings
 from realtime.malformed import drop
 
 HEALTH_CHECK_SECONDS = 5  # ping a host that was silent for this long

@@ -10,16 +10,16 @@ from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
 from channels.layers import get_channel_layer
 from channels.utils import await_many_dispatch
-from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
 from realtime import logs, metrics
-from realtime.asgi import Message, Receive, start
+from realtime.conf import settings
 from realtime.history import Events, History, Replay
 from realtime.hub import get_hub
 from realtime.limits import FrameLimit
 from realtime.outbox import Outbox
 from realtime.protocol import Close, EventError, check_length, decode, encode, ref_of
+from realtime.types import Message, Receive, start
 
 logger = logging.getLogger(__name__)
 

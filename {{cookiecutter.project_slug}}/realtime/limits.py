@@ -4,12 +4,11 @@ import asyncio
 import secrets
 import time
 
-from django.conf import settings
-
 from realtime import logs
-from realtime.asgi import Application, Receive, Scope, Send, refuse, start
+from realtime.conf import settings
 from realtime.hub import get_hub
-from realtime.protocol import Close
+from realtime.protocol import Close, refuse
+from realtime.types import Application, Receive, Scope, Send, start
 
 
 class Bucket:

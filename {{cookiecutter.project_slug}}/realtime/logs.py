@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
-from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError
 {% if cookiecutter.database == "postgresql" %}
 from psycopg.errors import UndefinedTable
@@ -18,8 +17,9 @@ from pythonjsonlogger.json import JsonFormatter
 from redis.exceptions import RedisError
 {% endif %}
 
-from realtime.asgi import Scope
+from realtime.conf import settings
 from realtime.protocol import Close
+from realtime.types import Scope
 
 # Of these it is the message that tells what to do, wherever they were raised.
 OUTAGES = (InterfaceError, OperationalError{{ ", UndefinedTable" if cookiecutter.database == "postgresql" }}{{ ", RedisError" if cookiecutter.channel_layer == "redis" }})

@@ -2,7 +2,6 @@
 
 import os
 
-from django.conf import settings
 {% if cookiecutter.auth != "none" %}
 from django.contrib.auth.decorators import login_not_required
 {% endif %}
@@ -19,6 +18,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from realtime.conf import settings
 from realtime.proxy import FORWARDED, parse
 
 CONNECTIONS = Gauge("realtime_connections", "Open sockets", multiprocess_mode="livesum")

@@ -1,7 +1,7 @@
 {% if cookiecutter.django_version == "5.2" %}
 """Lets balancers and collectors in by a process's address, and says what pages may load."""
 
-from django.conf import settings
+from realtime.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.http.response import HttpResponseBase
 from django.middleware import common

@@ -1,12 +1,15 @@
 """Refuses handshakes that another site's page started."""
 
 import logging
+from io import BytesIO
 from urllib.parse import urlsplit
 
-from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.core.handlers.asgi import ASGIRequest
 
 from realtime import logs
-from realtime.asgi import Application, Receive, Scope, Send, headers
+from realtime.conf import settings
+from realtime.types import Application, Receive, Scope, Send, headers
 
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -27,6 +30,20 @@ def parse_origin(value: str) -> str:
     return origin.removesuffix(DEFAULT_PORTS[parts.scheme])
 
 
+def is_allowed(origin: str, scope: Scope) -> bool:
+    """Tell whether pages of the origin may open this socket.
+
+    Without `ALLOWED_ORIGINS` only pages of the same host may, if `ALLOWED_HOSTS` has it.
+    """
+    if settings.ALLOWED_ORIGINS is not None:
+        return origin in settings.ALLOWED_ORIGINS
+    request = ASGIRequest({**scope, "method": "GET"}, BytesIO())
+    try:
+        return urlsplit(origin).netloc == request.get_host()
+    except DisallowedHost:
+        return False
+
+
 class OriginValidator:
     """Answers a handshake with 403 when its Origin is not one of `ALLOWED_ORIGINS`.
 
@@ -39,7 +56,7 @@ class OriginValidator:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         for origin in headers(scope, b"origin"):
-            if origin not in settings.ALLOWED_ORIGINS:
+            if not is_allowed(origin, scope):
                 setting = "ALLOWED_ORIGINS"  # that lacks it
                 logs.report("origin_refused", logging.WARNING, origin=origin, setting=setting)
                 await receive()

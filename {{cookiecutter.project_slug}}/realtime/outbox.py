@@ -5,11 +5,10 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from django.conf import settings
-
 from realtime import metrics
-from realtime.asgi import Message, Send, start
+from realtime.conf import settings
 from realtime.protocol import Close, size_of
+from realtime.types import Message, Send, start
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from django.conf import settings
+from realtime.conf import settings
 
 
 class Places:

@@ -13,9 +13,10 @@ from contextlib import asynccontextmanager
 from itertools import batched
 
 from channels_redis.utils import _consistent_hash, create_pool, decode_hosts
-from django.conf import settings
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+
+from realtime.conf import settings
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from django.conf import settings
+from realtime.conf import settings
+from realtime.types import Application, Receive, Scope, Send
 
 
 class Close:
@@ -86,3 +87,18 @@ def ref_of(event: object) -> str | None:
 def is_storable(text: str) -> bool:
     """Whether a database can hold the text: PostgreSQL refuses NUL, UTF-8 lone surrogates."""
     return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
+
+
+def refuse(code: int) -> Application:
+    """Return a WebSocket application that accepts, then closes with the given code.
+
+    A close before the accept would be an HTTP 403, and the client would never see the code
+    (ASGI specification, WebSocket, "Close - send event").
+    """
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.close", "code": code})
+
+    return application

@@ -2,10 +2,9 @@
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from django.conf import settings
-
 from realtime import logs
-from realtime.asgi import Application, Receive, Scope, Send, headers
+from realtime.conf import settings
+from realtime.types import Application, Receive, Scope, Send, headers
 
 FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto")
 

@@ -6,10 +6,10 @@ from itertools import cycle
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext
-from django.conf import settings
 from django.db import close_old_connections, connections
 
-from realtime.asgi import Application, Receive, Scope, Send
+from realtime.conf import settings
+from realtime.types import Application, Receive, Scope, Send
 
 
 class DatabaseThread(ThreadPoolExecutor):

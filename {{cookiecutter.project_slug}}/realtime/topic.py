@@ -5,14 +5,13 @@ import logging
 import time
 from typing import Any
 
-from django.conf import settings
-
 from realtime import metrics
-from realtime.asgi import Message
+from realtime.conf import settings
 from realtime.history import History, Replay
 from realtime.outbox import Outbox
 from realtime.presence import Presence
 from realtime.protocol import encode, size_of
+from realtime.types import Message
 
 logger = logging.getLogger(__name__)
 

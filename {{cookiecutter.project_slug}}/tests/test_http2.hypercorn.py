@@ -18,7 +18,7 @@ from wsproto.connection import ConnectionType
 from wsproto.events import CloseConnection, Message, Ping, TextMessage
 
 from config import protocols
-from realtime.asgi import Receive, Scope, Send
+from realtime.types import Receive, Scope, Send
 
 PATIENCE = 10
 

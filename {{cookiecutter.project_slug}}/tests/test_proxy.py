@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from realtime.asgi import Receive, Scope, Send
 from realtime.proxy import TrustedProxies
+from realtime.types import Receive, Scope, Send
 
 NEAR, FAR, CLIENT = "10.0.0.2", "10.0.0.1", "203.0.113.7"
 

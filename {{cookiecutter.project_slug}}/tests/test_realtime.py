@@ -13,10 +13,11 @@ from django.db import InterfaceError, OperationalError
 from pytest_django import Settings
 
 from chat.models import Message, room_group, store_message
-from realtime.asgi import Receive, Scope, Send, lifespan
+from realtime.asgi import lifespan
 from realtime.hub import get_hub
 from realtime.limits import ConnectionLimit, FrameLimit
 from realtime.origin import parse_origin
+from realtime.types import Receive, Scope, Send
 from tests.conftest import Visit
 
 LOBBY = "/ws/chat/lobby/"

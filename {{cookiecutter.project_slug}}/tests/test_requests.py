@@ -10,8 +10,8 @@ from asgiref.sync import sync_to_async
 from pytest_django import Settings
 from websockets.exceptions import ConnectionClosed
 
-from realtime.asgi import Message, Receive, Scope, Send
 from realtime.bodies import BodyLimit
+from realtime.types import Message, Receive, Scope, Send
 from tests.conftest import Serve
 from tests.test_live import OpenSocket, close_code, open_socket, receive
 
