@@ -13,9 +13,9 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
 
+from realtime.connection_limit import get_connection_limit
 from realtime.history import History
 from realtime.malformed import drop
-from realtime.places import Places
 from realtime.presence import Presence
 from realtime.protocol import Close
 from realtime.topic import Membership, Topic
@@ -64,7 +64,7 @@ class Hub:
         self.processes: dict[str, float] = {}
         self.announced: dict[str, float] = {}
         self.signed_out: dict[tuple[str, str | None], float] = {}
-        self.places = Places()
+        self.connection_limit = get_connection_limit()
         self.buckets: WeakValueDictionary[str, Bucket] = WeakValueDictionary()  # by user
         self.draining = False
 
@@ -282,7 +282,7 @@ class Hub:
                 for who, at in self.signed_out.items()
                 if time.monotonic() - at < SIGN_IN_SECONDS
             }
-            self.say(self.places.renew())
+            self.say(self.connection_limit.renew())
             try:
                 await self.look_for_lost_events()
             except Exception:
@@ -318,4 +318,4 @@ class Hub:
             await asyncio.wait(self.saying, timeout=1)
         while self.tasks:
             self.tasks.pop().cancel()
-        await self.places.close()
+        await self.connection_limit.close()

@@ -78,7 +78,7 @@ class ConnectionLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         hub = get_hub()
         user, connection = scope["user"].get_username(), secrets.token_hex(8)
-        if not await hub.places.take(user, connection):
+        if not await hub.connection_limit.acquire(user, connection):
             logs.report_close(scope, Close.TOO_MANY_CONNECTIONS)
             return await refuse(Close.TOO_MANY_CONNECTIONS)(scope, receive, send)
         bucket = hub.buckets.setdefault(user, Bucket())
@@ -96,4 +96,4 @@ class ConnectionLimit:
             # Keep the bucket until it is full: a new connection is no new burst.
             delay = bucket.seconds_until_full()
             asyncio.get_running_loop().call_later(delay, bucket.refill)
-            await asyncio.shield(start(hub.places.leave(user, connection)))
+            await asyncio.shield(start(hub.connection_limit.release(user, connection)))

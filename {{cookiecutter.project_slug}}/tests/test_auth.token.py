@@ -285,13 +285,13 @@ async def test_who_signs_out_while_connecting_is_signed_out(
 ) -> None:
     """The sign-in was looked up before, and the socket opens after."""
     hub = get_hub()
-    take = hub.places.take
+    acquire = hub.connection_limit.acquire
 
     async def sign_out_first(user: str, connection: str) -> bool:
         hub.sign_out(user, None)
-        return await take(user, connection)
+        return await acquire(user, connection)
 
-    monkeypatch.setattr(hub.places, "take", sign_out_first)
+    monkeypatch.setattr(hub.connection_limit, "acquire", sign_out_first)
     ann = await visit(LOBBY, "ann")
     assert (ann.opened, await ann.close_code()) == (True, 4403)
     monkeypatch.undo()
