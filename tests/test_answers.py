@@ -169,7 +169,7 @@ def test_choice_of_a_replay_file_is_refused(question, tmp_path):
         text=True,
     )
     lines = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
-    choices = ", ".join(CHOICES[question])
+    choices = ", ".join(sorted(CHOICES[question]))
     assert lines == [f"Error: {question} 'nonsense' is not on offer: choose one of {choices}."], done.stderr
     assert not (tmp_path / "out" / "again").exists()
 

@@ -23,8 +23,8 @@ WORKFLOWS = sorted((TEMPLATE / ".github" / "workflows").glob("*.yml"))
 
 def requirements_in_tables() -> list[str]:
     """What cookiecutter.json says that projects require."""
-    tables = [*CONTEXT["_servers"].values(), *CONTEXT["_djangos"].values()]
-    values = [value for row in tables for value in row.values()]
+    rows = [row for key in ("server", "django_version") for row in CONTEXT["_choices"][key].values()]
+    values = [value for row in rows for value in row.values()]
     return [text for value in values for text in (value if isinstance(value, list) else [value])]
 
 
