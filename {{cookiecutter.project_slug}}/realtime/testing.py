@@ -88,6 +88,13 @@ class SocketClient:
             events.append(await self.receive(presence=kind == "presence"))
         return events
 
+    async def wait_for_users(self, *names: str) -> None:
+        """Wait until exactly the users with these display names are present."""
+        present: list[str] = []
+        while present != sorted(names):
+            event = await self.receive(presence=True)
+            present = [user["user"] for user in event.get("users", ())]
+
     async def receives_nothing(self) -> bool:
         """Return whether the answer to a ping is the next event."""
         await self.send(type="ping")
