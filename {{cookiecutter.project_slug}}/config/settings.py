@@ -83,7 +83,7 @@ MIDDLEWARE = [
     "accounts.middleware.BearerMiddleware",
 {% endif %}
 {% if cookiecutter.auth == "none" %}
-    "realtime.auth.GuestMiddleware",
+    "realtime.auth.guests.GuestMiddleware",
 {% else %}
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
 {% endif %}
@@ -122,8 +122,12 @@ CHAT_ROOMS_PER_DAY = 100  # of each user; `rate_limited` above this
 # Sign-in and security
 
 {% if cookiecutter.auth == "none" %}
+REALTIME_AUTHENTICATORS = ["realtime.auth.guests.authenticate"]
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 {% else %}
+{% if cookiecutter.auth == "token" %}
+REALTIME_AUTHENTICATORS = ["accounts.authentication.authenticate"]
+{% endif %}
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "rooms"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

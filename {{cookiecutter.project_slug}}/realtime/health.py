@@ -8,8 +8,8 @@ from django.contrib.auth.decorators import login_not_required
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
 
-from realtime.hub import get_hub
 from realtime.layers import probe
+from realtime.process import get_process
 
 PATIENCE = 2  # seconds
 
@@ -26,7 +26,7 @@ async def readyz(request: HttpRequest) -> HttpResponse:
 
     While the process drains, answer 503, so that it gets no new clients.
     """
-    if get_hub().draining:
+    if get_process().draining:
         return HttpResponse("going away\n", content_type="text/plain", status=503)
     services = {"database": probe_database(), "channel layer": probe()}
     answers = await asyncio.gather(*(answers_in_time(service) for service in services.values()))

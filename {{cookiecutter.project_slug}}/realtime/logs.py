@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from django.db import DatabaseError
 from pythonjsonlogger.json import JsonFormatter
@@ -62,13 +62,20 @@ def report(event: str, level: int = logging.INFO, /, **values: str) -> None:
     security.log(level, "%s", message, extra={"event": event_fields, **values})
 
 
-def report_close(scope: Scope, code: int) -> None:
-    """Log a close of a socket, if its code tells of abuse or of a sign-in that ended."""
+class Closed(Protocol):
+    """Connection that was closed."""
+
+    id: str
+    user_name: str
+    scope: Scope
+
+
+def report_close(connection: Closed, code: int) -> None:
+    """Log a close of a socket, if its code is a sign of abuse or of a sign-in that ended."""
     if code in CLOSES:
         level = logging.INFO if code == Close.SIGNED_OUT else logging.WARNING
-        user = scope["user"].get_username() if "user" in scope else "-"
-        connection = scope.get("connection", "-")
-        report(CLOSES[code], level, client=address(scope), connection=connection, user=user)
+        client, user = address(connection.scope), connection.user_name or "-"
+        report(CLOSES[code], level, client=client, connection=connection.id, user=user)
 
 
 def address(scope: Scope) -> str:
