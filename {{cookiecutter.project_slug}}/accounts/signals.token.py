@@ -37,7 +37,7 @@ def on_logout(request: HttpRequest | None, user: User | None, **_: Any) -> None:
     if user is not None:
         report("sign_out", user=user.get_username())
         if request is None:
-            sign_out(user.get_username())
+            disconnect_user(str(user.pk))
         else:
             end(user, digest_of(str(request.session.session_key)))
 
