@@ -56,7 +56,7 @@ def leftovers(project):
         name, content = path.relative_to(project).as_posix(), path.read_bytes()
         if any(path.name.endswith(mark) or f"{mark}." in path.name for mark in MARKS):
             found.append(f"{name}: the name of a choice")
-        if not content and path.name != "__init__.py":
+        if not content and path.name not in {"__init__.py", "py.typed"}:
             found.append(f"{name}: empty")
         if b"\r" in content:
             found.append(f"{name}: CR")
