@@ -506,10 +506,10 @@ def test_pods_have_time_to_end(server, cookies):
     manifests = {("Deployment", "web"): documents(project / "deploy" / "kubernetes" / "deployment.yaml")[0]}
     (web,) = pod(manifests)["containers"]
     waits = web["lifecycle"]["preStop"]["sleep"]["seconds"]
-    work = number(project / "realtime" / "lifecycle.py", r"PATIENCE = (\d+)")  # for the last frame, and for the outbox
-    goodbye = number(project / "realtime" / "hub.py", r"self\.saying, timeout=(\d+)")
+    work = number(project / "realtime" / "connection.py", r"PATIENCE = (\d+)")  # for the last frame, and for the outbox
+    leave = number(project / "realtime" / "bus.py", r"tasks\.wait\((\d+)\)")
     own = number(project / "config" / "server.py", r"(?:graceful\w*|application_close_timeout) ?= ?(\d+)")
-    assert pod(manifests)["terminationGracePeriodSeconds"] >= waits + 2 * work + goodbye + own
+    assert pod(manifests)["terminationGracePeriodSeconds"] >= waits + 2 * work + leave + own
 
 
 def environ_of(manifests, container):
