@@ -214,7 +214,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = SERVER_MAX_BODY_BYTES  # Django's own limit, for f
 {% if cookiecutter.auth == "none" %}
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 {% else %}
-LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "rooms"
+LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "home"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
