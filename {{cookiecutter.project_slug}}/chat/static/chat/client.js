@@ -116,13 +116,12 @@ export class ChatClient extends EventTarget {
   }
 
   #receive(event) {
-    event = withIds(event);
     switch (event.type) {
       case "welcome":
         this.#welcome(event);
         break;
       case "message":
-        this.#receiveMessage(event);
+        this.#receiveMessage(this.#withUserId(event));
         break;
       case "gap":
         this.#last ??= event.after;
@@ -221,7 +220,7 @@ export class ChatClient extends EventTarget {
     const { signal } = this.#requests;
     const response = await fetch(`${this.#historyUrl}?${new URLSearchParams(query)}`, { signal });
     const page = await response.json();
-    return { ...page, messages: page.messages.map(withIds) };
+    return { ...page, messages: page.messages.map((each) => this.#withUserId(each)) };
   }
 
   // Page by page, while live messages wait in #early.
@@ -250,11 +249,9 @@ export class ChatClient extends EventTarget {
       this.#fetching = false;
     }
   }
-}
 
-// A server that sends no user ids identifies users by name.
-function withIds({ user, user_id = user, users, joined, left, ...event }) {
-  const person = (user) => (typeof user === "string" ? { user, user_id: user } : user);
-  const lists = [users, joined, left].map((list) => list?.map(person));
-  return { ...event, user, user_id, users: lists[0], joined: lists[1], left: lists[2] };
+  // Messages are stored without user ids for now.
+  #withUserId({ user, user_id = user === this.me.user ? this.me.user_id : user, ...message }) {
+    return { ...message, user, user_id };
+  }
 }
