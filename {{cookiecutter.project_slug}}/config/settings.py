@@ -128,7 +128,7 @@ SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 {% if cookiecutter.auth == "token" %}
 REALTIME_AUTHENTICATORS = ["accounts.authentication.authenticate"]
 {% endif %}
-LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "rooms"
+LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "home"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
