@@ -61,7 +61,9 @@ RUN = {
     "(\\(umask 077; )?docker compose (exec -T|run --rm --no-deps -T) web (python -m sqlite3|sh -c) .*": (
         "test_containers.py::test_production_on_one_machine_with_nothing_installed"
     ),
-    "docker compose (ps|logs --follow web|exec nginx curl .*)": "test_containers.py::test_operators_see_health_and_logs",
+    "docker compose (ps|logs --follow web|exec nginx curl .*)": (
+        "test_containers.py::test_operators_see_health_and_logs"
+    ),
     "docker build --tag .*": "test_containers.py::test_image_has_only_what_it_needs",
 }
 # Commands that cannot run here: the reason, and the test of the closest equivalent.

@@ -19,8 +19,8 @@ EMITTED = "{{cookiecutter.project_slug}}"
 # A hypothetical older template, for shallow clones: without a file and a variant of another, with a file that is gone
 # since, and with other lines in four.
 OLDER = {
-    "realtime/topic.py": None,
-    "realtime/places.in-memory.py": None,
+    "realtime/groups.py": None,
+    "chat/consumers.async.py": None,
     "chat/went.py": ("", "GONE = True\n"),
     "chat/views.py": ('"""', '"""In other words: '),
     "static/site.css": ("", "/* Another first line. */\n"),
@@ -28,6 +28,8 @@ OLDER = {
     ".editorconfig": ("", "# Another first line.\n"),
 }
 BEHIND = 20  # commits, if the clone has as many
+# Older commits have another engine, and an update from them is not supported.
+FIRST_FILE = f"{EMITTED}/realtime/servers/__init__.py"
 
 
 class Template:
@@ -157,8 +159,10 @@ def check_nothing_is_left(template: Template, project: Path, secret: str) -> Non
 def older_commits() -> list[str]:
     """Return the ways to an older template: undoing changes, and a commit of the history if there is one."""
     command = ["git", "rev-list", "--max-count=1", f"--skip={BEHIND}", "HEAD"]
-    done = subprocess.run(command, cwd=TEMPLATE, capture_output=True, text=True)
-    return ["", *done.stdout.split()]
+    commits = subprocess.run(command, cwd=TEMPLATE, capture_output=True, text=True).stdout.split()
+    has_file = [["git", "cat-file", "-e", f"{commit}:{FIRST_FILE}"] for commit in commits]
+    supported = all(subprocess.run(ask, cwd=TEMPLATE, capture_output=True).returncode == 0 for ask in has_file)
+    return ["", *(commits if supported else [])]
 
 
 @pytest.mark.timeout(600)
