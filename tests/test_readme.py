@@ -33,6 +33,8 @@ RUN = {
     "uv run .*|git apply.*|touch .*|perl -pi .*": "test_recipes.py::test_recipes_work",
     "uvx cruft create https://.*|uvx cruft update": "test_update.py::test_update_keeps_edits",
     "uvx cruft link https://.*": "test_update.py::test_project_of_plain_cookiecutter_is_linked",
+    "python manage.py serve": "test_unbaked.py::test_tutorials_and_engine_work_together",
+    "python manage.py runserver": "test_processes.py::test_runserver_of_daphne_speaks_websocket",
     "make load( URL=.*)?": "test_load.py::test_load_is_measured",
     "make serve": "test_live.py::test_two_people_talk",
     "make demo( PORT=8001)?": "test_demo.py::test_demo_is_ready_and_stops_on_ctrl_c",
@@ -69,6 +71,10 @@ RUN = {
 # Commands that cannot run here: the reason, and the test of the closest equivalent.
 NOT_HERE = {
     "make (check|test|test-abuse|docs|bench.*)": (ITSELF, "test_readme.py::test_targets_start_their_programs"),
+    "uv add .*": (
+        "would change the project's environment",
+        "test_unbaked.py::test_tutorials_and_engine_work_together",
+    ),
     "git pull": ("there is nothing to pull", "test_containers.py::test_update_loses_nothing"),
     "docker push .*": ("needs a registry", "test_containers.py::test_image_has_only_what_it_needs"),
     "kubectl .*": (CLUSTER, "test_deploy.py::test_manifests_run_the_site"),
@@ -101,6 +107,7 @@ def pages(projects: list[Path]) -> dict[str, Path]:
 def commands(text: str):
     """Yield a page's commands with the numbers of their lines, from blocks and from backticks."""
     language = None
+    text = re.sub(r" \\\n *([^\n]*)", r" \1\n", text)  # a line that ends with a backslash continues
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("```"):
             language = None if language is not None else line[3:]
