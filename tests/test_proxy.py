@@ -217,7 +217,7 @@ async def away(cluster, stop, part, seconds, start):
 
 
 async def send_amid(cluster, person, postgres):
-    """A message sent without the database is refused, and stored when it is sent again."""
+    """Check that a message sent without the database is refused, and stored when it is sent again."""
     message = json.dumps({"type": "send", "ref": "patience", "text": "Is somebody there?"})
     async with open_room(cluster.proxy, "patience", additional_headers=person.headers()) as socket:
 
