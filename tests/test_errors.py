@@ -217,7 +217,7 @@ def test_missing_services_make_a_line_each(project, environ, postgres, tmp_path)
         ann, ben = Person(site, "session"), Person(site, "session")
         with ann.connect("lobby") as connection:
             assert receive(connection)["type"] == "welcome"
-        assert len(log.found("WARNING realtime.layers: Cannot subscribe, retrying: .*connecting to")) == 1
+        assert len(log.found("WARNING realtime.redis.layer: Cannot subscribe, retrying: .*connecting to")) == 1
         log.check()
 
         redis.start()
