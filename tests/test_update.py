@@ -19,13 +19,8 @@ EMITTED = "{{cookiecutter.project_slug}}"
 # A hypothetical older template, for shallow clones: without a file and a variant of another, with a file that is gone
 # since, and with other lines in four.
 OLDER = {
-<<<<<<< HEAD
     "realtime/groups.py": None,
-    "chat/consumers.async.py": None,
-=======
-    "realtime/topic.py": None,
     "LICENSE.MIT": None,
->>>>>>> main
     "chat/went.py": ("", "GONE = True\n"),
     "chat/views.py": ('"""', '"""In other words: '),
     "static/site.css": ("", "/* Another first line. */\n"),
