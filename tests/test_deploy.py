@@ -512,7 +512,7 @@ def test_pods_have_time_to_end(server, cookies):
     waits = web["lifecycle"]["preStop"]["sleep"]["seconds"]
     work = number(project / "realtime" / "lifecycle.py", r"PATIENCE = (\d+)")  # for the last frame, and for the outbox
     goodbye = number(project / "realtime" / "hub.py", r"self\.saying, timeout=(\d+)")
-    own = number(project / "config" / "server.py", r"(?:graceful\w*|application_close_timeout) ?= ?(\d+)")
+    own = number(project / "realtime" / "servers" / server / "__init__.py", r"(?:graceful\w*|application_close_timeout) ?= ?(\d+)")
     assert pod(manifests)["terminationGracePeriodSeconds"] >= waits + 2 * work + goodbye + own
 
 

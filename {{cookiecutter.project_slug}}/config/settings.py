@@ -12,12 +12,14 @@ from config.hosts import project_name, redis_hosts
 {% if cookiecutter.database == "sqlite" %}
 from config.sqlite import PrivateConnection
 {% endif %}
+from realtime.servers import SERVERS
 
 # Environment
 
 DEBUG = env.bool("DEBUG", False)
 SECRET_KEY = env.secret_key("SECRET_KEY", development=DEBUG)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", [] if DEBUG else ..., subcast=str.strip)
+SERVER = env.str("SERVER", "{{ cookiecutter.server }}", validate=validate.OneOf(SERVERS))
 HOST = env.str("HOST", "127.0.0.1")
 PORT = env.int("PORT", 8000, validate=validate.Range(1, 65535))
 ALLOWED_ORIGINS = env.origins(
@@ -67,10 +69,7 @@ check_certificate(TLS_CERTFILE=TLS_CERTFILE, TLS_KEYFILE=TLS_KEYFILE)
 # Application
 
 INSTALLED_APPS = [
-{% if cookiecutter.server == "daphne" %}
-    # Before staticfiles, whose `runserver` it replaces by one that speaks WebSocket.
-    "daphne",
-{% endif %}
+    "realtime",  # before staticfiles, whose `runserver` it replaces by one with WebSockets
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -78,7 +77,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "servestatic",
-    "realtime",
 {% if cookiecutter.auth != "none" %}
     "accounts",
 {% endif %}

@@ -1,16 +1,12 @@
 """System checks that name the mistakes which lose messages, or let others in, in production."""
 
-{% if cookiecutter.channel_layer == "redis" %}
 import asyncio
-{% endif %}
 {% if cookiecutter.database == "postgresql" %}
 from collections.abc import Sequence
 {% endif %}
 from typing import Any
 
-{% if cookiecutter.channel_layer == "redis" %}
 from asgiref.sync import async_to_sync
-{% endif %}
 {% if cookiecutter.database == "sqlite" %}
 from django.core.checks import CheckMessage, Error, register
 {% else %}
@@ -19,11 +15,9 @@ from django.db import connection
 {% endif %}
 
 from realtime.conf import settings
-{% if cookiecutter.channel_layer == "redis" %}
 from realtime.layers import probe
 
 PATIENCE = 2  # seconds
-{% endif %}
 
 
 @register(deploy=True)
@@ -45,7 +39,6 @@ def channel_layer_reaches_all_processes(**_: Any) -> list[CheckMessage]:
     ]
 
 
-{% if cookiecutter.channel_layer == "redis" %}
 @register(deploy=True)
 def channel_layer_answers(**_: Any) -> list[CheckMessage]:
     """Use the channel layer. Without it, sockets get new events from the database only."""
@@ -63,7 +56,6 @@ def channel_layer_answers(**_: Any) -> list[CheckMessage]:
     return []
 
 
-{% endif %}
 @register(deploy=True)
 def pages_may_connect(**_: Any) -> list[CheckMessage]:
     """Without an origin no page may open a WebSocket."""
