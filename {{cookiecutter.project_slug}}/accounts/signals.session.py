@@ -13,7 +13,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from realtime.auth import credential_of_session
-from realtime.broadcast import sign_out
+from realtime.broadcast import disconnect_user
 from realtime.logs import report
 from realtime.protocol import is_storable
 
@@ -36,7 +36,7 @@ def on_logout(request: HttpRequest, user: User | None, **_: Any) -> None:
     """Other sessions of the same user go on."""
     if user is not None:
         report("sign_out", user=user.get_username())
-        sign_out(user.get_username(), credential_of_session(request.session.session_key))
+        disconnect_user(str(user.pk), credential_of_session(request.session.session_key))
 
 
 @receiver(post_save, sender=User)
@@ -54,4 +54,4 @@ def on_deletion(instance: User, **_: Any) -> None:
 
 def revoke(user: User) -> None:
     report("access_revoked", account=user.get_username())
-    sign_out(user.get_username())
+    disconnect_user(str(user.pk))

@@ -13,7 +13,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from accounts.models import Ticket, Token, digest_of
-from realtime.broadcast import sign_out
+from realtime.broadcast import disconnect_user
 from realtime.logs import report
 from realtime.protocol import is_storable
 
@@ -53,7 +53,7 @@ def on_revocation(instance: Token, **_: Any) -> None:
 
 def end(user: User, credential: str) -> None:
     Ticket.objects.filter(credential=credential).delete()
-    sign_out(user.get_username(), credential)
+    disconnect_user(str(user.pk), credential)
 
 
 @receiver(post_save, sender=User)
@@ -71,4 +71,4 @@ def on_deletion(instance: User, **_: Any) -> None:
 
 def revoke(user: User) -> None:
     report("access_revoked", account=user.get_username())
-    sign_out(user.get_username())
+    disconnect_user(str(user.pk))

@@ -14,7 +14,7 @@ from django.utils import autoreload
 
 from realtime import servers, startup
 from realtime.conf import settings
-from realtime.hub import hubs
+from realtime.process import processes, running_loop
 from realtime.servers import workers
 from realtime.types import Application
 
@@ -62,8 +62,8 @@ class Command(runserver.Command):
 
 def drain(*, file_path: Path, **_: Any) -> None:
     """Close open sockets with 4012 before the reloader ends this process."""
-    if file_path.suffix != ".py":
-        return  # Django loads templates and translations again without a restart
-    for loop, hub in list(hubs.items()):
-        with contextlib.suppress(RuntimeError, TimeoutError):  # the loop has ended
-            asyncio.run_coroutine_threadsafe(hub.drain(), loop).result(timeout=2)
+    loop = running_loop()
+    if loop is None or file_path.suffix != ".py":  # templates are reloaded without a restart
+        return
+    with contextlib.suppress(TimeoutError):
+        asyncio.run_coroutine_threadsafe(processes[loop].drain(), loop).result(timeout=5)

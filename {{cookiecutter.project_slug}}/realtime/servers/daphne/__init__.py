@@ -14,7 +14,7 @@ from twisted.logger import globalLogBeginner
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from realtime.conf import settings
-from realtime.hub import get_hub
+from realtime.process import get_process
 from realtime.protocol import Close
 from realtime.servers import exit_now, on_stop
 from realtime.servers.daphne.http import HTTPFactory
@@ -82,7 +82,7 @@ class DrainingServer(Server):  # type: ignore[misc]
     def drain(self) -> None:
         reactor.callLater(STOP_SECONDS, exit_now)
         self.port.stopListening()
-        self.draining = asyncio.ensure_future(get_hub().drain())
+        self.draining = asyncio.ensure_future(get_process().drain())
         self.draining.add_done_callback(lambda _: reactor.callLater(0.1, self.stop))
 
 

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from realtime.conf import settings
-from realtime.limits import FrameLimit
+from realtime.rate_limit import FrameLimit
 from realtime.protocol import Close
 
 CONTINUATION, PING, PONG = 0, 9, 10  # opcodes (RFC 6455, section 5.2)
@@ -53,7 +53,7 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]
         limit = self.hidden["limit"]
         if self.fragments > settings.REALTIME_MAX_FRAGMENTS:
             self._fail_connection(MESSAGE_TOO_BIG, "too many fragments")
-        elif not limit.allows() and limit.refused >= settings.REALTIME_MAX_REFUSED:
+        elif not limit.allows() and limit.is_flooded():
             self.serverClose(Close.FLOODING)
             self.discard()
 

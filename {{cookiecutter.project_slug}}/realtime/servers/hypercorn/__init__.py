@@ -14,7 +14,7 @@ import hypercorn.protocol.h11
 from hypercorn.config import Config
 
 from realtime.conf import settings
-from realtime.hub import get_hub
+from realtime.process import get_process
 from realtime.servers import on_stop
 from realtime.servers.hypercorn.connection import Connection, Tasks
 from realtime.servers.hypercorn.http1 import Http1
@@ -71,7 +71,7 @@ async def serve_until_stopped(application: Any, config: Config) -> None:
 
     async def drained() -> None:
         await stopped.wait()
-        await get_hub().drain()
+        await get_process().drain()
 
     serving = asyncio.ensure_future(
         hypercorn.asyncio.serve(application, config, shutdown_trigger=drained, mode="asgi")

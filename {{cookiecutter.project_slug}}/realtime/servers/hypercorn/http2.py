@@ -22,7 +22,7 @@ from hypercorn.events import Closed, Updated
 from hypercorn.protocol.h2 import H2Protocol
 
 from realtime.conf import settings
-from realtime.limits import FrameLimit
+from realtime.rate_limit import FrameLimit
 
 # Frames of HTTP/2 that carry no part of a request.
 HIDDEN = (
@@ -87,7 +87,7 @@ class Http2(H2Protocol):
         return isinstance(event, HIDDEN) and not getattr(event, "data", b"")
 
     def is_flooded(self) -> bool:
-        return not self.limit.allows() and self.limit.refused >= settings.REALTIME_MAX_REFUSED
+        return not self.limit.allows() and self.limit.is_flooded()
 
     async def _send_data(self, stream_id: int) -> None:
         window = self.connection.outbound_flow_control_window

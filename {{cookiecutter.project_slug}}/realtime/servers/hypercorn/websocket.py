@@ -10,7 +10,7 @@ from wsproto.events import CloseConnection, Message, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
 from realtime.conf import settings
-from realtime.limits import FrameLimit
+from realtime.rate_limit import FrameLimit
 from realtime.protocol import Close
 
 
@@ -59,7 +59,7 @@ class WebSocket(WSStream):
             if isinstance(event, CloseConnection):
                 await self.answer_close(event)
             elif isinstance(event, Message):
-                await self.take(event)
+                await self.receive(event)
             elif isinstance(event, Pong):
                 self.pong.set()
                 await self.count()
@@ -68,7 +68,7 @@ class WebSocket(WSStream):
             if self.state is not ASGIWebsocketState.CONNECTED:
                 return
 
-    async def take(self, event: Message[Any]) -> None:
+    async def receive(self, event: Message[Any]) -> None:
         """Hand a complete message to the application, and close with 1009 if it is too long."""
         data = event.data.encode() if isinstance(event, TextMessage) else event.data
         self.size += len(data)
@@ -93,7 +93,7 @@ class WebSocket(WSStream):
         """Count a frame that the application never sees, and close with 4429 above the limit."""
         limit = self.frames["limit"]
         allowed = limit.allows()
-        if limit.refused >= settings.REALTIME_MAX_REFUSED:
+        if limit.is_flooded():
             await self.end(Close.FLOODING)
         return allowed
 

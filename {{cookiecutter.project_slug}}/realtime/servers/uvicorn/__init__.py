@@ -10,7 +10,7 @@ import uvicorn
 from websockets import http11
 
 from realtime.conf import settings
-from realtime.hub import get_hub
+from realtime.process import get_process
 from realtime.servers.uvicorn.http import HTTPProtocol
 from realtime.servers.uvicorn.websocket import WebSocketProtocol
 
@@ -26,7 +26,7 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
-        await get_hub().drain()
+        await get_process().drain()
         await super().shutdown(sockets)
 
 

@@ -14,7 +14,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from realtime.conf import settings
-from realtime.limits import FrameLimit
+from realtime.rate_limit import FrameLimit
 from realtime.protocol import Close
 
 BAD_REQUEST = STATUS_LINE[400] + b"content-length: 0\r\nconnection: close\r\n\r\n"
@@ -87,7 +87,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
                 self.conn.fail(CloseCode.MESSAGE_TOO_BIG)
                 raise ProtocolError("too many fragments")
         limit = self.hidden["limit"]
-        if not limit.allows() and limit.refused >= settings.REALTIME_MAX_REFUSED:
+        if not limit.allows() and limit.is_flooded():
             self.conn.fail(Close.FLOODING)
             raise ProtocolError("too many frames")
 
