@@ -87,7 +87,7 @@ def test_uv_is_missing(target, plain, tmp_path):
 def test_python_is_too_old(plain, old_python):
     """It is told what it is and what is needed, instead of what it cannot read."""
     (line,) = refusal([str(old_python("3.11") / "python"), "manage.py", "check"], plain, clean_environ())
-    assert re.fullmatch(r"Python 3\.11\.\d+ is too old\. Use 3\.12 or newer: put `uv run` before the command\.", line)
+    assert re.fullmatch(r"Python 3\.11\.\d+ is too old: 3\.12 is needed\. Put `uv run` before the command\.", line)
 
 
 def test_uv_is_told_to_take_an_old_python(plain):

@@ -13,7 +13,7 @@ def execute_from_command_line(arguments: list[str]) -> None:
     """Run a management command. Exit with one line if Python, Django or the database is missing."""
     if sys.version_info < (3, 12):  # noqa: UP036
         version = platform.python_version()
-        sys.exit(f"Python {version} is too old. Use 3.12 or newer: put `uv run` before the command.")
+        sys.exit(f"Python {version} is too old: 3.12 is needed. Put `uv run` before the command.")
     if not find_spec("django"):
         sys.exit("Django is not installed. Run `make setup`, and put `uv run` before the command.")
     from django.core import management

@@ -63,9 +63,8 @@ def test_a_database_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> N
     assert "secret" not in problem
 {% else %}
     monkeypatch.setitem(connection.settings_dict, "NAME", "/nowhere/db.sqlite3")
-    assert startup.database_problem() == (
-        "DATABASE_URL: cannot open /nowhere/db.sqlite3 (unable to open database file). Fix the path."
-    )
+    problem = "DATABASE_URL: cannot open /nowhere/db.sqlite3 (unable to open database file)."
+    assert startup.database_problem() == f"{problem} Fix the path."
 {% endif %}
 
 

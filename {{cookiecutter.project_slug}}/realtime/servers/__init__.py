@@ -45,7 +45,7 @@ def load() -> ModuleType:
 def load_application() -> Application:
     """Import ASGI_APPLICATION, or exit with the fix."""
     if not hasattr(settings, "ASGI_APPLICATION"):
-        sys.exit('ASGI_APPLICATION is not set. Example: ASGI_APPLICATION = "config.asgi.application"')
+        sys.exit('ASGI_APPLICATION is not set. Example: "config.asgi.application"')
     application: Application = import_string(settings.ASGI_APPLICATION)
     return application
 

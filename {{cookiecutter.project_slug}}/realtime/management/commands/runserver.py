@@ -16,12 +16,13 @@ from realtime import servers, startup
 from realtime.conf import settings
 from realtime.process import processes, running_loop
 from realtime.servers import workers
-from realtime.types import Application
 
 
 class Command(runserver.Command):
     """Serves the site with `SERVER`, WebSockets included, and restarts when a file has changed."""
 
+    addr: str
+    port: str
     help = "Serve the site with SERVER for development, and restart when a file has changed."
 
     def handle(self, *arguments: Any, **options: Any) -> None:
@@ -49,9 +50,9 @@ class Command(runserver.Command):
             self.stderr.write(str(error))
             os._exit(1)
 
-    def get_handler(self, *arguments: Any, **options: Any) -> Application:
+    def get_handler(self, *arguments: Any, **options: Any) -> Any:
         """Return ASGI_APPLICATION, behind the static files if Django is to serve them."""
-        application = servers.load_application()
+        application: Any = servers.load_application()
         serve_static = settings.DEBUG or options["insecure_serving"]
         if not apps.is_installed("django.contrib.staticfiles"):
             return application

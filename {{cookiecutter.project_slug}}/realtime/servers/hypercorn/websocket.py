@@ -10,8 +10,8 @@ from wsproto.events import CloseConnection, Message, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
 from realtime.conf import settings
-from realtime.rate_limit import FrameLimit
 from realtime.protocol import Close
+from realtime.rate_limit import FrameLimit
 
 
 class WebSocket(WSStream):

@@ -14,8 +14,8 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from realtime.conf import settings
-from realtime.rate_limit import FrameLimit
 from realtime.protocol import Close
+from realtime.rate_limit import FrameLimit
 
 BAD_REQUEST = STATUS_LINE[400] + b"content-length: 0\r\nconnection: close\r\n\r\n"
 
