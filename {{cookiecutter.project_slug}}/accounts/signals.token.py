@@ -32,11 +32,14 @@ def on_failure(credentials: dict[str, Any], **_: Any) -> None:
 
 
 @receiver(user_logged_out)
-def on_logout(request: HttpRequest, user: User | None, **_: Any) -> None:
-    """Other sessions and the tokens of the same user go on."""
+def on_logout(request: HttpRequest | None, user: User | None, **_: Any) -> None:
+    """Other sessions and the tokens of the same user go on, unless the session is unknown."""
     if user is not None:
         report("sign_out", user=user.get_username())
-        end(user, digest_of(str(request.session.session_key)))
+        if request is None:
+            disconnect_user(str(user.pk))
+        else:
+            end(user, digest_of(str(request.session.session_key)))
 
 
 @receiver(post_save, sender=Token)
