@@ -162,6 +162,7 @@ def check() -> None:
     """Run the startup checks in a child process of the supervisor."""
     exit_on_signals()
     django.setup()
+    servers.load()
     startup.check(processes=settings.WEB_CONCURRENCY)
 
 

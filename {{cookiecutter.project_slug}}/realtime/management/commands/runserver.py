@@ -39,6 +39,7 @@ class Command(runserver.Command):
         if not options["skip_checks"]:
             self.check()
         try:
+            servers.load()
             startup.check(processes=1)
             connections.close_all()
             listener = workers.listen(self.addr, int(self.port))

@@ -1,4 +1,4 @@
-"""Daphne: a server that reads its listening socket from the engine, ends HTTPS, and drains."""
+"""Daphne: its options, HTTPS, and a shutdown that closes sockets with 4012."""
 
 import asyncio
 import contextlib

@@ -27,13 +27,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     requestFactory = Request
     MAX_LENGTH = totalHeadersSize = settings.SERVER_MAX_HEAD_BYTES
 
-    begun = False  # whether a request has begun that is not yet answered
+    begun = False  # a request, until it is answered
     refused = False
 
     # Time
 
     def resetTimeout(self) -> None:
-        """Do nothing: a client that sends now and then gains no time."""
+        """Ignore what arrives: a client gains no time by sending a little now and then."""
 
     def dataReceived(self, data: bytes) -> None:
         if self.refused:
@@ -44,7 +44,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         super().dataReceived(data)
 
     def allHeadersReceived(self) -> None:
-        # Daphne would believe any client that a proxy serves the site below this path.
+        # Daphne would trust this header, from any client.
         self.requests[-1].requestHeaders.removeHeader(b"Daphne-Root-Path")
         if (self.length or 0) > settings.SERVER_MAX_BODY_BYTES:
             self.refuse("413 Content Too Large")
@@ -56,7 +56,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def allContentReceived(self) -> None:
         if not self.refused:
-            super().allContentReceived()  # which ends the limit while the application works
+            super().allContentReceived()  # ends the limit while the application works
 
     def requestDone(self, request: Request) -> None:
         self.begun = False

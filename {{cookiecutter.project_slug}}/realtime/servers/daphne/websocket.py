@@ -20,7 +20,7 @@ MAX_UNREAD = 16  # messages that wait for the application; stop reading above th
 
 @implementer(IPushProducer)
 class Gate:
-    """Closed while the transport holds more than it should, because the client does not read."""
+    """Gate that is closed while the transport is full because the client does not read."""
 
     def __init__(self) -> None:
         self.opened = asyncio.Event()
@@ -36,7 +36,7 @@ class Gate:
 
 
 class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]
-    """Count frames that never become messages."""
+    """WebSocket that counts frames without a message, and stops reading when it is behind."""
 
     def onConnect(self, request: ConnectionRequest) -> object:
         self.hidden: dict[str, Any] = {"limit": FrameLimit()}
@@ -90,7 +90,7 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]
         return True
 
     def discard(self) -> None:
-        """Parse no more of what arrives until the connection ends, within a second.
+        """Discard what arrives until the connection ends, within a second.
 
         If the server closed at once, unread data would reset the connection, and the client could
         lose the close code.

@@ -98,7 +98,7 @@ class Http2(H2Protocol):
                 self.sending[stream_id].reschedule(deadline())
 
     async def stream_send(self, event: Any) -> None:
-        """Send a part of an answer. Reset a stream of which the client takes nothing for long."""
+        """Send a part of an answer. Reset the stream if the client does not read it for long."""
         try:
             async with asyncio.timeout_at(deadline()) as timeout:
                 self.sending[event.stream_id] = timeout
@@ -115,7 +115,7 @@ class Http2(H2Protocol):
             await self._flush()
 
     def discard(self, event: DataReceived | StreamEnded) -> None:
-        """Stop a client that sends on a stream of which the server has had enough."""
+        """Acknowledge data for a stream that the server has ended, and reset it."""
         with contextlib.suppress(ProtocolError):
             if isinstance(event, DataReceived):
                 size = event.flow_controlled_length or 0
@@ -155,6 +155,6 @@ def deadline() -> float:
 
 
 def is_supported(fields: dict[bytes, bytes]) -> bool:
-    """Whether a request is an ordinary one or opens a WebSocket (RFC 8441)."""
+    """Return whether a request is an ordinary one or opens a WebSocket (RFC 8441)."""
     method = fields[b":method"] != b"CONNECT" or fields.get(b":protocol") == b"websocket"
     return method and fields.get(b":path", b"\xff").isascii()

@@ -15,7 +15,7 @@ from realtime.rate_limit import FrameLimit
 
 
 class WebSocket(WSStream):
-    """WebSocket that counts every frame, misses no pong, and stops reading once it is closed."""
+    """WebSocket that counts every frame, expects pongs, and stops reading once it is closed."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

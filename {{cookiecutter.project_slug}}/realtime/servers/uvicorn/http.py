@@ -9,7 +9,7 @@ from realtime.conf import settings
 
 
 class HTTPProtocol(HttpToolsProtocol):
-    """Obey `SERVER_MAX_HEAD_BYTES`, `SERVER_HEAD_SECONDS` and `SERVER_IDLE_SECONDS`.
+    """HTTP connection that obeys `SERVER_MAX_HEAD_BYTES` and the `SERVER_…_SECONDS`.
 
     `realtime.bodies` limits bodies.
     """
@@ -96,7 +96,7 @@ class HTTPProtocol(HttpToolsProtocol):
     # Answers
 
     def responding(self) -> bool:
-        """Tell whether the application has a request to answer."""
+        """Return whether the application has a request to answer."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def send_400_response(self, msg: str) -> None:

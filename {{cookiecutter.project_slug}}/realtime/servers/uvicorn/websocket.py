@@ -43,13 +43,13 @@ class Connection(ServerProtocol):
         super().recv_frame(frame)
 
 
-# uvicorn creates it, and takes its class from no setting.
+# uvicorn has no setting for this class.
 patched: Any = websockets_sansio_impl
 patched.ServerProtocol = Connection
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """Count frames that never become messages. Build the frame of a broadcast once."""
+    """WebSocket that counts frames without a message, and builds the frame of a broadcast once."""
 
     conn: Connection
     broadcast: tuple[str | None, bytes] = (None, b"")
@@ -124,7 +124,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             await self.send_slowly(message)
 
     def write_text(self, text: str) -> bool:
-        """Send a text without waiting. Return False if the client is behind or gone."""
+        """Send a text without waiting. Return False if the client is slow or has left."""
         if self.conn.state is not State.OPEN or not self.writable.is_set():
             return False
         last, frame = WebSocketProtocol.broadcast
@@ -142,4 +142,4 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.close_timeout = 1
         await super().send(message)
         if message.get("code") == Close.FLOODING:
-            self.transport.pause_reading()  # what else it sends is not worth parsing
+            self.transport.pause_reading()  # do not parse the rest of the flood
