@@ -281,7 +281,7 @@ def test_the_server_of_make_dev_ends_with_it(end, project):
     with start_site(["make", "dev"], folder, variables) as site:
         end(site.process)
         wait_until_gone(mark)
-        assert not listens(site.port)
+        wait_until(lambda: not listens(site.port), "the end of the listener")
 
 
 def test_servers_of_emitted_tests_end_with_them(project):

@@ -26,7 +26,7 @@ README = TEMPLATE / "README.md"
 HOME = "gh:org/channels-template"
 NAME = "Book Club"
 # Lines that are many and tell little, for which dots stand, and what differs from one machine to the next.
-LEFT_OUT = re.compile(r" \+ |  Applying |\[\d\d:\d\d:\d\d\] watchfiles|.*(Started server|Waiting for)")
+LEFT_OUT = re.compile(r" \+ |  Applying |.*(Watching for|Started server|Waiting for)")
 NOT_SHOWN = re.compile(r"(?<=\d) interpreter at: .*| +\[client=.*\]$| +$|^.* uvicorn\.access: .*\n?", re.M)
 # What follows an answer in nearly every case, and so tells nothing.
 COMMON = ("AGENTS.md", "README.md", "docs/", "pyproject.toml", "tests/", ".env.example", ".gitignore")

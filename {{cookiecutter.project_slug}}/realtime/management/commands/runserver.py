@@ -46,6 +46,7 @@ class Command(runserver.Command):
             scheme = "https" if settings.TLS_CERTFILE else "http"
             host = f"[{self.addr}]" if ":" in self.addr else self.addr
             self.stdout.write(f"{settings.SERVER} serves {scheme}://{host}:{self.port}/")
+            self.stdout.flush()
             servers.serve(self.get_handler(**options), listener)
         except SystemExit as error:  # ends a thread only, and unseen
             self.stderr.write(str(error))
