@@ -20,7 +20,7 @@ EMITTED = "{{cookiecutter.project_slug}}"
 # another, has one that went, and other lines in four.
 OLDER = {
     "realtime/topic.py": None,
-    "realtime/places.in-memory.py": None,
+    "LICENSE.MIT": None,
     "chat/went.py": ("", "GONE = True\n"),
     "chat/views.py": ('"""', '"""In other words: '),
     "static/site.css": ("", "/* Another first line. */\n"),
@@ -226,7 +226,7 @@ def test_nasty_text_survives_updates(turn, template):
             "create", "--no-input", "--extra-context", json.dumps(given), str(template.folder), folder=template.folder
         )
         assert done.returncode == 1
-        line = f"Error: {braces[0]} contains {{{{, which cruft would run as a template at each update: leave it out."
+        line = f"Error: {braces[0]} contains {{{{, which cruft would render as a template at each update: remove it."
         assert line in done.stderr.splitlines()
         assert not (template.folder / "talking-site").exists()
         answers |= dict.fromkeys(braces, "no braces")

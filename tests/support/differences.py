@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-# What differs from the default project when one answer changes: "+" came, "-" went, the others have other bytes.
+# Differences from the default project when one answer changes: "+" is new, "-" is gone, the others have other bytes.
 DIFFERENCES = {
     ("project_name", "Other Site"): {
+        ".env.example",
         "LICENSE",
         "README.md",
         "compose.yaml",
@@ -13,7 +14,7 @@ DIFFERENCES = {
         "pyproject.toml",
         "templates/site_name.html",
     },
-    ("project_slug", "other_site"): {"compose.yaml", "deploy/README.md", "pyproject.toml"},
+    ("project_slug", "other_site"): {".env.example", "compose.yaml", "deploy/README.md", "pyproject.toml"},
     ("description", "Another description."): {"README.md", "pyproject.toml"},
     ("author_name", "Ann Author"): {"LICENSE", "pyproject.toml"},
     ("author_email", "ann@example.com"): {"SECURITY.md", "pyproject.toml"},
@@ -37,17 +38,10 @@ DIFFERENCES = {
         "README.md",
         "SECURITY.md",
         "compose.yaml",
-        "+config/hosts.py",
-        "config/settings.py",
         "deploy/README.md",
         "docs/message.md",
         "pyproject.toml",
-        "realtime/checks.py",
-        "realtime/layers.py",
-        "realtime/logs.py",
-        "realtime/places.py",
         "tests/test_checks.py",
-        "tests/conftest.py",
         "+tests/test_hosts.py",
         "+tests/test_layers.py",
         "tests/test_settings.py",
@@ -57,7 +51,6 @@ DIFFERENCES = {
         "chat/consumers.py",
         "docs/message.md",
         "docs/recipes/add-a-consumer.md",
-        "realtime/consumers.py",
         "tests/ordinary.py",
         "tests/slow.py",
     },
@@ -72,11 +65,12 @@ DIFFERENCES = {
         "+accounts/migrations/__init__.py",
         "+accounts/models.py",
         "accounts/signals.py",
+        "+accounts/static/accounts/ticket.js",
         "accounts/urls.py",
         "accounts/views.py",
+        "chat/static/chat/room.js",
         "config/settings.py",
         "docs/recipes/add-a-consumer.md",
-        "realtime/static/realtime/client.js",
         "tests/entrance.py",
         "tests/people.py",
         "tests/test_auth.py",
@@ -99,8 +93,6 @@ DIFFERENCES = {
         "deploy/README.md",
         "deploy/nginx.conf",
         "docs/recipes/add-a-consumer.md",
-        "realtime/health.py",
-        "realtime/metrics.py",
         "+templates/identity.html",
         "tests/entrance.py",
         "tests/people.py",
@@ -114,15 +106,10 @@ DIFFERENCES = {
         "README.md",
         "SECURITY.md",
         "compose.yaml",
-        "config/settings.py",
-        "-config/sqlite.py",
         "deploy/README.md",
         "+deploy/postgresql.sh",
         "pyproject.toml",
-        "realtime/checks.py",
-        "realtime/logs.py",
         "tests/test_checks.py",
-        "tests/test_settings.py",
         "tests/test_startup.py",
     },
     ("deploy", "kubernetes"): {
@@ -165,7 +152,7 @@ DIFFERENCES = {
         "+.gitlab-ci.yml",
     },
     ("ci", "none"): {"-.github/dependabot.yml", "-.github/workflows/ci.yml", "-.github/workflows/update.yml"},
-    ("django_version", "5.2"): {"README.md", "config/settings.py", "pyproject.toml", "realtime/middleware.py"},
+    ("django_version", "5.2"): {"README.md", "config/settings.py", "pyproject.toml"},
     ("license", "BSD-3-Clause"): {"LICENSE", "pyproject.toml"},
     ("license", "Apache-2.0"): {"LICENSE", "pyproject.toml"},
     ("license", "Proprietary"): {"LICENSE", "pyproject.toml"},
@@ -173,7 +160,7 @@ DIFFERENCES = {
 
 
 def content(project: Path) -> dict[str, bytes]:
-    """The files of a project, but for .env, whose secret always differs."""
+    """Return the files of a project except .env, whose secret always differs."""
     files = {path.relative_to(project).as_posix(): path for path in project.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in files.items() if name != ".env"}
 
@@ -185,7 +172,7 @@ def difference(one: dict[str, bytes], other: dict[str, bytes]) -> set[str]:
 
 
 def secret_and_rest(project: Path) -> tuple[str, str]:
-    """The secret in .env, and what is left of the file."""
+    """Return the secret in .env, and the rest of the file."""
     text = (project / ".env").read_bytes().decode()
     (secret,) = re.findall("^SECRET_KEY=(.+)$", text, re.MULTILINE)
     return secret, text.replace(secret, "")

@@ -13,17 +13,18 @@ from types import ModuleType
 from django.utils.module_loading import import_string
 
 from realtime.conf import settings
+from realtime.environment import exit_for_packages
 from realtime.types import Application
 
 # Names and requirements. The engine overrides private parts of the servers, which bounds versions.
 SERVERS = {
-    "uvicorn": ["uvicorn[standard]>=0.54,<0.55"],
-    "daphne": ["daphne>=4.2.3,<5"],
-    "hypercorn": [
+    "uvicorn": ("uvicorn[standard]>=0.54,<0.55",),
+    "daphne": ("daphne>=4.2.3,<5",),
+    "hypercorn": (
         "hypercorn>=0.18,<0.19",
         "h2>=4.4.1,<5",
         "uvloop>=0.23,<0.24; sys_platform != 'win32'",
-    ],
+    ),
 }
 
 
@@ -37,9 +38,8 @@ def load() -> ModuleType:
         sys.exit(f"SERVER: {name!r} is unknown. Use one of {', '.join(SERVERS)}.")
     try:
         return import_module(f"{__name__}.{name}")
-    except ModuleNotFoundError as error:
-        command = " ".join(f'"{requirement}"' for requirement in SERVERS[name])
-        sys.exit(f"SERVER={name}: {error.name} is not installed. Install it: uv add {command}")
+    except ModuleNotFoundError:
+        exit_for_packages("SERVER", name, SERVERS[name])
 
 
 def load_application() -> Application:

@@ -29,7 +29,8 @@ class DrainingServer(Server):  # type: ignore[misc]
     def listen(self, listener: socket.socket) -> None:
         factory: Any = HTTPFactory(self)
         if settings.TLS_CERTFILE and settings.TLS_KEYFILE:
-            factory = TLSMemoryBIOFactory(tls_options(), False, factory)
+            options = tls_options(settings.TLS_CERTFILE, settings.TLS_KEYFILE)
+            factory = TLSMemoryBIOFactory(options, False, factory)
         listener.setblocking(False)
         self.port = reactor.adoptStreamPort(listener.fileno(), listener.family, factory)
         self.listen_success(self.port)
@@ -86,17 +87,13 @@ class DrainingServer(Server):  # type: ignore[misc]
         self.draining.add_done_callback(lambda _: reactor.callLater(0.1, self.stop))
 
 
-def tls_options() -> ssl.CertificateOptions:
-    """Return Twisted's TLS defaults with the chain of TLS_CERTFILE and the key of TLS_KEYFILE."""
+def tls_options(certificate_file: str, key_file: str) -> ssl.CertificateOptions:
+    """Return Twisted's TLS defaults with a certificate chain and its key."""
     end = b"-----END CERTIFICATE-----"
-    *blocks, _ = Path(settings.TLS_CERTFILE or "").read_bytes().split(end)
+    *blocks, _ = Path(certificate_file).read_bytes().split(end)
     first, *others = [ssl.Certificate.loadPEM(block + end).original for block in blocks]
-    key = Path(settings.TLS_KEYFILE or "").read_bytes()
-    return ssl.CertificateOptions(
-        privateKey=crypto.load_privatekey(crypto.FILETYPE_PEM, key),
-        certificate=first,
-        extraCertChain=others,
-    )
+    key = crypto.load_privatekey(crypto.FILETYPE_PEM, Path(key_file).read_bytes())
+    return ssl.CertificateOptions(privateKey=key, certificate=first, extraCertChain=others)
 
 
 def serve(application: Any, listener: socket.socket) -> None:
