@@ -18,6 +18,7 @@ from wsproto.connection import ConnectionType
 from wsproto.events import CloseConnection, Message, Ping, TextMessage
 
 from realtime.servers import hypercorn
+from realtime.servers.hypercorn.connection import Connection
 from realtime.types import Receive, Scope, Send
 
 PATIENCE = 10
@@ -117,7 +118,7 @@ async def client() -> AsyncIterator[Client]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         app, context = wrap_app(application, 0, "asgi"), WorkerContext(None)  # type: ignore[arg-type]
-        await hypercorn.Connection(app, loop, config, context, {}, reader, writer).run()
+        await Connection(app, loop, config, context, {}, reader, writer).run()
         ended.set()
 
     for_server, for_client = contexts()
