@@ -42,6 +42,7 @@ RUN = {
         "test_readme.py::test_production_without_containers"
     ),
     "python manage.py cleanup": "test_deploy.py::test_manifests_run_the_site",
+    "python manage.py runserver": "test_runserver.py::test_sockets_come_back_after_an_edit",
     "(cp (.env|secret).example\\S* .*|chmod 600 .env)": "test_readme.py::test_examples_are_copied",
     "docker compose up -d (postgresql ?)?(redis)?": "test_containers.py::test_services_come_back",
     "docker compose (build|up --build( --detach)?)": "test_containers.py::test_first_start_makes_a_user",
