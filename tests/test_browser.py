@@ -392,7 +392,7 @@ def test_right_to_left_text(windows):
 def test_wrong_origin(visit, site, ann, room):
     """The console and the log name the origin, and the setting that lacks it."""
     environ = {**site.environ, "ALLOWED_ORIGINS": "http://chat.example"}
-    with start_site(["uv", "run", "python", "-m", "config.server"], site.project, environ) as other:
+    with start_site(["uv", "run", "python", "manage.py", "serve"], site.project, environ) as other:
         visit.url = other.url
         visit.expect_problem("WebSocket connection|ALLOWED_ORIGINS")
         window = visit(ann, f"/chat/{room}/")

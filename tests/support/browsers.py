@@ -76,7 +76,7 @@ def prepare_demo(folder: Path) -> tuple[list[str], dict[str, str]]:
     python = str(demo.PROJECT / ".venv" / "bin" / "python")
     environ = clean_environ(DATABASE_URL=f"sqlite:///{folder / 'db.sqlite3'}")
     run([python, "manage.py", "migrate", "--verbosity", "0"], demo.PROJECT, environ)
-    return [python, "-m", "config.server"], environ
+    return [python, "manage.py", "serve"], environ
 
 
 def seed(room: str, last: int, first: int = 1, days_ago: int = 0) -> list[str]:
