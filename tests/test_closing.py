@@ -38,7 +38,7 @@ def started(cookies, environment, answers, settings=""):
         file.write(settings)
     environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), LOG_LEVEL="WARNING")
     run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
-    with start_site(["uv", "run", "python", "-m", "config.server"], project, environ) as site:
+    with start_site(["uv", "run", "python", "manage.py", "serve"], project, environ) as site:
         yield site
 
 

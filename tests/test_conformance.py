@@ -59,7 +59,7 @@ def site(request, cookies_session, environment):
     python = environment(PYTHONS[-1], CHOICES["django_version"][0])
     environ = environ_for(python, LOG_LEVEL="WARNING")
     run([str(python / "bin" / "python"), "manage.py", "migrate", "--verbosity", "0"], project, environ)
-    with start_site([str(python / "bin" / "python"), "-m", "config.server"], project, environ) as site:
+    with start_site([str(python / "bin" / "python"), "manage.py", "serve"], project, environ) as site:
         yield site
 
 

@@ -65,7 +65,7 @@ def site(cookies_session, environment, tmp_path_factory):
     )
     run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
     run(["uv", "run", "python", "manage.py", "collectstatic", "--no-input", "-v0"], project, environ)
-    with start_site(["uv", "run", "python", "-m", "config.server"], project, environ, port, tls=trust) as site:
+    with start_site(["uv", "run", "python", "manage.py", "serve"], project, environ, port, tls=trust) as site:
         yield site
 
 

@@ -109,7 +109,7 @@ def test_recipes_work(first, answers, cookies, environment, services):
         if recipe != first:
             follow(recipe, project, environ)
     lint(project, environ)
-    with start_site([*PYTHON, "-m", "config.server"], project, environ) as site:
+    with start_site([*PYTHON, "manage.py", "serve"], project, environ) as site:
         ann, bob = Person(site, answers["auth"]), Person(site, answers["auth"])
         for see in SEE.values():
             see(site, ann, bob)

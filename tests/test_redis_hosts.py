@@ -28,7 +28,7 @@ def start(cookies, environment, services, request):
             python = environment(PYTHONS[-1], CHOICES["django_version"][0])
             environ = environ_for(python, **{**services(answers), "REDIS_URL": redis_url})
             run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
-            command = ["uv", "run", "python", "-m", "config.server"]
+            command = ["uv", "run", "python", "manage.py", "serve"]
             sites = [stack.enter_context(start_site(command, project, environ)) for _ in range(count)]
             return project, environ, sites
 

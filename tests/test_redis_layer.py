@@ -16,7 +16,7 @@ from support.emitted import BUILD, bake, clean_environ, environ_for, run
 from support.matrix import CHOICES, PYTHONS, TEMPLATE, combinations, label, spread
 from support.servers import Redis, Sentinel, start_site, wait_until
 
-SERVER = ["uv", "run", "python", "-m", "config.server"]
+SERVER = ["uv", "run", "python", "manage.py", "serve"]
 MANAGE = ["uv", "run", "python", "manage.py"]
 LAYER = "PipelinedRedisChannelLayer"
 PREFIX = "site"

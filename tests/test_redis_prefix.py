@@ -18,7 +18,7 @@ QUIET = 2  # seconds for events that should not arrive
 MOST = 10  # connections of a user
 PUBLISHED = ("text", "presence", "seq", "sign-out")
 
-SERVER = ["uv", "run", "python", "-m", "config.server"]
+SERVER = ["uv", "run", "python", "manage.py", "serve"]
 MANAGE = ["uv", "run", "python", "manage.py"]
 DELETE = f"from django.contrib.auth import get_user_model as m; m().objects.get(username={TWIN!r}).delete()"
 

@@ -56,7 +56,7 @@ def test_https_and_wss_are_served(project, files):
         **variables,
     }
     run([python, "manage.py", "collectstatic", "--no-input", "-v0"], folder, environ | production)
-    with start_site([python, "-m", "config.server"], folder, environ | production, port, tls=trust) as site:
+    with start_site([python, "manage.py", "serve"], folder, environ | production, port, tls=trust) as site:
         page = site.get("accounts/login/", timeout=10)
         assert page.status_code == 200
         assert all("Secure" in cookie for cookie in page.headers.get_list("set-cookie"))
@@ -98,7 +98,7 @@ async def refusal(port, trust, head):
 def test_one_file_without_the_other_ends_the_start(project, files, missing):
     """One line names the one that is missing."""
     folder, environ, python, _ = project
-    command = [python, "-m", "config.server"]
+    command = [python, "manage.py", "serve"]
     variables = files[0] | {missing: ""}
     done = subprocess.run(command, cwd=folder, env=environ | variables, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
