@@ -19,7 +19,7 @@ PUBLISHED = ("text", "presence", "seq", "sign-out")
 
 SERVER = ["uv", "run", "python", "-m", "config.server"]
 MANAGE = ["uv", "run", "python", "manage.py"]
-DELETE = f"from django.contrib.auth.models import User; User.objects.get(username={TWIN!r}).delete()"
+DELETE = f"from django.contrib.auth import get_user_model; get_user_model().objects.get(username={TWIN!r}).delete()"
 
 
 class Twin(Person):

@@ -215,6 +215,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = SERVER_MAX_BODY_BYTES  # Django's own limit, for f
 REALTIME_AUTHENTICATORS = ["realtime.auth.guests.authenticate"]
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 {% else %}
+AUTH_USER_MODEL = "accounts.User"
 {% if cookiecutter.auth == "token" %}
 REALTIME_AUTHENTICATORS = ["accounts.authentication.authenticate"]
 {% else %}
