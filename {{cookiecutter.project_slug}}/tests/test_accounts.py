@@ -12,6 +12,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from chat.models import Message, Room
+from realtime.process import get_process
 from tests.conftest import Visit
 from tests.people import client_of, handshake_headers, id_of, login_of
 
@@ -200,7 +201,7 @@ async def test_users_may_share_a_display_name(visit: Visit) -> None:
     assert await ann.sees("Sam", "Sam")
     for sam in (ann, bob):
         await sam.send(type="send", ref="same", text="hi")
-        await sam.receive_until("message")
+        await ann.receive_until("message")
     stored = {user_id async for user_id in Message.objects.values_list("user_id", flat=True)}
     assert stored == set(ids.values())
 
@@ -225,7 +226,7 @@ async def test_messages_outlive_their_account(visit: Visit) -> None:
     await ann.receive_until("welcome")
     await ann.send(type="send", ref="a1", text="hi")
     before = (await ann.receive_until("message"))[-1]
-    await sync_to_async(User.objects.get(username="ann").delete)()
+    await sync_to_async((await User.objects.aget(username="ann")).delete)()
     assert await ann.close_code() == 4403
     again = await visit(LOBBY, "ann")
     welcome, replayed = [await again.receive() for _ in range(2)]
@@ -250,3 +251,21 @@ async def test_messages_keep_the_display_name_of_their_time(visit: Visit) -> Non
     second = await again.receive()
     assert [event["user"] for event in (welcome, first, second)] == ["Ann B.", "ann", "Ann B."]
     assert first["user_id"] == second["user_id"] == welcome["user_id"]
+
+
+async def test_sign_out_during_the_handshake_closes(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sign-out counts between the lookup of the sign-in and the open socket."""
+    process = get_process()
+    acquire = process.connection_limit.acquire
+
+    async def sign_out_first(user: str, connection: str) -> bool:
+        process.bus.on_disconnect(user, None)
+        return await acquire(user, connection)
+
+    monkeypatch.setattr(process.connection_limit, "acquire", sign_out_first)
+    ann = await visit(LOBBY, "ann")
+    assert (ann.opened, await ann.close_code()) == (True, 4403)
+    monkeypatch.undo()
+    assert (await (await visit(LOBBY, "ann")).receive())["type"] == "welcome"

@@ -29,9 +29,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ("name",),
-                "indexes": [
-                    models.Index(fields=["created_by", "created_at"], name="room_creator")
-                ],
+                "indexes": [models.Index(fields=["created_by", "created_at"], name="room_creator")],
             },
         ),
         migrations.CreateModel(
