@@ -23,6 +23,7 @@ SERVICES = ANSWERS["__services"]
 # What goes as a whole, and when.
 UNNEEDED = {
     "accounts": ANSWERS["auth"] == "none",
+    "docs/recipes/sign-in-by-email.md": ANSWERS["auth"] == "none",
     "tests/test_accounts.py": ANSWERS["auth"] == "none",
     "compose.yaml": ANSWERS["deploy"] == "none" and not SERVICES,
     "Dockerfile": ANSWERS["deploy"] == "none",
