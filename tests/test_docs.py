@@ -5,14 +5,12 @@ import subprocess
 
 import pytest
 from support.emitted import bake, clean_environ, run
-from support.matrix import CHOICES, combinations, label
+from support.matrix import combinations, is_possible, label, spread
+from support.pages import commands, recipes
 
 # Every combination of the answers that pages depend on; the others take turns.
-COMBINATIONS = [
-    {**answers, "consumers": CHOICES["consumers"][number % 2], "server": CHOICES["server"][number % 3]}
-    for number, answers in enumerate(combinations("auth", "channel_layer", "database", "deploy"))
-    if answers["deploy"] != "kubernetes" or (answers["channel_layer"], answers["database"]) == ("redis", "postgresql")
-]
+POSSIBLE = filter(is_possible, combinations("auth", "channel_layer", "database", "deploy"))
+COMBINATIONS = spread(POSSIBLE, "consumers", "server")
 # What a page of a project does not know of unless that was chosen.
 WORDS = {
     ("channel_layer", "redis"): r"redis",
@@ -23,7 +21,6 @@ WORDS = {
     ("consumers", "async"): r"apublish|\bawait self|async consumer",
     ("consumers", "sync"): r"async_to_sync",
 }
-RECIPES = ("rename-the-rooms", "add-a-field", "add-a-consumer", "publish-from-a-view")
 QUOTED = re.compile(r"`([^`\n]+)`")
 
 
@@ -46,12 +43,6 @@ def pages(project):
 def prose(text):
     """A page without its blocks of code."""
     return re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
-
-
-def commands(text):
-    """The lines of the blocks of shell commands on a page, without comments."""
-    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
-    return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
 
 
 def quoted_paths(text):
@@ -168,10 +159,11 @@ def test_picture_is_drawn_with_what_is_there(emitted):
 
 def test_recipes_apply(emitted):
     """Each to the project as it was generated, and all of them one after another."""
-    _, project = emitted
-    patches = [f"docs/recipes/{name}.md" for name in RECIPES]
+    answers, project = emitted
+    names = recipes(answers["auth"])
+    patches = [f"docs/recipes/{name}.md" for name in names]
     assert sorted(path.name for path in (project / "docs" / "recipes").iterdir()) == sorted(
-        ["README.md", *(f"{name}.md" for name in RECIPES)]
+        ["README.md", *(f"{name}.md" for name in names)]
     )
     for patch in (*([patch] for patch in patches), patches):
         done = subprocess.run(["git", "apply", "--check", *patch], cwd=project, capture_output=True, text=True)

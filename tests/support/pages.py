@@ -1,0 +1,16 @@
+"""Recipes of an emitted project, and the commands that its pages give."""
+
+import re
+
+RECIPES = ("rename-the-rooms", "add-a-field", "add-a-consumer", "publish-from-a-view", "sign-in-by-email")
+
+
+def recipes(auth):
+    """Return the recipes of a project. The one for e-mail addresses needs accounts."""
+    return [recipe for recipe in RECIPES if auth != "none" or recipe != "sign-in-by-email"]
+
+
+def commands(text):
+    """The lines of the blocks of shell commands on a page, without comments."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
+    return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
