@@ -113,7 +113,11 @@ def test_recipes_do_what_they_say(first, answers, cookies, environment, services
     variables = {"DJANGO_SUPERUSER_PASSWORD": PASSWORD, **services(answers)}
     environ = environ_for(environment(PYTHONS[answers["consumers"] == "sync"], "6.1"), **variables)
     run([*PYTHON, "manage.py", "migrate"], project, environ)
-    run([*PYTHON, "manage.py", "createsuperuser", "--no-input", "--username=boss", "--email=boss@example.com"], project, environ)
+    run(
+        [*PYTHON, "manage.py", "createsuperuser", "--no-input", "--username=boss", "--email=boss@example.com"],
+        project,
+        environ,
+    )
     store = "from chat.models import store_message; store_message('attic', '1', 'eve', 'e1', 'hi')"
     run([*PYTHON, "manage.py", "shell", "-c", store], project, environ)
 
