@@ -42,6 +42,7 @@ class Connection:
         self.receiving: asyncio.Task[object] | None = None  # waits for the client
         self.work: asyncio.Task[None] | None = None  # for the last frame, if a consumer has a task
         self.idle: asyncio.Future[None] | None = None
+        self.deadline: asyncio.TimerHandle | None = None
         self.ended: asyncio.Future[None] = self.loop.create_future()
         self.end_code: int | None = None
 
@@ -79,7 +80,7 @@ class Connection:
         if self.receiving is not None:
             self.receiving.cancel()
         elif self.task is not None:
-            self.loop.call_later(PATIENCE, self.task.cancel)
+            self.deadline = self.loop.call_later(PATIENCE, self.task.cancel)
 
     async def drain(self) -> None:
         """Close with 4012 when the work for the last frame is done."""
@@ -91,12 +92,14 @@ class Connection:
         self.end(Close.GOING_AWAY)
 
     def post_from_thread(self, message: Message) -> None:
-        """Send a message without waiting: other connections need the thread, too."""
-        self.loop.call_soon_threadsafe(self.outbox.post, message)
+        """Send a message as it is now, without waiting: other connections need the thread, too."""
+        self.loop.call_soon_threadsafe(self.outbox.post, dict(message))
 
     async def close_outbox(self) -> None:
         """Wait a short time until the client has taken what was sent."""
         self.outbox.closed = True
+        if self.deadline is not None:
+            self.deadline.cancel()
         if self.outbox.writer is not None:
             await asyncio.wait({self.outbox.writer}, timeout=PATIENCE)
         if self.outbox.writer is not None:
