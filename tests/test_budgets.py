@@ -27,7 +27,7 @@ def site(request, cookies_session, environment):
     run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
     fill = f"from chat.models import *\nfor n in range({MESSAGES}): store_message('long', '1', 'ann', str(n), {TEXT!r})"
     run(["uv", "run", "python", "manage.py", "shell", "-c", fill], project, environ)
-    with start_site(["uv", "run", "python", "-m", "config.server"], project, environ) as site:
+    with start_site(["uv", "run", "python", "manage.py", "serve"], project, environ) as site:
         yield site
 
 

@@ -34,7 +34,7 @@ def project(request, cookies_session, environment, services):
 def process(project, **variables):
     """Start one more server process of the project."""
     folder, environ, auth = project
-    with start_site(["uv", "run", "python", "-m", "config.server"], folder, environ | variables) as site:
+    with start_site(["uv", "run", "python", "manage.py", "serve"], folder, environ | variables) as site:
         site.auth = auth
         yield site
 

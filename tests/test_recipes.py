@@ -129,7 +129,7 @@ def test_recipes_work(first, answers, cookies, environment, services):
         if recipe != first:
             follow(recipe, project, environ)
     lint(project, environ)
-    with start_site([*PYTHON, "-m", "config.server"], project, environ) as site:
+    with start_site([*PYTHON, "manage.py", "serve"], project, environ) as site:
         by_email = answers["auth"] != "none"
         ann, bob = [Person(site, answers["auth"], by_email=by_email) for _ in range(2)]
         for recipe in recipes(answers["auth"]):

@@ -22,7 +22,9 @@ from realtime.process import get_process, processes
 from tests.visitor import Visitor
 
 type Visit = Callable[..., Awaitable[Visitor]]
-type Serve = Callable[[str], tuple[str, subprocess.Popen[bytes]]]
+SERVE = ("manage.py", "serve", "--exit-with-parent")
+
+type Serve = Callable[..., tuple[str, subprocess.Popen[bytes]]]
 
 
 @pytest.fixture(autouse=True)
@@ -72,15 +74,15 @@ async def visit(database: None) -> AsyncIterator[Visit]:
 
 @pytest.fixture
 def serve(database: None) -> Iterator[Serve]:
-    """A function that runs a module as a server on the test's database: its address, and it."""
+    """A function that starts a server on the test's database. Returns its address and process."""
     servers: list[subprocess.Popen[bytes]] = []
 
-    def serve(module: str) -> tuple[str, subprocess.Popen[bytes]]:
+    def serve(*program: str) -> tuple[str, subprocess.Popen[bytes]]:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         database = url_of_test_database()
         environment = {**os.environ, "PORT": str(port), "DATABASE_URL": database}
-        command = [sys.executable, "-m", module, "--exit-with-parent"]
+        command = [sys.executable, *(program or SERVE)]
         server = subprocess.Popen(command, env=environment)
         servers.append(server)
         deadline = time.monotonic() + 20

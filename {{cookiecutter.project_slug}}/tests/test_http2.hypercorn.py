@@ -17,7 +17,8 @@ from wsproto.connection import Connection as WebSocket
 from wsproto.connection import ConnectionType
 from wsproto.events import CloseConnection, Message, Ping, TextMessage
 
-from config import protocols
+from realtime.servers import hypercorn
+from realtime.servers.hypercorn.connection import Connection
 from realtime.types import Receive, Scope, Send
 
 PATIENCE = 10
@@ -109,7 +110,7 @@ def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
     """A client that is connected to hypercorn."""
-    protocols.install()
+    hypercorn.install()
     config, loop = Config(), asyncio.get_running_loop()
     config.websocket_max_message_size = 1000
     config.websocket_ping_interval = 20
@@ -117,7 +118,7 @@ async def client() -> AsyncIterator[Client]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         app, context = wrap_app(application, 0, "asgi"), WorkerContext(None)  # type: ignore[arg-type]
-        await protocols.Connection(app, loop, config, context, {}, reader, writer).run()
+        await Connection(app, loop, config, context, {}, reader, writer).run()
         ended.set()
 
     for_server, for_client = contexts()

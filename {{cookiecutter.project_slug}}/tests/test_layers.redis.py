@@ -39,7 +39,7 @@ async def test_sockets_open_without_redis(
 ) -> None:
     """Clients are served from the database until it is there."""
     monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{unused_tcp_port}/0")
-    address, _ = await sync_to_async(serve)("config.server")
+    address, _ = await sync_to_async(serve)()
     headers = [
         (name.decode(), value.decode())
         for name, value in await sync_to_async(handshake_headers)("ann")

@@ -58,7 +58,7 @@ async def test_two_clients_talk_and_the_server_keeps_the_rules(
     open_socket: OpenSocket, serve: Serve
 ) -> None:
     """One conversation: a message for both, refusals, and what each close code is for."""
-    address, _ = await sync_to_async(serve)("config.server")
+    address, _ = await sync_to_async(serve)()
     lobby = f"ws://{address}/ws/chat/lobby/"
     ann, bob = await open_socket(lobby, "ann"), await open_socket(lobby, "bob")
     welcome = await receive(ann)
@@ -96,7 +96,7 @@ async def test_two_clients_talk_and_the_server_keeps_the_rules(
 
 async def test_the_server_lets_its_clients_go(open_socket: OpenSocket, serve: Serve) -> None:
     """At SIGTERM each is told 4012, and what was acknowledged is stored."""
-    address, server = await sync_to_async(serve)("config.server")
+    address, server = await sync_to_async(serve)()
     lobby = f"ws://{address}/ws/chat/lobby/"
     sockets = [await open_socket(lobby, name) for name in ("ann", "bob", "cem")]
     for socket in sockets:
@@ -113,7 +113,7 @@ async def test_connections_do_not_wait_for_each_other(
     open_socket: OpenSocket, serve: Serve
 ) -> None:
     """Eight clients with a second of work each are served in less than two."""
-    address, _ = await sync_to_async(serve)("tests.slow_server")
+    address, _ = await sync_to_async(serve)("-m", "tests.slow_server")
     sockets = [await open_socket(f"ws://{address}/ws/slow/", "ann") for _ in range(8)]
     start = time.monotonic()
     for socket in sockets:

@@ -78,7 +78,7 @@ async def test_bodies_that_do_not_come_are_refused() -> None:
 @pytest.mark.parametrize("upgrade", ["", "Connection: Upgrade\r\nUpgrade: websocket\r\n"])
 async def test_heads_above_the_limit_are_refused(serve: Serve, upgrade: str) -> None:
     """The answer is 431 before the head of a page or a handshake is complete."""
-    address, _ = await sync_to_async(serve)("config.server")
+    address, _ = await sync_to_async(serve)()
     reader, writer = await asyncio.open_connection(*address.split(":"))
     writer.write(f"GET / HTTP/1.1\r\n{upgrade}Cookie: {'x' * 40_000}".encode())
     status = await asyncio.wait_for(reader.readline(), 5)
@@ -88,7 +88,7 @@ async def test_heads_above_the_limit_are_refused(serve: Serve, upgrade: str) -> 
 
 async def test_frames_that_are_no_messages_count(open_socket: OpenSocket, serve: Serve) -> None:
     """Pings and fragments above the rate close the socket with 4429."""
-    address, _ = await sync_to_async(serve)("config.server")
+    address, _ = await sync_to_async(serve)()
     for name in ("pings", "fragments"):
         socket = await open_socket(f"ws://{address}/ws/chat/lobby/", name, ping_interval=None)
         assert (await receive(socket))["type"] == "welcome"
@@ -102,7 +102,7 @@ async def test_frames_that_are_no_messages_count(open_socket: OpenSocket, serve:
 
 async def test_messages_in_fragments_arrive(open_socket: OpenSocket, serve: Serve) -> None:
     """A few fragments are no flood."""
-    address, _ = await sync_to_async(serve)("config.server")
+    address, _ = await sync_to_async(serve)()
     socket = await open_socket(f"ws://{address}/ws/chat/lobby/", "ann")
     await receive(socket)
     await socket.send(['{"type":"send","ref":"a1",', '"text":"h', 'i"}'])

@@ -16,8 +16,8 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from pytest_django import Settings
 
-from config import startup
 from config.settings import BASE_DIR
+from realtime import startup
 from realtime.logs import OutageFilter
 {% if cookiecutter.database == "sqlite" %}
 from realtime.sqlite import PrivateConnection
@@ -36,17 +36,16 @@ def test_a_port_that_is_taken() -> None:
     """The line says how to take another."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        code, lines = run("-m", "config.server", HOST="127.0.0.1", PORT=str(port))
+        code, lines = run("manage.py", "serve", HOST="127.0.0.1", PORT=str(port))
     assert (code, len(lines)) == (1, 1)
     assert lines[0].startswith(f"PORT: cannot listen on 127.0.0.1:{port} (")
     assert lines[0].endswith("). Choose another, such as PORT=9000.")
 
 
-@pytest.mark.parametrize("arguments", [["manage.py", "check"], ["-m", "config.server"]])
-def test_a_python_without_the_packages(arguments: list[str]) -> None:
+def test_a_python_without_the_packages() -> None:
     """The line says how to get them."""
-    line = "Django is not installed here: `make setup`, and put `uv run` before the command."
-    assert run("-S", *arguments) == (1, [line])
+    line = "Django is not installed. Run `make setup`, and put `uv run` before the command."
+    assert run("-S", "manage.py", "check") == (1, [line])
 
 
 @pytest.mark.django_db
@@ -59,14 +58,13 @@ def test_a_database_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> N
     for name, value in place.items():
         monkeypatch.setitem(connection.settings_dict, name, value)
     problem = startup.database_problem() or ""
-    assert problem.startswith(f"The database 127.0.0.1:{port}/site does not answer: ")
+    assert problem.startswith(f"DATABASE_URL: cannot connect to 127.0.0.1:{port}/site (")
     assert "docker compose up -d postgresql" in problem
     assert "secret" not in problem
 {% else %}
     monkeypatch.setitem(connection.settings_dict, "NAME", "/nowhere/db.sqlite3")
-    assert startup.database_problem() == (
-        "The database /nowhere/db.sqlite3: unable to open database file. Fix DATABASE_URL."
-    )
+    problem = "DATABASE_URL: cannot open /nowhere/db.sqlite3 (unable to open database file)."
+    assert startup.database_problem() == f"{problem} Fix the path."
 {% endif %}
 
 
@@ -103,10 +101,10 @@ def test_a_migration_that_is_not_applied(
     [latest] = MigrationLoader(connection).graph.leaf_nodes("chat")
     recorder.record_unapplied(*latest)
     try:
-        startup.look()
+        startup.check(processes=1)
     finally:
         recorder.record_applied(*latest)
-    line = "Unapplied migrations: 1. Run `make setup`, or `python manage.py migrate`."
+    line = "Unapplied migrations: 1. Run: python manage.py migrate"
     assert line in caplog.messages
     assert startup.database_problem(migrations=True) is None
 
@@ -116,7 +114,7 @@ def test_static_files_that_were_not_collected(settings: Settings, tmp_path: Path
     settings.STATIC_ROOT = tmp_path
     settings.STORAGES = {"staticfiles": {"BACKEND": "realtime.storage.StaticStorage"}}
     with pytest.raises(SystemExit, match="collectstatic"):
-        startup.look()
+        startup.check(processes=1)
 
 
 def test_an_outage_makes_one_line(caplog: pytest.LogCaptureFixture) -> None:

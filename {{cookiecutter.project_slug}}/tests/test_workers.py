@@ -21,8 +21,9 @@ def die(listener: socket.socket) -> None:
 def supervise(name: str) -> subprocess.Popen[str]:
     """A process that supervises a worker, which calls a function of this module."""
     code = (
-        f"import socket; from config import workers; from tests.test_workers import {name}; "
-        f"workers.Supervisor({name}, socket.socket()).run()"
+        "import django, socket; django.setup(); from realtime.servers import workers; "
+        "from tests import test_workers; "
+        f"workers.Supervisor(test_workers.{name}, socket.socket()).run()"
     )
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "config.settings"}
     environment["WEB_CONCURRENCY"] = "1"
@@ -34,7 +35,7 @@ def supervise(name: str) -> subprocess.Popen[str]:
 def read_log(supervisor: subprocess.Popen[str]) -> list[str]:
     """What the supervisor logged until its end, without the time."""
     _, output = supervisor.communicate(timeout=60)
-    lines = [line.partition(" config.workers: ")[2] for line in output.splitlines()]
+    lines = [line.partition(" realtime.servers.workers: ")[2] for line in output.splitlines()]
     return [line.partition(" [")[0] for line in lines if line]
 
 
