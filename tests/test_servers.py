@@ -13,7 +13,7 @@ from support.servers import free_port, start_site
 from demo import find_python
 
 SERVE = ["python", "manage.py", "serve"]
-CHANGED_DICTS = '''
+CHANGED_DICTS = """
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.urls import path
 from realtime.consumers import RealtimeConsumer
@@ -38,7 +38,7 @@ class Engine(RealtimeConsumer):
 
 websocket_urlpatterns.insert(0, path("ws/ordinary/", Ordinary.as_asgi()))
 websocket_urlpatterns.insert(0, path("ws/engine/", Engine.as_asgi()))
-'''
+"""
 
 
 @pytest.mark.parametrize("server", CHOICES["server"])
