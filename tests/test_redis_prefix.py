@@ -7,7 +7,7 @@ import time
 
 import pytest
 import yaml
-from support.client import Person, close_code, receive, say, send
+from support.client import Person, close_code, names, receive, say, send
 from support.emitted import bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS, SIGNED_IN, label, spread
 from support.servers import start_site
@@ -56,7 +56,7 @@ def crossings(one, other, auth, delete_twin):
             events, _ = look(there)
             if any(event["type"] == "message" for event in events):
                 found.add("text")
-            if any(guest.name in event.get("users", ()) for event in events):
+            if any(guest.name in names(event.get("users", ())) for event in events):
                 found.add("presence")
             send(there, type="send", ref="b1", text="from there")
             events, _ = look(there)
