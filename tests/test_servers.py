@@ -98,9 +98,11 @@ def test_a_missing_package_is_one_line_with_the_fix(command, server, own):
     assert command == "runserver" or len(lines) == 1
     if command == "runserver":
         run(["sh", "-c", fix], project, environ)
-        with start_site(["uv", "run", *SERVE], project, environ) as site:
-            with Person(site, "none").connect("lobby") as socket:
-                assert receive(socket)["type"] == "welcome"
+        with (
+            start_site(["uv", "run", *SERVE], project, environ) as site,
+            Person(site, "none").connect("lobby") as socket,
+        ):
+            assert receive(socket)["type"] == "welcome"
 
 
 @pytest.mark.parametrize("server", CHOICES["server"])
