@@ -34,7 +34,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=SITES)
 def project(request, cookies_session, environment):
-    """A migrated project, its environment and its Python, and how people sign in."""
+    """Return a migrated project, its environment and its Python, and the kind of sign-in."""
     project = bake(cookies_session, **request.param)
     python = environment(PYTHONS[-1], CHOICES["django_version"][0])
     environ = environ_for(python, LOG_LEVEL="WARNING")
@@ -43,7 +43,7 @@ def project(request, cookies_session, environment):
 
 
 def test_https_and_wss_are_served(project, files):
-    """In production people sign in and talk without a proxy. Cookies are secure, and the scheme is https."""
+    """Users sign in and chat in production without a proxy. Cookies are secure, and the scheme is https."""
     folder, environ, python, auth = project
     variables, trust = files
     port = free_port()
@@ -74,7 +74,7 @@ def test_https_and_wss_are_served(project, files):
 
 
 async def speak_plainly(port):
-    """A client without TLS gets no page, and the connection ends."""
+    """Check that a client without TLS gets no page, and that the connection ends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     async with asyncio.timeout(10):

@@ -120,7 +120,7 @@ async def test_ordinary_channels_code_works_beside_it(
 async def store(*texts: str) -> list[dict[str, Any]]:
     """Messages that are stored, and not published."""
     store = sync_to_async(store_message)
-    return [(await store("lobby", "bob", text, text))[0].event() for text in texts]
+    return [(await store("lobby", "2", "bob", text, text))[0].event() for text in texts]
 
 
 async def test_what_the_channel_layer_lost_comes_with_the_next(visit: Visit) -> None:

@@ -215,7 +215,7 @@ async def test_a_slow_newcomer_is_closed_too(
 ) -> None:
     """What is kept back during the replay is bounded like the rest."""
     setattr(settings, limit, value)
-    await sync_to_async(store_message)("lobby", "bob", "b1", "hi")
+    await sync_to_async(store_message)("lobby", "2", "bob", "b1", "hi")
     replayed = threading.Event()
     monkeypatch.setattr(RoomHistory, "between", lambda *_: replayed.wait(5) and [])
     ann = await visit(LOBBY)
@@ -233,7 +233,7 @@ async def test_a_replay_that_is_not_read_ends(
     settings.REALTIME_REPLAY_SECONDS = 0.2
     monkeypatch.setattr(history, "CHUNK_BYTES", 1)
     for number in range(20):
-        await sync_to_async(store_message)("lobby", "bob", str(number), "hi")
+        await sync_to_async(store_message)("lobby", "2", "bob", str(number), "hi")
     arrived = threading.Event()
     between = RoomHistory.between
     ranges: list[tuple[int, int]] = []

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def test_the_first_page_lists_the_rooms() -> None:
     """Each room is a link, its name percent-encoded in the URL and escaped in the page."""
-    store_message("a%2Fb & <c>", "ann", "a1", "hi")
+    store_message("a%2Fb & <c>", "ann", "ann", "a1", "hi")
     page = client_of("ann").get("/").content.decode()
     assert 'href="/chat/a%252Fb%20&amp;%20%3Cc%3E/"' in page
     assert "a%2Fb &amp; &lt;c&gt;" in page
@@ -65,7 +65,7 @@ def test_no_cache_keeps_a_page(path: str) -> None:
 def test_the_history_comes_in_portions() -> None:
     """`after` and `limit` choose the portion, `more` says whether to go on."""
     client = client_of("ann")
-    messages = [store_message("lobby", "ann", f"a{n}", str(n))[0].event() for n in range(3)]
+    messages = [store_message("lobby", "ann", "ann", f"a{n}", str(n))[0].event() for n in range(3)]
     history = "/chat/lobby/messages/"
     assert client.get(history).json() == {"messages": messages, "more": False}
     assert client.get(history, {"after": 1, "limit": 1}).json() == {
@@ -79,7 +79,7 @@ def test_the_history_comes_in_portions() -> None:
 def test_the_history_goes_backwards_too() -> None:
     """`before` wants the last ones before it, still oldest first, and `more` means older ones."""
     client = client_of("ann")
-    messages = [store_message("lobby", "ann", f"a{n}", str(n))[0].event() for n in range(4)]
+    messages = [store_message("lobby", "ann", "ann", f"a{n}", str(n))[0].event() for n in range(4)]
     history = "/chat/lobby/messages/"
     assert client.get(history, {"before": 4, "limit": 2}).json() == {
         "messages": messages[1:3],
@@ -93,7 +93,9 @@ def test_the_history_goes_backwards_too() -> None:
 def test_a_page_of_history_is_bounded_in_bytes(settings: Settings) -> None:
     """It holds what fits, at least one message; backwards these are the newest."""
     client = client_of("ann")
-    messages = [store_message("lobby", "ann", f"a{n}", "🐌" * 1000)[0].event() for n in range(4)]
+    messages = [
+        store_message("lobby", "ann", "ann", f"a{n}", "🐌" * 1000)[0].event() for n in range(4)
+    ]
     path = "/chat/lobby/messages/"
     assert "🐌".encode() in client.get(path).content
     settings.REALTIME_MAX_REPLAY_BYTES = 9000
@@ -109,7 +111,7 @@ def test_a_page_is_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is complete, whatever the number of rows that are read at a time."""
     monkeypatch.setattr(models, "ROWS", 2)
     client = client_of("ann")
-    messages = [store_message("lobby", "ann", f"a{n}", str(n))[0].event() for n in range(5)]
+    messages = [store_message("lobby", "ann", "ann", f"a{n}", str(n))[0].event() for n in range(5)]
     path = "/chat/lobby/messages/"
     assert client.get(path).json() == {"messages": messages, "more": False}
     assert client.get(path, {"before": 5}).json() == {"messages": messages[:4], "more": False}
@@ -191,7 +193,7 @@ def test_what_is_away_makes_the_process_unready(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_message_is_moderated_in_the_admin(admin_client: Client) -> None:
     """Its text can be changed; adding or deleting would break the numbers."""
-    message, _ = store_message("lobby", "ann", "a1", "something rude")
+    message, _ = store_message("lobby", "ann", "ann", "a1", "something rude")
     change = f"/admin/chat/message/{message.pk}/change/"
     assert admin_client.post(change, {"text": "removed"}).status_code == 302
     assert str(Message.objects.get()) == "ann: removed"

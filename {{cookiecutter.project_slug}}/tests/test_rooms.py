@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth import get_user_model
 from django.db import connections
 from django.db.models import F
 from django.test import Client
@@ -73,13 +73,13 @@ def test_a_new_day_allows_new_rooms(settings: Settings) -> None:
     """Rooms that are older than a day do not count, nor do those of others."""
     settings.CHAT_ROOMS_PER_DAY = 2
     for user, room in (("ann", "1"), ("bob", "2"), ("ann", "3")):
-        store_message(room, user, "r", "hi")
+        store_message(room, user, user, "r", "hi")
     with pytest.raises(EventError):
-        store_message("4", "ann", "r", "hi")
+        store_message("4", "ann", "ann", "r", "hi")
     Room.objects.filter(name="1").update(created_at=F("created_at") - timedelta(days=1))
-    store_message("4", "ann", "r", "hi")
+    store_message("4", "ann", "ann", "r", "hi")
     with pytest.raises(EventError):
-        store_message("5", "ann", "r", "hi")
+        store_message("5", "ann", "ann", "r", "hi")
     assert dict(Room.objects.values_list("name", "created_by")) == {
         "1": "ann",
         "2": "bob",
@@ -94,7 +94,7 @@ def test_simultaneous_messages_do_not_exceed_the_limit(settings: Settings) -> No
 
     def create(number: int) -> bool:
         try:
-            store_message(f"room {number}", "ann", "r", "hi")
+            store_message(f"room {number}", "ann", "ann", "r", "hi")
         except EventError:
             return False
         finally:
@@ -132,7 +132,7 @@ def test_a_page_takes_one_query(
     client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     """Beside those that find out who asks."""
-    client.force_login(User.objects.create_user("ann"))
+    client.force_login(get_user_model().objects.create_user("ann"))
     create_rooms(*NAMES)
     with django_assert_max_num_queries(3):
         assert names_on(client.get("/").content.decode()) == NAMES[:SIZE]
@@ -183,7 +183,7 @@ def test_an_empty_site_leads_to_a_room() -> None:
 def test_the_list_counts_what_is_there() -> None:
     """A room whose oldest messages were deleted does not count them."""
     for number in range(4):
-        store_message("lobby", "ann", f"a{number}", "hi")
+        store_message("lobby", "ann", "ann", f"a{number}", "hi")
     Message.objects.filter(seq__lt=3).delete()
     assert "2 messages" in page("/")
     Message.objects.all().delete()
@@ -193,7 +193,7 @@ def test_the_list_counts_what_is_there() -> None:
 def test_the_admin_finds_rooms_by_name(admin_client: Client) -> None:
     """The list of messages has a field for one room, and no list of all rooms."""
     for room in ("attic", "lobby"):
-        store_message(room, "ann", "a1", f"hi {room}")
+        store_message(room, "ann", "ann", "a1", f"hi {room}")
     query = {"app_label": "chat", "model_name": "message", "field_name": "room", "term": "LOB"}
     [found] = admin_client.get("/admin/autocomplete/", query).json()["results"]
     assert found == {"id": str(Room.objects.get(name="lobby").pk), "text": "lobby"}
@@ -208,17 +208,19 @@ def test_the_admin_finds_rooms_by_name(admin_client: Client) -> None:
 
 
 def test_staff_create_any_number_in_the_admin(admin_client: Client, settings: Settings) -> None:
-    """The room stores who made it, and the limit is that of the chat alone."""
+    """The room stores its creator, and the limit is that of the chat alone."""
     settings.CHAT_ROOMS_PER_DAY = 0
     with pytest.raises(EventError):
-        store_message("attic", "admin", "a1", "hi")
+        store_message("attic", "1", "admin", "a1", "hi")
     add = reverse(f"admin:chat_{Room._meta.model_name}_add")
     assert admin_client.post(add, {"name": "hall"}).status_code == 302
-    assert list(Room.objects.values_list("name", "created_by")) == [("hall", "admin")]
+    room = Room.objects.get()
+    creator = str(get_user_model().objects.get().pk)
+    assert (room.created_by, room.created_by_name) == (creator, "admin")
 
 
 def test_rooms_are_kept(admin_client: Client) -> None:
     """Without its room, messages would be numbered from 1 again."""
-    store_message("lobby", "ann", "a1", "hi")
+    store_message("lobby", "ann", "ann", "a1", "hi")
     delete = f"admin:chat_{Room._meta.model_name}_delete"
     assert admin_client.get(reverse(delete, args=[Room.objects.get().pk])).status_code == 403
