@@ -1,0 +1,66 @@
+"""Authentication of sockets by sessions and as guests, and its end."""
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.conf import settings as django_settings
+from django.contrib.auth import get_user_model
+from django.test import Client
+
+from engine.people import client_of, headers_for, headers_of
+from realtime.broadcast import sign_out
+from realtime.hub import get_hub
+
+PATH = "/ws/journal/a/"
+
+
+async def test_stranger_is_closed(visit):
+    """A socket without a sign-in opens, then closes with 4401."""
+    stranger = await visit(PATH, None)
+    assert (stranger.opened, await stranger.close_code()) == (True, 4401)
+
+
+async def test_deactivated_user_is_a_stranger(visit):
+    """The session of a deactivated user opens nothing."""
+    headers = await sync_to_async(headers_for)("ann")
+    await get_user_model().objects.aupdate(is_active=False)
+    ann = await visit(PATH, None, headers=headers)
+    assert await ann.close_code() == 4401
+
+
+async def test_sign_out_of_one_credential_keeps_the_others(visit):
+    """A sign-out with a credential closes that session's sockets with 4403, and no others."""
+    browser, phone = [await sync_to_async(client_of)("ann") for _ in range(2)]
+    tab, app = [await visit(PATH, None, headers=headers_of(client)) for client in (browser, phone)]
+    bob = await visit(PATH, "bob")
+    assert await bob.sees("ann", "bob")
+    await app.receive_until("welcome")
+    credential = min(get_hub().connections, key=lambda connection: connection.scope["since"]).scope["credential"]
+    await sync_to_async(sign_out)("ann", credential)
+    assert await tab.close_code() == 4403
+    assert await app.receives_nothing()
+    assert await bob.receives_nothing()
+
+
+async def test_sign_out_closes_every_socket_of_the_user(visit):
+    """A sign-out without a credential closes all sockets of the user with 4403, and presence shows it."""
+    ann, tab, bob = await visit(PATH), await visit(PATH), await visit(PATH, "bob")
+    assert await bob.sees("ann", "bob")
+    await sync_to_async(sign_out)("ann")
+    assert [await ann.close_code(), await tab.close_code()] == [4403, 4403]
+    assert await bob.sees("bob")
+
+
+async def test_sign_out_during_the_handshake_counts(visit, monkeypatch):
+    """A sign-out between the lookup of a session and the open socket closes with 4403."""
+    hub = get_hub()
+    take = hub.places.take
+
+    async def sign_out_first(user, connection):
+        hub.sign_out(user, None)
+        return await take(user, connection)
+
+    monkeypatch.setattr(hub.places, "take", sign_out_first)
+    ann = await visit(PATH)
+    assert (ann.opened, await ann.close_code()) == (True, 4403)
+    monkeypatch.undo()
+    assert (await (await visit(PATH)).receive())["type"] == "welcome"
