@@ -44,7 +44,7 @@ matrix:
 
 # What CI's machines run: more than `make test` does. JOB=uvicorn-3.13-6.1 or JOB=pairs-3.13 is one of them.
 combinations: $(DEVTOOLS)
-	$(BIN)/pytest -n logical tests/combinations.py -k "$(JOB)"
+	$(BIN)/pytest -n logical -m combinations tests/test_combinations.py -k "$(JOB)"
 
 # The parts of README.md that are made: a first minute, the questions, the numbers.
 docs: $(DEVTOOLS)

@@ -12,31 +12,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from support.answers import NASTY, generate, literal
 from support.emitted import bake, clean_environ, environ_for, run
 from support.matrix import CHOICES, PYTHONS, TEMPLATE, covering, requirements
-
-NASTY = {
-    "quotes": """It's "the" 'site'""",
-    "three quotes": "'''x\"\"\"y",
-    "backslashes": "a\\b\\\\c\\n\\U0001F600\\",
-    "umlauts": "Größenwahn für Übermütige",
-    "other scripts": "日本語 العربية עברית",
-    "emoji": "👩‍👩‍👧‍👦 chat 🇩🇪",
-    "jinja": "{{ cookiecutter }} {% raw %} {# no #} }} %}",
-    "django": "{{ settings.SECRET_KEY }}{% include 'x' %}",
-    "markup": "<script>alert(1)</script> & <b>",
-    "shell": "$(touch x) `y` ; rm $HOME | & > < * ~ !",
-    "toml": 'x", y = 1 # z',
-    "symbols": "!§$%&/()=?*+~#'-_.:,;<>|^°",
-    "longest": "x" * 200,
-    "spaces": "  between   spaces  ",
-    "yaml": "yes: [a, *b, &c] # no",
-}
-
-
-def literal(text: str) -> str:
-    """What makes cookiecutter, which renders answers that it is not asked for as templates, take a text as it is."""
-    return f"{{{{ {json.dumps(text, ensure_ascii=False)} }}}}" if "{" in text else text
 
 
 def bake_nasty(cookies, text: str, **answers: str) -> Path:
@@ -83,28 +61,6 @@ def test_typed_braces_are_only_text(tmp_path):
     assert done.returncode == 0, done.stderr
     readme = (tmp_path / "out" / "my_site" / "README.md").read_text(encoding="utf-8")
     assert readme.startswith("# {{ cookiecutter._template }}\n")
-
-
-def generate(folder: Path, *arguments: str, typed: str | None = None, **options) -> subprocess.CompletedProcess:
-    """Run cookiecutter as a user does, with `out` below the folder as target and nothing of ours in the way."""
-    out = folder / "out"
-    if not out.exists():
-        out.mkdir()
-    config = folder / "config.yaml"
-    places = {"cookiecutters_dir": str(folder / "cookiecutters"), "replay_dir": str(folder / "replay")}
-    config.write_text(json.dumps(places), encoding="utf-8")
-    program = [sys.executable, "-m", "cookiecutter", "--config-file", str(config), "--output-dir", str(out)]
-    no_input = [] if typed is not None else ["--no-input"]
-    environ = clean_environ(PYTHONIOENCODING="utf-8", COLUMNS="1000")
-    return subprocess.run(
-        [*program, *no_input, str(TEMPLATE), *arguments],
-        env=environ,
-        input=typed,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        **options,
-    )
 
 
 REFUSED = {
@@ -213,7 +169,7 @@ def test_choice_of_a_replay_file_is_refused(question, tmp_path):
         text=True,
     )
     lines = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
-    choices = ", ".join(CHOICES[question])
+    choices = ", ".join(sorted(CHOICES[question]))
     assert lines == [f"Error: {question} 'nonsense' is not on offer: choose one of {choices}."], done.stderr
     assert not (tmp_path / "out" / "again").exists()
 

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 from support.emitted import bake, clean_environ, run
 from support.matrix import CHOICES, combinations, label
+from support.pages import RECIPES, commands
 
 # Every combination of the answers that pages depend on; the others take turns.
 COMBINATIONS = [
@@ -23,7 +24,6 @@ WORDS = {
     ("consumers", "async"): r"apublish|\bawait self|async consumer",
     ("consumers", "sync"): r"async_to_sync",
 }
-RECIPES = ("rename-the-rooms", "add-a-field", "add-a-consumer", "publish-from-a-view")
 QUOTED = re.compile(r"`([^`\n]+)`")
 
 
@@ -46,12 +46,6 @@ def pages(project):
 def prose(text):
     """A page without its blocks of code."""
     return re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
-
-
-def commands(text):
-    """The lines of the blocks of shell commands on a page, without comments."""
-    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
-    return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
 
 
 def quoted_paths(text):

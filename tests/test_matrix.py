@@ -101,8 +101,8 @@ def test_pairs_are_few():
 
 
 def test_hooks_know_the_choices():
-    """`_choices`, which the hooks read, repeats the questions exactly."""
-    assert CONTEXT["_choices"] == CHOICES
+    """`_choices` has one row of facts per choice, in the order of the questions."""
+    assert {key: list(rows) for key, rows in CONTEXT["_choices"].items()} == CHOICES
 
 
 def test_every_choice_is_labelled():

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.emitted import bake, clean_environ, environ_for, run
+from support.emitted import bake, clean_environ, environ_for, production_values, run
 from support.matrix import CHOICES, PYTHONS, TEMPLATE, combinations, covering, label
 from support.servers import start_site
-from test_static import production_values
 
 from tools import readme
 

@@ -7,8 +7,8 @@ import pytest
 from support.client import PASSWORD, Person, cookie, csrf_token, open_socket, receive, send
 from support.emitted import bake, environ_for, run
 from support.matrix import PYTHONS, label
+from support.pages import RECIPES, commands
 from support.servers import start_site
-from test_docs import RECIPES, commands
 
 PYTHON = ["uv", "run", "python"]
 

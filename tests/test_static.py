@@ -2,12 +2,11 @@
 
 import json
 import re
-import secrets
 import shutil
 import subprocess
 
 import pytest
-from support.emitted import TEMPLATE, bake, environ_for, run
+from support.emitted import TEMPLATE, bake, environ_for, production_values, run
 from support.matrix import CHOICES, CORE, PYTHONS, combinations, is_quick, label
 
 COMBINATIONS = combinations(*CORE, "database", "django_version")
@@ -57,7 +56,7 @@ def leftovers(project):
         name, content = path.relative_to(project).as_posix(), path.read_bytes()
         if any(path.name.endswith(mark) or f"{mark}." in path.name for mark in MARKS):
             found.append(f"{name}: the name of a choice")
-        if not content and path.name != "__init__.py":
+        if not content and path.name not in {"__init__.py", "py.typed"}:
             found.append(f"{name}: empty")
         if b"\r" in content:
             found.append(f"{name}: CR")
@@ -78,17 +77,6 @@ def leftovers(project):
             found.append(f"{name}: more blank lines than belong there")
     found += [f"{path}: an empty folder" for path in project.rglob("*") if path.is_dir() and not any(path.iterdir())]
     return found
-
-
-def production_values(project):
-    """What .env.example says, with the changes that it asks for in production."""
-    lines = (project / ".env.example").read_text(encoding="utf-8").splitlines()
-    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#")) | {
-        "DEBUG": "false",
-        "SECRET_KEY": secrets.token_urlsafe(48),
-        "ALLOWED_HOSTS": "chat.example.com",
-        "ALLOWED_ORIGINS": "https://chat.example.com",
-    }
 
 
 def parameters():

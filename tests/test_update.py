@@ -9,10 +9,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
+from support.answers import NASTY, generate, literal
+from support.differences import content, secret_and_rest
 from support.emitted import bake, clean_environ, environ_for, run
 from support.matrix import CONTEXT, PYTHONS, TEMPLATE
-from test_answers import NASTY, generate, literal
-from test_options import content, secret_and_rest
 
 EMITTED = "{{cookiecutter.project_slug}}"
 # What a shallow clone has no older commit of: the template as it might have been, which lacks a file and a variant of
@@ -327,3 +328,10 @@ def test_without_hooks_alternatives_lie_side_by_side(tmp_path):
         ):
             expected[name.replace(mark, "", 1) if mark else name] = text
     assert content(projects["yes"]) == expected
+
+
+@pytest.mark.quick
+def test_history_reaches_the_older_template():
+    """CI clones as many commits as the test that updates a project from an older one goes back."""
+    workflow = yaml.safe_load((TEMPLATE / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    assert workflow["jobs"]["test"]["steps"][0]["with"]["fetch-depth"] == BEHIND + 1

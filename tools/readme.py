@@ -1,8 +1,8 @@
 """Makes the parts of README.md that say what is so elsewhere: `make docs`.
 
 A part stands between `<!-- made: its name -->` and `<!-- end -->`. The first minute is a real run, with the answers
-typed at a terminal; the questions come from cookiecutter.json, what they change from test_options.py, and the
-numbers from matrix.py.
+typed at a terminal; the questions come from cookiecutter.json, what they change from differences.py, and the numbers
+from matrix.py.
 """
 
 import itertools
@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path, PurePosixPath
 
+from support.differences import DIFFERENCES
 from support.emitted import clean_environ, run
 from support.matrix import CHOICES, CONTEXT, CORE, PYTHONS, TEMPLATE, combinations
 from support.servers import PATIENCE, free_port, start_site
-from test_options import DIFFERENCES
 
 from demo import find_python
 

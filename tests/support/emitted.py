@@ -1,6 +1,7 @@
 """Baking projects, and running their own commands in environments that they share."""
 
 import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -85,3 +86,14 @@ def environ_for(environment: Path, **variables: str) -> dict[str, str]:
         UV_OFFLINE="1",
         **variables,
     )
+
+
+def production_values(project: Path) -> dict[str, str]:
+    """Return the values of .env.example, with the changes that it asks for in production."""
+    lines = (project / ".env.example").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#")) | {
+        "DEBUG": "false",
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "ALLOWED_HOSTS": "chat.example.com",
+        "ALLOWED_ORIGINS": "https://chat.example.com",
+    }

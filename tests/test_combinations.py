@@ -1,6 +1,6 @@
 """Every core combination on every Python and Django, and any two answers together: `make combinations`.
 
-CI spreads them over many machines; the ones that all tests include are in `test_suites.py`.
+CI spreads them over many machines, and `make test` leaves them out: it runs those of `test_suites.py`.
 """
 
 import pytest
@@ -8,6 +8,7 @@ from support.emitted import bake, environ_for, run
 from support.matrix import ci_jobs, label
 
 
+@pytest.mark.combinations
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("answers", "python"),
