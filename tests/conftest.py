@@ -10,6 +10,8 @@ from support import emitted
 from support.emitted import BUILD, build_environment
 from support.servers import Postgres, Redis
 
+collect_ignore = ["engine"]  # runs inside baked projects
+
 
 def pytest_xdist_auto_num_workers():
     """One more than there are cores, for much of what the tests do is waiting until somebody is back."""

@@ -8,13 +8,17 @@ from support.matrix import (
     CHOICES,
     CONTEXT,
     CORE,
+    ENGINE,
     PYTHONS,
     PYTHONS_OF_CI,
+    TURNS,
     ci_jobs,
     combinations,
+    engine_runs,
     is_measured,
     is_possible,
     pairs,
+    pairs_of,
     rotated,
 )
 
@@ -39,6 +43,20 @@ def test_any_two_choices_meet():
     }
     met = {(one, other, (run[one], run[other])) for run in runs for one, other in itertools.combinations(choices, 2)}
     assert wanted - met == set()
+
+
+def test_engine_suite_meets_any_two_choices():
+    """The engine's suite has each combination of its axes once, and any two choices meet in at least one run."""
+    assert [{key: answers[key] for key in ENGINE} for answers, _ in engine_runs()] == combinations(*ENGINE)
+    choices = {**{key: CHOICES[key] for key in ENGINE}, **TURNS, "python": PYTHONS}
+    wanted = {
+        frozenset({(one, this), (other, that)})
+        for one, other in itertools.combinations(choices, 2)
+        for this, that in itertools.product(choices[one], choices[other])
+    }
+    assert (
+        wanted - set().union(*(pairs_of({**answers, "python": python}) for answers, python in engine_runs())) == set()
+    )
 
 
 def test_coverage_is_measured_where_any_two_choices_meet():

@@ -12,16 +12,23 @@ from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.conf import settings as django_settings
 from django.db import connection, connections
+from dotenv import dotenv_values
 from websockets.asyncio.client import connect
 
-from engine.people import headers_for
+from engine.people import cookie_header
 from engine.visitor import Visitor
+from realtime.conf import settings as django_settings
 from realtime.hub import get_hub, hubs
 
-# Redis is there in the runs with the Redis layer.
-collect_ignore = [] if getattr(django_settings, "REDIS_HOSTS", ()) else ["test_redis.py"]
+SERVICES = {
+    "redis": bool(django_settings.REDIS_HOSTS),
+    "sqlite": connection.vendor == "sqlite",
+    "postgresql": connection.vendor == "postgresql",
+    "http2": os.environ["SERVER"] == "hypercorn",
+}
+# A service is tested in the runs that use it.
+collect_ignore_glob = [f"test_{name}*" for name, used in SERVICES.items() if not used]
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +70,7 @@ async def visit(database):
     yield visit
     try:
         for visitor in visitors:
-            await visitor.leave()
+            await visitor.disconnect()
     finally:
         await get_hub().drain()
         hubs.clear()
@@ -78,7 +85,7 @@ async def open_socket():
     async with AsyncExitStack() as stack:
 
         async def open_socket(url, name="ann", **options):
-            headers = [(key.decode(), value.decode()) for key, value in await sync_to_async(headers_for)(name)]
+            headers = {"Cookie": await sync_to_async(cookie_header)(name)}
             return await stack.enter_async_context(connect(url, additional_headers=headers, **options))
 
         yield open_socket
@@ -116,5 +123,5 @@ def serve(database):
 
 def url_of_test_database():
     """Return the URL of the database that the tests use."""
-    parts = urlsplit(os.environ["DATABASE_URL"])
+    parts = urlsplit({**dotenv_values(".env"), **os.environ}["DATABASE_URL"])
     return f"{parts.scheme}://{parts.netloc}/{connection.settings_dict['NAME']}?{parts.query}"

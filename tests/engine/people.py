@@ -1,6 +1,5 @@
 """Users of the suite, signed in by Django's own sessions."""
 
-from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.test import Client
 
@@ -13,12 +12,11 @@ def client_of(name):
     return client
 
 
-def headers_of(client):
-    """Return the headers that a browser sends when it opens a socket."""
-    cookie = client.cookies[settings.SESSION_COOKIE_NAME]
-    return [(b"cookie", f"{cookie.key}={cookie.value}".encode())]
+def cookies_of(name):
+    """Return the cookies of a signed-in user."""
+    return client_of(name).cookies
 
 
-def headers_for(name):
-    """Return the handshake headers of a signed-in user."""
-    return headers_of(client_of(name))
+def cookie_header(name):
+    """Return the Cookie header of a signed-in user."""
+    return "; ".join(f"{key}={cookie.value}" for key, cookie in cookies_of(name).items())

@@ -1,12 +1,9 @@
 """Authentication of sockets by sessions and as guests, and its end."""
 
-import pytest
 from asgiref.sync import sync_to_async
-from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
-from django.test import Client
 
-from engine.people import client_of, headers_for, headers_of
+from engine.people import client_of, cookies_of
 from realtime.broadcast import sign_out
 from realtime.hub import get_hub
 
@@ -16,21 +13,21 @@ PATH = "/ws/journal/a/"
 async def test_stranger_is_closed(visit):
     """A socket without a sign-in opens, then closes with 4401."""
     stranger = await visit(PATH, None)
-    assert (stranger.opened, await stranger.close_code()) == (True, 4401)
+    assert (stranger.connected, await stranger.close_code()) == (True, 4401)
 
 
 async def test_deactivated_user_is_a_stranger(visit):
     """The session of a deactivated user opens nothing."""
-    headers = await sync_to_async(headers_for)("ann")
+    cookies = await sync_to_async(cookies_of)("ann")
     await get_user_model().objects.aupdate(is_active=False)
-    ann = await visit(PATH, None, headers=headers)
+    ann = await visit(PATH, None, cookies=cookies)
     assert await ann.close_code() == 4401
 
 
 async def test_sign_out_of_one_credential_keeps_the_others(visit):
     """A sign-out with a credential closes that session's sockets with 4403, and no others."""
     browser, phone = [await sync_to_async(client_of)("ann") for _ in range(2)]
-    tab, app = [await visit(PATH, None, headers=headers_of(client)) for client in (browser, phone)]
+    tab, app = [await visit(PATH, None, cookies=client.cookies) for client in (browser, phone)]
     bob = await visit(PATH, "bob")
     assert await bob.sees("ann", "bob")
     await app.receive_until("welcome")
@@ -61,6 +58,6 @@ async def test_sign_out_during_the_handshake_counts(visit, monkeypatch):
 
     monkeypatch.setattr(hub.places, "take", sign_out_first)
     ann = await visit(PATH)
-    assert (ann.opened, await ann.close_code()) == (True, 4403)
+    assert (ann.connected, await ann.close_code()) == (True, 4403)
     monkeypatch.undo()
     assert (await (await visit(PATH)).receive())["type"] == "welcome"

@@ -73,9 +73,9 @@ async def test_process_subscribes_once_while_it_has_members(visit):
     await ann.receive_until("welcome")
     await bob.receive_until("welcome")
     assert list(layer.groups[GROUP]) == [get_hub().channel]
-    await ann.leave()
+    await ann.disconnect()
     assert GROUP in layer.groups
-    await bob.leave()
+    await bob.disconnect()
     assert GROUP not in layer.groups
     assert GROUP not in get_hub().topics
 
@@ -99,7 +99,7 @@ async def test_members_join_and_leave_during_delivery(visit):
         for _ in range(5):
             visitor = await visit(PATH, name)
             await visitor.receive_until("welcome")
-            await visitor.leave()
+            await visitor.disconnect()
 
     async def broadcast():
         for number in range(100):
@@ -113,6 +113,7 @@ async def test_members_join_and_leave_during_delivery(visit):
 
 async def test_group_is_joined_while_the_layer_is_down(visit, monkeypatch):
     """Members are served from the history until the process can subscribe."""
+
     async def fail(group, channel):
         raise ConnectionError
 

@@ -76,14 +76,14 @@ async def test_ten_errors_in_a_row_close_the_connection(visit):
 async def test_unknown_path_is_closed(visit):
     """A socket on an unknown path opens, then closes with 4404."""
     ann = await visit("/ws/nothing/")
-    assert (ann.opened, await ann.close_code()) == (True, 4404)
+    assert (ann.connected, await ann.close_code()) == (True, 4404)
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "https://localhost:8000", "http://localhost:1", "null"])
 async def test_foreign_origin_is_refused(visit, origin, caplog):
     """The handshake fails, and the log names the origin and the setting."""
     ann = await visit(PATH, headers=[(b"origin", origin.encode())])
-    assert not ann.opened
+    assert not ann.connected
     assert origin in caplog.text
     assert "ALLOWED_ORIGINS" in caplog.text
 
@@ -91,7 +91,7 @@ async def test_foreign_origin_is_refused(visit, origin, caplog):
 async def test_listed_origin_connects(visit, settings):
     """An origin in ALLOWED_ORIGINS may open a socket."""
     settings.ALLOWED_ORIGINS = ["https://site.example"]
-    assert (await visit(PATH, headers=[(b"origin", b"https://site.example")])).opened
+    assert (await visit(PATH, headers=[(b"origin", b"https://site.example")])).connected
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,7 @@ def test_origin_is_normalized(value, origin):
     assert parse_origin(value) == origin
 
 
-@pytest.mark.parametrize(
-    "value", ["", "site.example", "*", "ws://site.example", "https://site.example/", "http://a:x"]
-)
+@pytest.mark.parametrize("value", ["", "site.example", "*", "ws://site.example", "https://site.example/", "http://a:x"])
 def test_invalid_origin_is_an_error(value):
     """A value that can never match an origin raises ValueError."""
     with pytest.raises(ValueError):
@@ -170,7 +168,7 @@ async def test_socket_opens_before_it_closes(visit, monkeypatch):
 
     monkeypatch.setattr(get_channel_layer(), "new_channel", fail)
     ann = await visit(PATH)
-    assert (ann.opened, await ann.close_code()) == (True, 1011)
+    assert (ann.connected, await ann.close_code()) == (True, 1011)
 
 
 @pytest.mark.parametrize("error", [InterfaceError, OperationalError])
@@ -201,7 +199,7 @@ async def test_failing_unsubscribe_is_logged(visit, monkeypatch, caplog):
         raise ConnectionError("down")
 
     monkeypatch.setattr(get_channel_layer(), "group_discard", fail)
-    await ann.leave()
+    await ann.disconnect()
     assert "A group could not be left" in caplog.text
 
 
@@ -213,7 +211,7 @@ async def test_ordinary_channels_code_works(visit):
     await layer.group_send("news", {"type": "news.item", "title": "It works"})
     assert await ann.receive() == {"type": "item", "title": "It works"}
     assert await ann.receives_nothing()
-    await ann.leave()
+    await ann.disconnect()
     assert "news" not in layer.groups
 
 

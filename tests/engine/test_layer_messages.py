@@ -1,6 +1,5 @@
 """Layer messages of another version, or of another program, do no harm."""
 
-import pytest
 from prometheus_client import REGISTRY
 
 from engine.history import group_of

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import json
 
-import pytest
 from django.contrib.auth.models import AnonymousUser
 
 from realtime.bodies import BodyLimit
@@ -19,7 +18,7 @@ async def test_user_has_ten_connections(visit):
     sockets = [await visit(PATH) for _ in range(10)]
     assert await (await visit(PATH)).close_code() == 4409
     assert (await (await visit(PATH, "bob")).receive())["type"] == "welcome"
-    await sockets[0].leave()
+    await sockets[0].disconnect()
     assert (await (await visit(PATH)).receive())["type"] == "welcome"
 
 
@@ -60,7 +59,7 @@ async def test_connections_share_the_limit_of_their_user(visit, settings):
     for _ in range(20):
         assert await ann.receives_nothing()
         assert await tab.receives_nothing()
-    await ann.leave()
+    await ann.disconnect()
     again = await visit(PATH)
     await again.receive_until("welcome")
     for visitor in (tab, again):
@@ -128,7 +127,7 @@ async def read_body(scope, receive, send):
 async def post(settings, pieces, announced=None):
     """Return status and body of the answer to a body in pieces, after which nothing arrives."""
     settings.SERVER_MAX_BODY_BYTES = 10
-    settings.SERVER_BODY_SECONDS = 0.1
+    settings.SERVER_BODY_SECONDS = settings.SERVER_IDLE_SECONDS = 0.1
     sent = []
     messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
 

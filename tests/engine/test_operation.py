@@ -46,7 +46,7 @@ async def test_connections_and_frames_are_counted(visit):
     await ann.receive_until("error")
     after = await read()
     assert [new - old for old, new in zip(before, after, strict=True)] == [0, 2, 3, 1]
-    await ann.leave()
+    await ann.disconnect()
     assert (await read())[0] == before[0] - 1
 
 
@@ -156,8 +156,7 @@ def test_foreign_text_stays_in_its_line():
     record = logging.makeLogRecord({"msg": "%s", "args": (text,), "levelname": "INFO"})
     record.room = 'a"] user=root'
     assert line_of(record) == (
-        "INFO no /a\\n\\x1b[2J\\u2028\\u202e?ticket=...&after=... "
-        '[client=- connection=- user=- room="a\\"] user=root"]'
+        'INFO no /a\\n\\x1b[2J\\u2028\\u202e?ticket=...&after=... [client=- connection=- user=- room="a\\"] user=root"]'
     )
 
 
@@ -222,7 +221,7 @@ async def test_drain_handles_the_last_frame(visit, monkeypatch):
     draining = asyncio.create_task(get_hub().drain())
     assert await bob.close_code() == 4012
     late = await visit(PATH)
-    assert (late.opened, await late.close_code()) == (True, 4012)
+    assert (late.connected, await late.close_code()) == (True, 4012)
     released.set()
     await ann.receive_until("entry")
     assert await ann.close_code() == 4012
@@ -240,7 +239,7 @@ async def test_nothing_is_announced_after_a_drain(visit, monkeypatch):
     """A process that announced its end does not announce presence any more."""
     ann = await visit(PATH)
     await ann.receive_until("welcome")
-    await ann.leave()
+    await ann.disconnect()
     hub = get_hub()
     await hub.drain()
     sent = []

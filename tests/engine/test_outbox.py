@@ -174,7 +174,7 @@ async def test_slow_member_does_not_delay_the_others(visit, settings, monkeypatc
     monkeypatch.setattr(lifecycle, "PATIENCE", 0.1)
     ann, bob = await visit(PATH), await visit(PATH, "bob")
     assert await ann.sees("ann", "bob")
-    bob.stop_reading()
+    bob.limit_unread(1)
     for number in range(20):
         await apublish(GROUP, {"type": "news", "number": number})
     assert [(await ann.receive())["number"] for _ in range(20)] == list(range(20))
@@ -182,12 +182,11 @@ async def test_slow_member_does_not_delay_the_others(visit, settings, monkeypatc
     assert get_hub().topics[GROUP].presence.users() == {"ann"}
 
 
-async def test_slow_client_blocks_no_thread(visit, monkeypatch):
+async def test_slow_client_blocks_no_thread(visit):
     """Handlers of other connections run while a client does not read, whichever thread they share."""
-    monkeypatch.setattr(lifecycle, "PATIENCE", 0.1)
     ann = await visit(PATH)
     await ann.receive_until("welcome")
-    ann.stop_reading()
+    ann.limit_unread(1)
     for _ in range(5):
         await ann.send(type="append", ref="a1", text="hi")
     for number in range(django_settings.REALTIME_THREADS):
@@ -197,7 +196,8 @@ async def test_slow_client_blocks_no_thread(visit, monkeypatch):
         texts = [event.get("text") for event in await other.receive_until("entry")]
         while str(number) not in texts:
             texts.append((await other.receive())["text"])
-    await ann.leave()
+    ann.limit_unread(0)
+    await ann.receive_until("entry")
 
 
 @pytest.mark.parametrize(("limit", "value"), [("REALTIME_MAX_OUTBOX", 3), ("REALTIME_MAX_OUTBOX_BYTES", 100)])
@@ -207,7 +207,7 @@ async def test_slow_newcomer_is_closed(limit, value, visit, settings, monkeypatc
     await sync_to_async(append)("a", "bob", "b1", "hi")
     replayed = threading.Event()
     monkeypatch.setattr(JournalHistory, "between", lambda *_: replayed.wait(5) and [])
-    ann = await visit(PATH, query="after=0")
+    ann = await visit(f"{PATH}?after=0")
     await ann.receive_until("welcome")
     for number in range(4):
         await apublish(GROUP, {"type": "news", "number": number})
@@ -231,8 +231,8 @@ async def test_unread_replay_ends(visit, settings, monkeypatch):
         return between(self, after, until)
 
     monkeypatch.setattr(JournalHistory, "between", wait_for_the_client)
-    ann = await visit(PATH, query="after=0")
-    ann.stop_reading(5)
+    ann = await visit(f"{PATH}?after=0")
+    ann.limit_unread(5)
     (connection,) = get_hub().connections
     arrived.set()
     assert connection.work is not None

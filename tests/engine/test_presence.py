@@ -24,7 +24,7 @@ async def test_users_see_each_other_join_and_leave(visit):
     bob = await visit(PATH, "bob")
     assert await bob.sees("ann", "bob")
     assert await ann.sees("ann", "bob")
-    await bob.leave()
+    await bob.disconnect()
     assert await ann.sees("ann")
 
 
@@ -34,11 +34,11 @@ async def test_two_tabs_count_once(visit):
     assert await ann.sees("ann")
     tabs = [await visit(PATH, "bob") for _ in range(2)]
     assert await ann.sees("ann", "bob")
-    await tabs[0].leave()
+    await tabs[0].disconnect()
     await asyncio.sleep(2 * presence.QUIET_SECONDS)
     await ann.send(type="ping")
-    assert await ann.receive_any() == {"type": "pong"}
-    await tabs[1].leave()
+    assert await ann.receive(presence=True) == {"type": "pong"}
+    await tabs[1].disconnect()
     assert await ann.sees("ann")
 
 
@@ -118,4 +118,4 @@ async def test_large_group_receives_changes(visit, monkeypatch):
     bob = await visit(PATH, "bob")
     assert await bob.sees("ann", "bob")
     change = {"type": "presence", "joined": ["bob"], "left": [], "count": 2}
-    assert await ann.receive_any() == change
+    assert await ann.receive(presence=True) == change

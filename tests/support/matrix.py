@@ -10,6 +10,8 @@ TEMPLATE = Path(__file__).resolve().parent.parent.parent
 CONTEXT = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
 CHOICES = {key: value for key, value in CONTEXT.items() if isinstance(value, list) and not key.startswith("_")}
 CORE = ("server", "channel_layer", "consumers", "auth")
+ENGINE = ("server", "channel_layer", "consumers")  # what the engine's own suite is run over
+TURNS = {key: CHOICES[key] for key in ("database", "django_version")}
 PYTHONS = ("3.12", "3.13")
 PYTHONS_OF_CI = (*PYTHONS, "3.14")
 # Answers that another one needs.
@@ -43,6 +45,29 @@ def rotated() -> Runs:
         python = PYTHONS[turn // 4 % 2]
         runs.append(({**core, "database": database, "django_version": django}, python))
     return runs
+
+
+def engine_runs() -> Runs:
+    """The engine's own combinations, each once, with databases, Djangos and Pythons taking turns.
+
+    Each turn has the most pairs of choices that did not meet yet. test_matrix.py proves that all of them meet.
+    """
+    turns = [
+        dict(zip(("python", *TURNS), values, strict=True)) for values in itertools.product(PYTHONS, *TURNS.values())
+    ]
+    met: set[frozenset[tuple[str, str]]] = set()
+    runs = []
+    for axes in combinations(*ENGINE):
+        answers = max(({**axes, **turn} for turn in turns), key=lambda answers: len(pairs_of(answers) - met))
+        met |= pairs_of(answers)
+        python = answers.pop("python")
+        runs.append((answers, python))
+    return runs
+
+
+def pairs_of(answers: Answers) -> set[frozenset[tuple[str, str]]]:
+    """Any two answers of a combination."""
+    return {frozenset(two) for two in itertools.combinations(answers.items(), 2)}
 
 
 def covering(*keys: str) -> list[Answers]:
