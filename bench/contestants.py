@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from support.emitted import clean_environ, run
+from support.matrix import complete
 from support.servers import Postgres, Redis
 
 from bench import workshop
@@ -156,11 +157,14 @@ def bake(label: str, server: str, layer: str, consumers: str, auth: str, databas
     return project
 
 
-SERVE = {
-    "uvicorn": ("uvicorn", "--log-level", "warning", "--host", "127.0.0.1", "--port", "{port}"),
-    "daphne": ("daphne", "-v", "0", "-b", "127.0.0.1", "-p", "{port}"),
-    "hypercorn": ("hypercorn", "--worker-class", "uvloop", "--log-level", "warning", "--bind", "127.0.0.1:{port}"),
-}
+SERVE = complete(
+    "server",
+    {
+        "uvicorn": ("uvicorn", "--log-level", "warning", "--host", "127.0.0.1", "--port", "{port}"),
+        "daphne": ("daphne", "-v", "0", "-b", "127.0.0.1", "-p", "{port}"),
+        "hypercorn": ("hypercorn", "--worker-class", "uvloop", "--log-level", "warning", "--bind", "127.0.0.1:{port}"),
+    },
+)
 
 
 @functools.cache

@@ -17,7 +17,8 @@ import time
 
 from bench import workshop
 from bench.measure import LOAD_CORE, SERVER_CORE, Failed, pin
-from bench.scenarios import SCENARIOS, Plan
+from bench.plan import Plan
+from bench.scenarios import SCENARIOS
 
 
 def parse() -> argparse.Namespace:

@@ -1,17 +1,21 @@
 """What is measured: each function plays its rounds, prints the ratios, and then the figures."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from statistics import median
+
+from support.matrix import CHOICES, complete
 
 from bench import contestants as who
 from bench.contestants import Contestant, event
-from bench.measure import Failed, Result, Server, measure, measure_memory
+from bench.measure import Failed, measure_memory
 from bench.page import page
+from bench.plan import Options, Plan
 from bench.report import Ratio, Table, Unit
 from bench.sizing import sizing
 
-SERVERS = ("uvicorn", "daphne", "hypercorn")
+SERVERS = CHOICES["server"]
+# A fan-out to the large room must be this many times as fast as the tutorial's.
+FANOUT_LIMITS = complete("server", {"uvicorn": 20, "daphne": 5, "hypercorn": 11})
 WINDOW = 4  # events under way in a room, so that a server is never idle
 PAIRS = 50  # connections, each in a room of its own
 IDLE = 1000
@@ -25,55 +29,6 @@ MEMORY = Unit("KiB for each connection", lambda result: result.memory, decimals=
 P50 = Unit("p50 in ms", lambda result: result.load["p50"], "received", 2)
 P99 = Unit("p99 in ms", lambda result: result.load["p99"], "received", 2)
 LOST = Unit("lost", lambda result: result.load["lost"], "received")
-
-Options = Callable[[Contestant], list[str]]
-
-
-@dataclass
-class Plan:
-    """How long and how often, and what failed."""
-
-    rounds: int
-    seconds: float
-    warmup: float
-    brief: bool = False
-    failures: list[str] = field(default_factory=list)
-
-    def people(self, count: int) -> int:
-        """The number of connections: a twentieth, but two at least, in a brief run."""
-        return max(2, count // 20) if self.brief else count
-
-    def at_least(self, seconds: float) -> float:
-        """The seconds of a measurement that is meaningless if it is shorter."""
-        return self.seconds if self.brief else max(seconds, self.seconds)
-
-    def play(self, table: Table, players: list[Contestant], cases: dict[str, Options], how=None) -> None:
-        """Measure every case with every contestant, one after the other, then all again."""
-        for _ in range(self.rounds):
-            for player in players:
-                self.play_one(table, player, cases, how or self.measure)
-
-    def play_one(self, table: Table, player: Contestant, cases: dict[str, Options], how) -> None:
-        """Start a server and measure. Note a failure and go on: the run ends with an error."""
-        case = ""
-        try:
-            with player.serve() as server:
-                for case, options in cases.items():
-                    table.results[case, player.name].append(how(server, [*player.join, *options(player)]))
-        except (Failed, AssertionError) as error:
-            for other in [case] if case else cases:
-                table.failures[other, player.name] = str(error).splitlines()[0]
-            self.failures.append(f"{player.name}, {case or 'at the start'}: {error}")
-
-    def measure(self, server: Server, options: list[str]) -> Result:
-        times = [
-            "--seconds",
-            str(self.seconds),
-            "--warmup",
-            str(self.warmup),
-            *(["--settle", "0"] if self.brief else []),
-        ]
-        return measure(server, [*times, *options])
 
 
 def room(members: int, window: int = WINDOW) -> Options:
@@ -123,7 +78,7 @@ def fanout(plan: Plan) -> None:
     def against(label: str, ours: str, others: list[str], case: str, limit: float | None = None) -> None:
         table.print_ratio(Ratio(f"{case}: {label}", (case, ours), [(case, other) for other in others], limit))
 
-    for case, in_memory, on_redis in ((small, 11, 7), (large, 20, 12)):
+    for case, in_memory, on_redis in ((small, 11, 7), (large, FANOUT_LIMITS[SERVERS[0]], 12)):
         against("ours / tutorial", "ours", ["tutorial"], case, in_memory)
         layers = ["tutorial, core", "tutorial, pubsub"]
         against("ours / tutorial on its faster layer, Redis", "ours, redis", layers, case, on_redis)
@@ -135,7 +90,8 @@ def fanout(plan: Plan) -> None:
         against("ours / Socket.IO", "ours", ["Socket.IO"], case)
         against("ours / Socket.IO, Redis", "ours, redis", ["Socket.IO, redis"], case)
         against("ours / floor", "ours", ["floor"], case)
-    for server, limit in (("daphne", 5), ("hypercorn", 11)):
+    for server in SERVERS[1:]:
+        limit = FANOUT_LIMITS[server]
         against(f"ours / tutorial, {server}", f"ours, {server}", [f"tutorial, {server}"], large, limit)
     against("ours / tutorial, sync", "ours, sync", ["tutorial, sync"], large, 25)
     against("ours, sync / ours, async", "ours, sync", ["ours"], large)

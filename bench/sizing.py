@@ -8,14 +8,11 @@ import itertools
 import math
 import time
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
 
 from bench import contestants as who
 from bench.contestants import Contestant
 from bench.measure import Server, cpu_seconds, measure, measure_memory, resident, start_load, wait_for
-
-if TYPE_CHECKING:
-    from bench.scenarios import Plan
+from bench.plan import Plan
 
 ROOM = 50  # people
 SILENCE = 60  # seconds between two messages of one person
@@ -72,7 +69,7 @@ def spread(processes: int) -> float:
     return processes * (1 - (1 - 1 / processes) ** ROOM)
 
 
-def sizing(plan: "Plan") -> None:
+def sizing(plan: Plan) -> None:
     """Machines for 10 000, 100 000 and 1 000 000 connections, and how well such a forecast holds."""
     chat = who.ours(layer="redis", database="postgresql", chat=True)
     costs = measure_costs(plan, chat)
@@ -118,7 +115,7 @@ def with_processes(player: Contestant, count: int) -> Contestant:
     return replace(player, environ={**player.environ, "WEB_CONCURRENCY": str(count)})
 
 
-def measure_costs(plan: "Plan", chat: Contestant) -> Costs:
+def measure_costs(plan: Plan, chat: Contestant) -> Costs:
     """Two sizes of a room tell a message from a delivery, one process and two what it costs to pass a message on."""
     costs, seconds, people = Costs(), plan.seconds, plan.people(2000)
     with chat.serve() as server:

@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 
 from support.emitted import BUILD, clean_environ, run
-from support.matrix import TEMPLATE, covering, requirements
+from support.matrix import CHOICES, TEMPLATE, covering, requirements
 
 from demo import find_python
 
@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 BENCH = BUILD / "bench"
 PEERS = HERE / "peers"
 NODE = BENCH / "node"
-SHOWN = ("django", "channels", "channels-redis", "uvicorn", "daphne", "hypercorn", "uvloop")
+SHOWN = ("django", "channels", "channels-redis", *CHOICES["server"], "uvloop")
 SHOWN_PEERS = ("fastapi", "python-socketio", "websockets")
 
 

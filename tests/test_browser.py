@@ -11,14 +11,14 @@ from playwright.sync_api import expect, sync_playwright
 from support.browsers import OUTAGE, Visits, find_browser, launch, node_packages, seed
 from support.client import PASSWORD, Person, cookie, csrf_token
 from support.emitted import bake, clean_environ, environ_for, run
-from support.matrix import PYTHONS, TEMPLATE
+from support.matrix import PYTHONS, TEMPLATE, combinations, spread
 from support.servers import free_port, start_site
 
 SITES = {
-    "uvicorn": {"channel_layer": "in-memory", "consumers": "async", "auth": "session", "django_version": "6.1"},
-    "daphne": {"channel_layer": "redis", "consumers": "sync", "auth": "token", "django_version": "5.2"},
-    "hypercorn": {"channel_layer": "in-memory", "consumers": "async", "auth": "none", "django_version": "6.1"},
+    answers["server"]: answers
+    for answers in spread(combinations("server"), "channel_layer", "consumers", "auth", "django_version")
 }
+FIRST, *_ = SITES
 PAGE_BYTES = 60_000
 # More than one page of the list has.
 ROOMS = "from chat.models import Room; Room.objects.bulk_create(Room(name=f'many {n:03}') for n in range(120))"
@@ -35,10 +35,12 @@ def where(*places):
     )
 
 
-everywhere = where("chromium-uvicorn", "chromium-daphne", "chromium-hypercorn", "firefox-uvicorn")
-signed_in = where("chromium-uvicorn", "chromium-daphne", "firefox-uvicorn")
-in_chromium = where("chromium-uvicorn", "chromium-daphne", "chromium-hypercorn")
-once = where("chromium-uvicorn")
+CHROMIUM = [f"chromium-{server}" for server in SITES]
+SIGNED_IN = [f"chromium-{server}" for server, answers in SITES.items() if answers["auth"] != "none"]
+everywhere = where(*CHROMIUM, f"firefox-{FIRST}")
+signed_in = where(*SIGNED_IN, f"firefox-{FIRST}")
+in_chromium = where(*CHROMIUM)
+once = where(f"chromium-{FIRST}")
 
 
 class Site:
@@ -90,7 +92,7 @@ def browser(place):
 @pytest.fixture(scope="module")
 def site(place, cookies_session, environment, request):
     answers = SITES[place[1]]
-    project = bake(cookies_session, server=place[1], **answers)
+    project = bake(cookies_session, **answers)
     redis = {"REDIS_URL": f"{request.getfixturevalue('redis').url}/0"} if answers["channel_layer"] == "redis" else {}
     environ = environ_for(environment(PYTHONS[-1], answers["django_version"]), **redis)
     with contextlib.ExitStack() as stack:
@@ -179,7 +181,7 @@ def test_killed_server(windows, visit, site, ann, ben):
     assert [text for _, user, text in transcript if user == ben.name] == ["lost 3"]
 
 
-@where("chromium-uvicorn", "chromium-daphne")  # Firefox's driver takes the network from new connections only
+@where(*SIGNED_IN)  # Firefox's driver takes the network from new connections only
 def test_offline(windows, visit, ann):
     """Fifty messages that are written without a network arrive with it, each once and in order."""
     visit.expect_problem(OUTAGE)
@@ -281,7 +283,7 @@ def test_days_are_separated(visit, site, ann, room):
     assert parts == ["day", *map(str, range(1, 61)), "day", "61", "62", "day", "63"]
 
 
-@where("chromium-uvicorn", "firefox-uvicorn")
+@where(f"chromium-{FIRST}", f"firefox-{FIRST}")
 def test_older_messages(visit, site, ann, room):
     """Two thousand come as one scrolls up, each once; what is read stays where it is, until the page is reloaded."""
     site.manage(*seed(room, 2000))

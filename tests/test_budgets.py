@@ -9,7 +9,7 @@ import time
 import pytest
 from support.client import Person, receive
 from support.emitted import bake, environ_for, run
-from support.matrix import CHOICES, PYTHONS
+from support.matrix import CHOICES, PYTHONS, combinations, label, spread
 from support.servers import start_site
 
 TEXT = "🐌" * 4000  # 16 KB as UTF-8
@@ -19,11 +19,10 @@ MIB = 1024**2
 BUDGET = 300 * MIB  # a page has 4 MB while it is built, a thread reads 1 MiB of texts, a replay has a chunk
 
 
-@pytest.fixture(scope="module", params=zip(CHOICES["server"], ["async", "sync", "sync"], strict=True), ids="-".join)
+@pytest.fixture(scope="module", params=spread(combinations("server"), "consumers"), ids=label)
 def site(request, cookies_session, environment):
     """A site of guests, with a room `long` in which 8 MB were said."""
-    server, consumers = request.param
-    project = bake(cookies_session, server=server, consumers=consumers, auth="none")
+    project = bake(cookies_session, **request.param, auth="none")
     environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), LOG_LEVEL="WARNING")
     run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
     fill = f"from chat.models import *\nfor n in range({MESSAGES}): store_message('long', 'ann', str(n), {TEXT!r})"

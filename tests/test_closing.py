@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.client import Person, wait_for_users
 from support.emitted import bake, environ_for, run
-from support.matrix import CHOICES, PYTHONS
+from support.matrix import CHOICES, PYTHONS, combinations, spread
 from support.servers import start_site, wait_until
 
 PATIENCE = 15  # seconds until the server has closed, less than a ping takes
@@ -25,10 +25,8 @@ LISTEN = "0A"  # include/net/tcp_states.h of Linux
 TEXT, CLOSE = 1, 8  # opcodes
 
 SITES = [
-    pytest.param(
-        {"server": server, "consumers": consumers}, id=server, marks=pytest.mark.xdist_group(f"closing-{server}")
-    )
-    for server, consumers in zip(CHOICES["server"], ["async", "sync", "sync"], strict=True)
+    pytest.param(answers, id=answers["server"], marks=pytest.mark.xdist_group(f"closing-{answers['server']}"))
+    for answers in spread(combinations("server"), "consumers")
 ]
 
 

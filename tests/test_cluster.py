@@ -6,20 +6,16 @@ import time
 import pytest
 from support.client import Person, close_code, receive, wait_for_users
 from support.emitted import bake, environ_for, run
-from support.matrix import CHOICES, PYTHONS
+from support.matrix import CHOICES, PYTHONS, SIGNED_IN, combinations, label, spread
 from support.servers import start_site, wait_until
 
 SITES = [
     pytest.param(
-        {"server": server, "channel_layer": "redis", "consumers": consumers, "auth": auth, "database": database},
-        id=f"{server}-{consumers}-{auth}-{database}",
-        marks=pytest.mark.xdist_group(f"cluster-{server}"),
+        {**answers, "channel_layer": "redis"},
+        id=label(answers),
+        marks=pytest.mark.xdist_group(f"cluster-{answers['server']}"),
     )
-    for server, consumers, auth, database in (
-        ("uvicorn", "async", "session", "postgresql"),
-        ("daphne", "async", "token", "sqlite"),
-        ("hypercorn", "sync", "session", "sqlite"),
-    )
+    for answers in spread(combinations("server"), "consumers", "database", auth=SIGNED_IN)
 ]
 
 

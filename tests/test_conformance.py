@@ -7,7 +7,7 @@ import time
 import pytest
 from support.emitted import bake, environ_for, run
 from support.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Client, closing, fragments, frame
-from support.matrix import CHOICES, PYTHONS
+from support.matrix import CHOICES, PYTHONS, combinations, complete, spread
 from support.servers import start_site
 
 FRAGMENTS = 30  # of one message at most, within the rate of frames
@@ -41,17 +41,16 @@ websocket_urlpatterns[:0] = [path("ws/echo/", Echo.as_asgi()), path("ws/engine/"
 """
 STYLES = {"async": ("AsyncWebsocketConsumer", "async def", "await "), "sync": ("WebsocketConsumer", "def", "")}
 SITES = [
-    pytest.param((server, consumers), id=server, marks=pytest.mark.xdist_group(f"conformance-{server}"))
-    for server, consumers in zip(CHOICES["server"], ["async", "sync", "async"], strict=True)
+    pytest.param(answers, id=answers["server"], marks=pytest.mark.xdist_group(f"conformance-{answers['server']}"))
+    for answers in spread(combinations("server"), "consumers")
 ]
 
 
 @pytest.fixture(scope="module", params=SITES)
 def site(request, cookies_session, environment):
     """A site of guests with two echoes: an ordinary consumer of Channels, and one of the engine."""
-    server, consumers = request.param
-    project = bake(cookies_session, server=server, consumers=consumers, auth="none")
-    base, define, wait = STYLES[consumers]
+    project = bake(cookies_session, **request.param, auth="none")
+    base, define, wait = complete("consumers", STYLES)[request.param["consumers"]]
     (project / "echo.py").write_text(ECHO.format(base=base, define=define, wait=wait))
     with (project / "config" / "routing.py").open("a") as routing:
         routing.write(ROUTES)

@@ -18,7 +18,7 @@ import pytest
 from support.client import TIMEOUT, Person, Tunnel, numbers, receive, say, send, wait_for_users
 from support.containers import BASE, Engine, adapt
 from support.emitted import bake, clean_environ, run
-from support.matrix import TEMPLATE
+from support.matrix import TEMPLATE, complete
 from support.servers import free_port, wait_until
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import connect as connect_websocket
@@ -29,11 +29,14 @@ pytestmark = [pytest.mark.xdist_group("containers"), pytest.mark.timeout(900)]  
 
 GRACE = 20  # seconds that compose.yaml gives the servers to end
 # Of each server one project, the first of which has all services, and the last none.
-SITES = {
-    "uvicorn": {"channel_layer": "redis", "database": "postgresql"},
-    "daphne": {"channel_layer": "redis", "database": "sqlite"},
-    "hypercorn": {"channel_layer": "in-memory", "database": "sqlite"},
-}
+SITES = complete(
+    "server",
+    {
+        "uvicorn": {"channel_layer": "redis", "database": "postgresql"},
+        "daphne": {"channel_layer": "redis", "database": "sqlite"},
+        "hypercorn": {"channel_layer": "in-memory", "database": "sqlite"},
+    },
+)
 PRODUCTION = {
     "DEBUG": "false",
     "SECRET_KEY": "s" * 64,

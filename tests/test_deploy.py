@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import yaml
 from support.emitted import SETTINGS, TEMPLATE, bake, clean_environ, run
-from support.matrix import CHOICES, PYTHONS, combinations, label
+from support.matrix import CHOICES, PYTHONS, combinations, is_possible, label, spread
 from support.servers import Postgres, start_site
 
 SCHEMA = ("check-jsonschema", "--builtin-schema")
@@ -39,19 +39,13 @@ PINNED = re.compile(r"[a-z][\w./-]*:\d[\w.-]*")
 
 
 def deployments():
-    """Each valid meeting of deploy, ci and services; servers and sign-ins take turns, and a cluster has all servers."""
-    turn = 0
-    for answers in combinations("deploy", "ci", "channel_layer", "database"):
-        cluster = answers["deploy"] == "kubernetes"
-        if cluster and answers != {**answers, **CLUSTER}:
-            continue
-        for _ in CHOICES["server"] if cluster else "x":
-            server, auth = CHOICES["server"][turn % 3], CHOICES["auth"][(turn + turn // 3) % 3]
-            yield {**answers, "server": server, "auth": auth}
-            turn += 1
+    """Return each valid meeting of deploy, ci and services, and for a cluster of these and each server."""
+    for answers in filter(is_possible, combinations("deploy", "ci", "channel_layer", "database")):
+        servers = combinations("server") if answers["deploy"] == "kubernetes" else [{}]
+        yield from ({**answers, **server} for server in servers)
 
 
-DEPLOYMENTS = list(deployments())
+DEPLOYMENTS = spread(deployments(), "server", "auth")
 linted = set()
 
 

@@ -5,15 +5,12 @@ import subprocess
 
 import pytest
 from support.emitted import bake, clean_environ, run
-from support.matrix import CHOICES, combinations, label
+from support.matrix import combinations, is_possible, label, spread
 from support.pages import RECIPES, commands
 
 # Every combination of the answers that pages depend on; the others take turns.
-COMBINATIONS = [
-    {**answers, "consumers": CHOICES["consumers"][number % 2], "server": CHOICES["server"][number % 3]}
-    for number, answers in enumerate(combinations("auth", "channel_layer", "database", "deploy"))
-    if answers["deploy"] != "kubernetes" or (answers["channel_layer"], answers["database"]) == ("redis", "postgresql")
-]
+POSSIBLE = filter(is_possible, combinations("auth", "channel_layer", "database", "deploy"))
+COMBINATIONS = spread(POSSIBLE, "consumers", "server")
 # What a page of a project does not know of unless that was chosen.
 WORDS = {
     ("channel_layer", "redis"): r"redis",

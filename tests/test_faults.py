@@ -16,7 +16,7 @@ import pytest
 from support.client import Person
 from support.emitted import bake, environ_for, run
 from support.faults import Client, all_connected, check_everything, happen, settle
-from support.matrix import CHOICES, CORE, PYTHONS, label
+from support.matrix import CHOICES, PYTHONS, combinations, label, spread
 from support.servers import Redis, start_site
 
 SECONDS = int(os.environ.get("FAULT_SECONDS", 60))  # of talk, and twice as long as the coming and going
@@ -25,17 +25,7 @@ ROOMS = [f"room {number}" for number in range(5)]
 PEOPLE, CLIENTS = 25, 50  # a killed process may count its connections for a while: each is to stay well below ten
 LEAK = 1024**2  # bytes, some hundred for each who came and went in a lap
 
-SITES = [
-    dict(zip((*CORE, "database", "django_version"), answers, strict=True))
-    for answers in (
-        ("uvicorn", "in-memory", "async", "session", "sqlite", "6.1"),
-        ("uvicorn", "redis", "sync", "token", "postgresql", "5.2"),
-        ("daphne", "in-memory", "sync", "none", "postgresql", "6.1"),
-        ("daphne", "redis", "async", "session", "sqlite", "5.2"),
-        ("hypercorn", "in-memory", "async", "token", "postgresql", "5.2"),
-        ("hypercorn", "redis", "sync", "session", "sqlite", "6.1"),
-    )
-]
+SITES = spread(combinations("server", "channel_layer"), "consumers", "auth", "database", "django_version")
 
 
 @pytest.fixture

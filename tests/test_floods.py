@@ -13,7 +13,7 @@ import pytest
 from support.client import Person
 from support.emitted import bake, environ_for, run
 from support.faults import open_room, wait_for
-from support.matrix import CHOICES, PYTHONS
+from support.matrix import CHOICES, PYTHONS, combinations, spread
 from support.servers import start_site, wait_until
 from websockets.exceptions import ConnectionClosed
 
@@ -32,16 +32,15 @@ FLOODS = {
 }
 
 SITES = [
-    pytest.param((server, consumers), id=server, marks=pytest.mark.xdist_group(f"floods-{server}"))
-    for server, consumers in zip(CHOICES["server"], ["sync", "async", "async"], strict=True)
+    pytest.param(answers, id=answers["server"], marks=pytest.mark.xdist_group(f"floods-{answers['server']}"))
+    for answers in spread(combinations("server"), consumers=CHOICES["consumers"][::-1])
 ]
 
 
 @pytest.fixture(scope="module", params=SITES)
 def site(request, cookies_session, environment):
     """A site of guests."""
-    server, consumers = request.param
-    project = bake(cookies_session, server=server, consumers=consumers, auth="none")
+    project = bake(cookies_session, **request.param, auth="none")
     environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), LOG_LEVEL="WARNING")
     run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
     with start_site(["uv", "run", "python", "-m", "config.server"], project, environ) as site:

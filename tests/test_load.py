@@ -8,7 +8,7 @@ import threading
 
 import pytest
 from support.emitted import bake, environ_for, run
-from support.matrix import CHOICES, PYTHONS
+from support.matrix import CHOICES, PYTHONS, SIGNED_IN, covering, label
 from support.servers import free_port, start_site
 from websockets.sync.server import serve
 
@@ -27,10 +27,10 @@ def load(project, environ, *command: str, **variables: str) -> tuple[int, str, s
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
-@pytest.mark.parametrize(("auth", "server"), list(zip(CHOICES["auth"], CHOICES["server"], strict=True)))
-def test_load_is_measured(auth, server, cookies, environ):
+@pytest.mark.parametrize("answers", covering("auth", "server"), ids=label)
+def test_load_is_measured(answers, cookies, environ):
     """Users of each kind come in, all that they say is acknowledged and reaches the nine others of a room."""
-    project = bake(cookies, auth=auth, server=server)
+    project = bake(cookies, **answers)
     run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
     with start_site(["make", "serve"], project, environ) as site:
         code, report, complaint = load(project, environ, "make", "--silent", "load", f"URL={site.url}")
@@ -56,7 +56,7 @@ def test_a_site_that_is_not_there_gets_one_line(auth, cookies, environ):
     assert re.fullmatch(f"{url} does not answer: .*refused\n", complaint)
 
 
-@pytest.mark.parametrize("auth", ["session", "token"])
+@pytest.mark.parametrize("auth", SIGNED_IN)
 def test_users_of_a_file_come_in_where_sign_up_is_closed(auth, cookies, environ):
     """Without the file one line says that it is wanted; with a wrong password, whose it is."""
     project = bake(cookies, auth=auth)

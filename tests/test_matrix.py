@@ -11,20 +11,28 @@ from support.matrix import (
     ENGINE,
     PYTHONS,
     PYTHONS_OF_CI,
-    TURNS,
     ci_jobs,
     combinations,
     engine_runs,
     is_measured,
     is_possible,
     pairs,
-    pairs_of,
     rotated,
 )
 
 pytestmark = pytest.mark.quick
 
 KEYS = (*CORE, "database", "django_version")
+
+
+def missing_pairs(choices, runs):
+    """Return the pairs of choices that meet in no run."""
+    return [
+        {one: this, other: that}
+        for one, other in itertools.combinations(choices, 2)
+        for this, that in itertools.product(choices[one], choices[other])
+        if not any((run[one], run[other]) == (this, that) for run in runs)
+    ]
 
 
 def test_core_has_every_combination_once():
@@ -36,33 +44,21 @@ def test_any_two_choices_meet():
     """Each pair of choices, interpreters among them, occurs in at least one run."""
     choices = {**{key: CHOICES[key] for key in KEYS}, "python": PYTHONS}
     runs = [{**answers, "python": python} for answers, python in rotated()]
-    wanted = {
-        (one, other, values)
-        for one, other in itertools.combinations(choices, 2)
-        for values in itertools.product(choices[one], choices[other])
-    }
-    met = {(one, other, (run[one], run[other])) for run in runs for one, other in itertools.combinations(choices, 2)}
-    assert wanted - met == set()
+    assert missing_pairs(choices, runs) == []
 
 
 def test_engine_suite_meets_any_two_choices():
     """The engine's suite has each combination of its axes once, and any two choices meet in at least one run."""
     assert [{key: answers[key] for key in ENGINE} for answers, _ in engine_runs()] == combinations(*ENGINE)
-    choices = {**{key: CHOICES[key] for key in ENGINE}, **TURNS, "python": PYTHONS}
-    wanted = {
-        frozenset({(one, this), (other, that)})
-        for one, other in itertools.combinations(choices, 2)
-        for this, that in itertools.product(choices[one], choices[other])
-    }
-    assert (
-        wanted - set().union(*(pairs_of({**answers, "python": python}) for answers, python in engine_runs())) == set()
-    )
+    choices = {**{key: CHOICES[key] for key in (*ENGINE, "database", "django_version")}, "python": PYTHONS}
+    runs = [{**answers, "python": python} for answers, python in engine_runs()]
+    assert missing_pairs(choices, runs) == []
 
 
 def test_coverage_is_measured_where_any_two_choices_meet():
     """Of the core questions, in far fewer than all combinations."""
     measured = [answers for answers in combinations(*CORE) if is_measured(answers)]
-    assert len(measured) == len(combinations(*CORE)) / 3
+    assert len(measured) <= len(combinations(*CORE)) / 3
     for keys in itertools.combinations(CORE, 2):
         met = {tuple(answers[key] for key in keys) for answers in measured}
         assert met == {tuple(answers.values()) for answers in combinations(*keys)}

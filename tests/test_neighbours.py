@@ -12,7 +12,7 @@ import pytest
 from support.client import Person
 from support.emitted import bake, environ_for, run
 from support.faults import Client, open_room, wait_for
-from support.matrix import CHOICES, PYTHONS
+from support.matrix import CHOICES, PYTHONS, combinations, spread
 from support.servers import start_site
 from websockets.exceptions import ConnectionClosed
 
@@ -24,10 +24,8 @@ FULL = 450  # of these are more than a socket's buffers hold, which end at 4 MB 
 OVERFULL = 750  # and so are these, with 256 in the outbox
 
 SITES = [
-    pytest.param(
-        {"server": server, "consumers": consumers}, id=server, marks=pytest.mark.xdist_group(f"crowd-{server}")
-    )
-    for server, consumers in zip(CHOICES["server"], ["async", "sync", "async"], strict=True)
+    pytest.param(answers, id=answers["server"], marks=pytest.mark.xdist_group(f"crowd-{answers['server']}"))
+    for answers in spread(combinations("server"), "consumers")
 ]
 
 

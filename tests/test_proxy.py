@@ -18,7 +18,7 @@ import pytest
 from support.client import Person
 from support.emitted import bake, environ_for, run
 from support.faults import Client, all_connected, check_everything, open_room, settle, wait_for
-from support.matrix import PYTHONS
+from support.matrix import PYTHONS, combinations, label, spread
 from support.proxy import ADDRESSES, Proxy
 from support.servers import Postgres, Redis, free_port, start_site, wait_until
 from websockets.exceptions import WebSocketException
@@ -30,16 +30,11 @@ BACK = 5  # seconds in which a client is back, a handshake succeeds, and a proce
 
 SITES = [
     pytest.param(
-        {"server": server, "consumers": consumers, "auth": auth, "django_version": django}
-        | {"channel_layer": "redis", "database": "postgresql"},
-        id=f"{server}-{consumers}-{auth}",
-        marks=pytest.mark.xdist_group(f"proxy-{server}"),
+        {**answers, "channel_layer": "redis", "database": "postgresql"},
+        id=label(answers),
+        marks=pytest.mark.xdist_group(f"proxy-{answers['server']}"),
     )
-    for server, consumers, auth, django in (
-        ("uvicorn", "async", "session", "6.1"),
-        ("daphne", "sync", "token", "5.2"),
-        ("hypercorn", "async", "none", "6.1"),
-    )
+    for answers in spread(combinations("server"), "consumers", "auth", "django_version")
 ]
 
 # A column that came after the version that runs, which knows nothing of it.

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from support.client import PASSWORD, Person, cookie, csrf_token, open_socket, receive, send
 from support.emitted import bake, environ_for, run
-from support.matrix import PYTHONS, label
+from support.matrix import PYTHONS, combinations, label, spread
 from support.pages import RECIPES, commands
 from support.servers import start_site
 
@@ -14,13 +14,10 @@ PYTHON = ["uv", "run", "python"]
 
 # Both styles of consumers, all ways to sign in, both layers and databases, each server; and the recipe that comes
 # first, and so is seen to need no other. The remaining one changes two lines beside files of its own.
+FIRST = [recipe for recipe in RECIPES if recipe != "add-a-consumer"]
 COMBINATIONS = [
-    (first, {"server": server, "channel_layer": layer, "consumers": consumers, "auth": auth, "database": database})
-    for first, server, layer, consumers, auth, database in (
-        ("rename-the-rooms", "uvicorn", "in-memory", "async", "session", "sqlite"),
-        ("add-a-field", "daphne", "redis", "sync", "token", "postgresql"),
-        ("publish-from-a-view", "hypercorn", "redis", "async", "none", "sqlite"),
-    )
+    (answers.pop("first"), answers)
+    for answers in spread(combinations("server"), "channel_layer", "consumers", "auth", "database", first=FIRST)
 ]
 
 

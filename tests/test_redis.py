@@ -5,16 +5,16 @@ import time
 import pytest
 from support.client import Person, hears, receive, say
 from support.emitted import bake, environ_for, run
-from support.matrix import CHOICES, PYTHONS
+from support.matrix import CHOICES, PYTHONS, combinations, label, spread
 from support.servers import Redis, start_site, wait_until
 
 SITES = [
     pytest.param(
-        {"server": server, "channel_layer": "redis", "consumers": consumers},
-        id=f"{server}-{consumers}",
-        marks=pytest.mark.xdist_group(f"redis-{server}"),
+        {**answers, "channel_layer": "redis"},
+        id=label(answers),
+        marks=pytest.mark.xdist_group(f"redis-{answers['server']}"),
     )
-    for server, consumers in zip(CHOICES["server"], ["async", "sync", "async"], strict=True)
+    for answers in spread(combinations("server"), "consumers")
 ]
 
 

@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 from support.client import Person, hears, receive, send
 from support.emitted import BUILD, bake, clean_environ, environ_for, run
-from support.matrix import CHOICES, PYTHONS, TEMPLATE
+from support.matrix import CHOICES, PYTHONS, TEMPLATE, combinations, label, spread
 from support.servers import Redis, Sentinel, start_site, wait_until
 
 SERVER = ["uv", "run", "python", "-m", "config.server"]
@@ -325,14 +325,10 @@ def test_probes_use_what_the_site_uses(rights, reason, prepare, own_redis):
 @pytest.mark.parametrize(
     ("answers", "own_channel"),
     [
-        pytest.param({"server": server, "consumers": consumers, "auth": auth}, own, id=f"{server}-{consumers}-{own}")
-        for server, consumers, auth, own in (
-            ("uvicorn", "async", "session", False),
-            ("daphne", "sync", "token", False),
-            ("hypercorn", "async", "none", False),
-            ("daphne", "sync", "none", True),
-        )
+        *((answers, False) for answers in spread(combinations("server"), "consumers", "auth")),
+        ({"server": "daphne", "consumers": "sync", "auth": "none"}, True),
     ],
+    ids=lambda value: label(value) if isinstance(value, dict) else None,
 )
 def test_sockets_open_before_redis_starts(answers, own_channel, prepare, own_redis):
     """They are served from the database, stay open, and are live soon after Redis is there."""

@@ -1,6 +1,7 @@
 """Sites that share a Redis: REDIS_PREFIX keeps them apart, and keeps a project's tests away from its site."""
 
 import contextlib
+import itertools
 import json
 import time
 
@@ -8,7 +9,7 @@ import pytest
 import yaml
 from support.client import Person, close_code, receive, say, send
 from support.emitted import bake, environ_for, run
-from support.matrix import CHOICES, PYTHONS
+from support.matrix import CHOICES, PYTHONS, SIGNED_IN, label, spread
 from support.servers import start_site
 from websockets.exceptions import ConnectionClosed
 
@@ -78,20 +79,26 @@ def crossings(one, other, auth, delete_twin):
     return found
 
 
+CASES = {
+    "apart": ("one other", (0, 1), set()),
+    "apart-in-one-database": ("one other", (0, 0), set()),
+    # Redis delivers a published message to all of its databases.
+    "together": ("one one", (0, 1), {*PUBLISHED}),
+    "together-in-one-database": ("one one", (0, 0), {*PUBLISHED, "count"}),
+}
+SITES = spread([{}] * len(CASES), "server", "consumers", auth=SIGNED_IN)
+
+
 @pytest.mark.parametrize(
     ("answers", "prefixes", "numbers", "expected"),
     [
-        pytest.param("uvicorn async session", "one other", (0, 1), set(), id="apart"),
-        pytest.param("hypercorn sync token", "one other", (0, 0), set(), id="apart-in-one-database"),
-        # Redis carries what is published to all of its databases.
-        pytest.param("daphne async token", "one one", (0, 1), {*PUBLISHED}, id="together"),
-        pytest.param("uvicorn sync session", "one one", (0, 0), {*PUBLISHED, "count"}, id="together-in-one-database"),
+        pytest.param(answers, *CASES[case], id=f"{case}-{label(answers)}")
+        for case, answers in zip(itertools.cycle(CASES), SITES, strict=False)
     ],
 )
 def test_prefix_keeps_sites_apart(answers, prefixes, numbers, expected, cookies, environment, redis, tmp_path):
     """With the same prefix one site reaches the other, whatever the numbers of their databases; else it does not."""
-    server, consumers, auth = answers.split()
-    project = bake(cookies, server=server, consumers=consumers, auth=auth, channel_layer="redis")
+    project = bake(cookies, **answers, channel_layer="redis")
     python = environment(PYTHONS[-1], CHOICES["django_version"][0])
     redis.ask("FLUSHALL")
     with contextlib.ExitStack() as stack:
@@ -110,7 +117,7 @@ def test_prefix_keeps_sites_apart(answers, prefixes, numbers, expected, cookies,
         def delete_twin():
             run([*MANAGE, "shell", "-c", DELETE], project, environ)
 
-        assert crossings(one, other, auth, delete_twin) == expected
+        assert crossings(one, other, answers["auth"], delete_twin) == expected
 
 
 def test_emitted_tests_keep_away_from_the_site(cookies, environment, redis):

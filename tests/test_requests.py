@@ -10,7 +10,7 @@ import time
 import httpx
 import pytest
 from support.emitted import bake, environ_for, run
-from support.matrix import CHOICES, PYTHONS
+from support.matrix import CHOICES, PYTHONS, combinations, spread
 from support.servers import start_site, wait_until
 
 HEAD, BODY, IDLE = 2, 2, 1  # seconds
@@ -30,16 +30,15 @@ UPGRADE = (
 KINDS = {"page": (PAGE,), "handshake": (HANDSHAKE, *UPGRADE)}
 
 SITES = [
-    pytest.param((server, consumers), id=server, marks=pytest.mark.xdist_group(f"requests-{server}"))
-    for server, consumers in zip(CHOICES["server"], ["async", "sync", "async"], strict=True)
+    pytest.param(answers, id=answers["server"], marks=pytest.mark.xdist_group(f"requests-{answers['server']}"))
+    for answers in spread(combinations("server"), "consumers")
 ]
 
 
 @pytest.fixture(scope="module", params=SITES)
 def site(request, cookies_session, environment):
     """A site of guests with short times."""
-    server, consumers = request.param
-    project = bake(cookies_session, server=server, consumers=consumers, auth="none")
+    project = bake(cookies_session, **request.param, auth="none")
     with (project / "config" / "settings.py").open("a") as settings:
         settings.write(f"SERVER_HEAD_SECONDS, SERVER_BODY_SECONDS, SERVER_IDLE_SECONDS = {HEAD}, {BODY}, {IDLE}\n")
     python = environment(PYTHONS[-1], CHOICES["django_version"][0]) / "bin" / "python"

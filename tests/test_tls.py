@@ -9,12 +9,12 @@ import pytest
 import trustme
 from support.client import Person, receive, say
 from support.emitted import bake, environ_for, run
-from support.matrix import CHOICES, PYTHONS
+from support.matrix import CHOICES, PYTHONS, SIGNED_IN, combinations, spread
 from support.servers import free_port, start_site
 
 SITES = [
-    pytest.param((server, auth), id=server, marks=pytest.mark.xdist_group(f"tls-{server}"))
-    for server, auth in zip(CHOICES["server"], ["session", "token", "session"], strict=True)
+    pytest.param(answers, id=answers["server"], marks=pytest.mark.xdist_group(f"tls-{answers['server']}"))
+    for answers in spread(combinations("server"), auth=SIGNED_IN)
 ]
 
 
@@ -35,12 +35,11 @@ def files(tmp_path_factory):
 @pytest.fixture(scope="module", params=SITES)
 def project(request, cookies_session, environment):
     """A migrated project, its environment and its Python, and how people sign in."""
-    server, auth = request.param
-    project = bake(cookies_session, server=server, auth=auth)
+    project = bake(cookies_session, **request.param)
     python = environment(PYTHONS[-1], CHOICES["django_version"][0])
     environ = environ_for(python, LOG_LEVEL="WARNING")
     run([str(python / "bin" / "python"), "manage.py", "migrate", "--verbosity", "0"], project, environ)
-    return project, environ, str(python / "bin" / "python"), auth
+    return project, environ, str(python / "bin" / "python"), request.param["auth"]
 
 
 def test_https_and_wss_are_served(project, files):

@@ -4,14 +4,17 @@ import functools
 import itertools
 import json
 import tomllib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 TEMPLATE = Path(__file__).resolve().parent.parent.parent
 CONTEXT = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
 CHOICES = {key: value for key, value in CONTEXT.items() if isinstance(value, list) and not key.startswith("_")}
 CORE = ("server", "channel_layer", "consumers", "auth")
-ENGINE = ("server", "channel_layer", "consumers")  # what the engine's own suite is run over
-TURNS = {key: CHOICES[key] for key in ("database", "django_version")}
+ENGINE = ("server", "channel_layer", "consumers")  # axes of the engine's own suite
+SIGNED_IN = [auth for auth in CHOICES["auth"] if auth != "none"]
 PYTHONS = ("3.12", "3.13")
 PYTHONS_OF_CI = (*PYTHONS, "3.14")
 # Answers that another one needs.
@@ -19,6 +22,7 @@ PRESUPPOSED = {("deploy", "kubernetes"): {"channel_layer": "redis", "database": 
 
 Answers = dict[str, str]
 Runs = list[tuple[Answers, str]]
+Row = TypeVar("Row")
 
 
 def combinations(*keys: str) -> list[Answers]:
@@ -31,43 +35,59 @@ def label(answers: Answers) -> str:
     return "-".join(answers.values())
 
 
-def rotated() -> Runs:
-    """The core combinations, each once, with databases, Djangos and Pythons taking turns.
+def spread(runs: Iterable[Answers], *questions: str, **choices: Sequence[str]) -> list[Answers]:
+    """Answer more questions of each run, so that as many choices as possible meet.
 
-    The turns are such that any two choices, and any server, style and database, meet at least once; test_matrix.py
-    proves it.
+    Each run gets the choices that meet most of its other answers for the first time, and of equal ones the least used.
+    Repeats the runs if they are too few for every choice. `choices` narrows a question, or adds one of its own.
     """
-    runs = []
-    for number, core in enumerate(combinations(*CORE)):
-        turn = number + number // 6  # a shift for every new pair of server and layer, or the turns would follow them
-        database = CHOICES["database"][turn % 2]
-        django = CHOICES["django_version"][turn // 2 % 2]
-        python = PYTHONS[turn // 4 % 2]
-        runs.append(({**core, "database": database, "django_version": django}, python))
-    return runs
+    offered = {**{question: CHOICES[question] for question in questions}, **choices}
+    runs = list(runs)
+    runs += itertools.islice(itertools.cycle(runs), max(0, *(len(offer) - len(runs) for offer in offered.values())))
+    met: Counter[frozenset[tuple[str, str]]] = Counter()
+    found = []
+    for run in runs:
+        answers = dict(run)
+        for question in (question for question in offered if question not in answers):
+
+            def novelty(choice: str, question: str = question, answers: Answers = answers) -> tuple[int, int, int]:
+                item = (question, choice)
+                twos = [frozenset({item, one}) for one in answers.items()]
+                threes = [frozenset({item, *two}) for two in itertools.combinations(answers.items(), 2)]
+                return (
+                    sum(two not in met for two in twos),
+                    sum(three not in met for three in threes),
+                    -met[frozenset({item})],
+                )
+
+            answers[question] = max(offered[question], key=novelty)
+        for size in (1, 2, 3):
+            met.update(map(frozenset, itertools.combinations(answers.items(), size)))
+        found.append(answers)
+    return found
+
+
+def complete(question: str, table: Mapping[str, Row]) -> Mapping[str, Row]:
+    """Return a table with a row per choice. Raises LookupError if cookiecutter.json offers a choice without a row."""
+    missing = [choice for choice in CHOICES[question] if choice not in table]
+    if missing:
+        raise LookupError(f"{question}={missing[0]} has no row in this table: add it to {', '.join(table)}")
+    return table
+
+
+def rotated() -> Runs:
+    """Return the core combinations, each once, with databases, Djangos and Pythons taking turns.
+
+    Any two choices, and any server, style and database, meet at least once, which test_matrix.py proves.
+    """
+    runs = spread(combinations(*CORE), "database", "django_version", python=PYTHONS)
+    return [(answers, answers.pop("python")) for answers in runs]
 
 
 def engine_runs() -> Runs:
-    """The engine's own combinations, each once, with databases, Djangos and Pythons taking turns.
-
-    Each turn has the most pairs of choices that did not meet yet. test_matrix.py proves that all of them meet.
-    """
-    turns = [
-        dict(zip(("python", *TURNS), values, strict=True)) for values in itertools.product(PYTHONS, *TURNS.values())
-    ]
-    met: set[frozenset[tuple[str, str]]] = set()
-    runs = []
-    for axes in combinations(*ENGINE):
-        answers = max(({**axes, **turn} for turn in turns), key=lambda answers: len(pairs_of(answers) - met))
-        met |= pairs_of(answers)
-        python = answers.pop("python")
-        runs.append((answers, python))
-    return runs
-
-
-def pairs_of(answers: Answers) -> set[frozenset[tuple[str, str]]]:
-    """Any two answers of a combination."""
-    return {frozenset(two) for two in itertools.combinations(answers.items(), 2)}
+    """Return the combinations of the engine's axes, each once, with databases, Djangos and Pythons taking turns."""
+    runs = spread(combinations(*ENGINE), "database", "django_version", auth=["session"], python=PYTHONS)
+    return [(answers, answers.pop("python")) for answers in runs]
 
 
 def covering(*keys: str) -> list[Answers]:
@@ -114,9 +134,9 @@ def ci_jobs() -> dict[str, Runs]:
     """
     jobs: dict[str, Runs] = {}
     for python, django, server in itertools.product(PYTHONS_OF_CI, CHOICES["django_version"], CHOICES["server"]):
-        for turn, core in enumerate(combinations(*CORE[1:])):
-            answers = {"server": server, **core, "database": CHOICES["database"][turn % 2], "django_version": django}
-            jobs.setdefault(f"{server}-{python}-{django}", []).append((answers, python))
+        for answers in spread(combinations(*CORE[1:]), "database"):
+            run = {"server": server, **answers, "django_version": django}
+            jobs.setdefault(f"{server}-{python}-{django}", []).append((run, python))
     for answers in pairs({**CHOICES, "python": list(PYTHONS_OF_CI)}):
         python = answers.pop("python")
         jobs.setdefault(f"pairs-{python}", []).append((answers, python))
@@ -129,8 +149,8 @@ def is_quick(answers: Answers) -> bool:
 
 
 def is_measured(answers: Answers) -> bool:
-    """Whether the suite of a combination is run with coverage, which takes as long again; any two choices meet."""
-    return sum(CHOICES[key].index(answers[key]) for key in CORE) % 3 == 0
+    """Return whether the suite of a combination is run with coverage, which doubles its time. Any two choices meet."""
+    return {key: answers[key] for key in CORE} in pairs({key: CHOICES[key] for key in CORE})
 
 
 def requirements(project: Path) -> set[str]:

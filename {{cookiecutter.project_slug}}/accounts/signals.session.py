@@ -12,8 +12,8 @@ from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from realtime.auth import credential_of_session
-from realtime.broadcast import sign_out
+from realtime.auth.sessions import credential_of_session
+from realtime.broadcast import disconnect_user
 from realtime.logs import report
 from realtime.protocol import is_storable
 
@@ -32,11 +32,12 @@ def on_failure(credentials: dict[str, Any], **_: Any) -> None:
 
 
 @receiver(user_logged_out)
-def on_logout(request: HttpRequest, user: User | None, **_: Any) -> None:
-    """Other sessions of the same user go on."""
+def on_logout(request: HttpRequest | None, user: User | None, **_: Any) -> None:
+    """Other sessions of the same user go on, unless the session is unknown (no request)."""
     if user is not None:
         report("sign_out", user=user.get_username())
-        sign_out(user.get_username(), credential_of_session(request.session.session_key))
+        credential = credential_of_session(request.session.session_key) if request else None
+        disconnect_user(str(user.pk), credential)
 
 
 @receiver(post_save, sender=User)
@@ -54,4 +55,4 @@ def on_deletion(instance: User, **_: Any) -> None:
 
 def revoke(user: User) -> None:
     report("access_revoked", account=user.get_username())
-    sign_out(user.get_username())
+    disconnect_user(str(user.pk))

@@ -13,7 +13,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from accounts.models import Ticket, Token, digest_of
-from realtime.broadcast import sign_out
+from realtime.broadcast import disconnect_user
 from realtime.logs import report
 from realtime.protocol import is_storable
 
@@ -32,11 +32,14 @@ def on_failure(credentials: dict[str, Any], **_: Any) -> None:
 
 
 @receiver(user_logged_out)
-def on_logout(request: HttpRequest, user: User | None, **_: Any) -> None:
-    """Other sessions and the tokens of the same user go on."""
+def on_logout(request: HttpRequest | None, user: User | None, **_: Any) -> None:
+    """Other sessions and the tokens of the same user go on, unless the session is unknown."""
     if user is not None:
         report("sign_out", user=user.get_username())
-        end(user, digest_of(str(request.session.session_key)))
+        if request is None:
+            disconnect_user(str(user.pk))
+        else:
+            end(user, digest_of(str(request.session.session_key)))
 
 
 @receiver(post_save, sender=Token)
@@ -53,7 +56,7 @@ def on_revocation(instance: Token, **_: Any) -> None:
 
 def end(user: User, credential: str) -> None:
     Ticket.objects.filter(credential=credential).delete()
-    sign_out(user.get_username(), credential)
+    disconnect_user(str(user.pk), credential)
 
 
 @receiver(post_save, sender=User)
@@ -71,4 +74,4 @@ def on_deletion(instance: User, **_: Any) -> None:
 
 def revoke(user: User) -> None:
     report("access_revoked", account=user.get_username())
-    sign_out(user.get_username())
+    disconnect_user(str(user.pk))

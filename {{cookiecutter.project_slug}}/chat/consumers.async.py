@@ -26,8 +26,15 @@ class ChatConsumer(RealtimeConsumer):
         logs.add(room=self.room)
         history = RoomHistory(self.room)
         seq = await self.join(self.group, history, presence=True)
-        welcome = {"type": "welcome", "room": self.room, "user": self.user_name, "seq": seq}
-        await self.send_event(welcome)
+        await self.send_event(
+            {
+                "type": "welcome",
+                "room": self.room,
+                "user": self.user_name,
+                "user_id": self.user_id,
+                "seq": seq,
+            }
+        )
         try:
             after = parse_after(self.scope["query_string"])
         except EventError as error:
@@ -42,8 +49,8 @@ class ChatConsumer(RealtimeConsumer):
             case "send":
                 await self.say(event)
             case "typing":
-                typing = {"type": "typing", "user": self.user_name}
-                await apublish(self.group, typing, sender=self.id)
+                typing = {"type": "typing", "user": self.user_name, "user_id": self.user_id}
+                await apublish(self.group, typing, sender=self.connection.id)
             case _:
                 await super().receive_event(event)
 

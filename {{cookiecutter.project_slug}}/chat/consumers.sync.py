@@ -7,13 +7,13 @@ from chat.history import RoomHistory
 from chat.models import room_group, store_message
 from realtime import logs
 from realtime.broadcast import publish
-from realtime.consumers import RealtimeConsumer
+from realtime.consumers import SyncRealtimeConsumer
 from realtime.protocol import EventError
 
 GREETING = 50  # the latest messages, for a client that does not say what it has
 
 
-class ChatConsumer(RealtimeConsumer):
+class ChatConsumer(SyncRealtimeConsumer):
     """The socket of one user in one room."""
 
     own_channel = False  # everything comes through the room's group
@@ -24,8 +24,15 @@ class ChatConsumer(RealtimeConsumer):
         logs.add(room=self.room)
         history = RoomHistory(self.room)
         seq = self.join(self.group, history, presence=True)
-        welcome = {"type": "welcome", "room": self.room, "user": self.user_name, "seq": seq}
-        self.send_event(welcome)
+        self.send_event(
+            {
+                "type": "welcome",
+                "room": self.room,
+                "user": self.user_name,
+                "user_id": self.user_id,
+                "seq": seq,
+            }
+        )
         try:
             after = parse_after(self.scope["query_string"])
         except EventError as error:
@@ -40,8 +47,8 @@ class ChatConsumer(RealtimeConsumer):
             case "send":
                 self.say(event)
             case "typing":
-                typing = {"type": "typing", "user": self.user_name}
-                publish(self.group, typing, sender=self.id)
+                typing = {"type": "typing", "user": self.user_name, "user_id": self.user_id}
+                publish(self.group, typing, sender=self.connection.id)
             case _:
                 super().receive_event(event)
 

@@ -18,7 +18,7 @@ from twisted.logger import globalLogBeginner
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from config.protocols import HTTPFactory, WebSocketFactory, WebSocketProtocol
-from realtime.hub import get_hub
+from realtime.process import get_process
 from realtime.protocol import Close
 
 STOP_SECONDS = 8  # after a signal, then the process ends, whatever a thread still does
@@ -83,7 +83,7 @@ class DrainingServer(Server):  # type: ignore[misc]
     def begin_to_stop(self) -> None:
         reactor.callLater(STOP_SECONDS, exit_now)
         self.port.stopListening()
-        self.draining = asyncio.ensure_future(get_hub().drain())
+        self.draining = asyncio.ensure_future(get_process().drain())
         self.draining.add_done_callback(lambda _: reactor.callLater(0.1, self.stop))
 
 

@@ -11,8 +11,8 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
-from realtime.limits import FrameLimit
 from realtime.protocol import Close
+from realtime.rate_limit import FrameLimit
 
 CONTINUATION, PING, PONG = 0, 9, 10  # opcodes (RFC 6455, section 5.2)
 MESSAGE_TOO_BIG = 1009

@@ -37,8 +37,8 @@ from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
-from realtime.limits import FrameLimit
 from realtime.protocol import Close
+from realtime.rate_limit import FrameLimit
 
 # Frames of HTTP/2 that carry no part of a request.
 HIDDEN = (

@@ -15,8 +15,8 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from realtime.limits import FrameLimit
 from realtime.protocol import Close
+from realtime.rate_limit import FrameLimit
 
 BAD_REQUEST = STATUS_LINE[400] + b"content-length: 0\r\nconnection: close\r\n\r\n"
 

@@ -50,7 +50,7 @@ def serve(listener: socket.socket) -> None:
 
 async def answer(config: Config) -> None:
     from config import asgi
-    from realtime.hub import get_hub
+    from realtime.process import get_process
 
     application: Any = asgi.application
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
@@ -60,7 +60,7 @@ async def answer(config: Config) -> None:
 
     async def drained() -> None:
         await stopped.wait()
-        await get_hub().drain()
+        await get_process().drain()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)

@@ -24,11 +24,11 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        from realtime.hub import get_hub
+        from realtime.process import get_process
 
         for server in self.servers:
             server.close()
-        await get_hub().drain()
+        await get_process().drain()
         await super().shutdown(sockets)
 
 

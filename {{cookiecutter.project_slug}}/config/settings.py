@@ -101,7 +101,7 @@ MIDDLEWARE = [
     "accounts.middleware.BearerMiddleware",
 {% endif %}
 {% if cookiecutter.auth == "none" %}
-    "realtime.auth.GuestMiddleware",
+    "realtime.auth.guests.GuestMiddleware",
 {% else %}
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
 {% endif %}
@@ -212,8 +212,14 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = SERVER_MAX_BODY_BYTES  # Django's own limit, for f
 # Sign-in and security
 
 {% if cookiecutter.auth == "none" %}
+REALTIME_AUTHENTICATORS = ["realtime.auth.guests.authenticate"]
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 {% else %}
+{% if cookiecutter.auth == "token" %}
+REALTIME_AUTHENTICATORS = ["accounts.authentication.authenticate"]
+{% else %}
+REALTIME_AUTHENTICATORS = ["realtime.auth.sessions.authenticate"]
+{% endif %}
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "rooms"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

@@ -1,7 +1,7 @@
 """Protocol stack of a site: what every request and every socket passes."""
 
 from realtime.auth import AuthMiddleware
-from realtime.limits import ConnectionLimit
+from realtime.connection import ConnectionMiddleware
 from realtime.origin import OriginValidator
 from realtime.threads import ThreadPool
 from realtime.types import Application, Receive, Scope, Send
@@ -9,7 +9,7 @@ from realtime.types import Application, Receive, Scope, Send
 
 def RealtimeMiddlewareStack(inner: Application) -> Application:
     """Validate the origin, sign in the user, and apply the limits of sockets before `inner`."""
-    return OriginValidator(ThreadPool(AuthMiddleware(ConnectionLimit(inner))))
+    return OriginValidator(ThreadPool(AuthMiddleware(ConnectionMiddleware(inner))))
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:

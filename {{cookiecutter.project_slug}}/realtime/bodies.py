@@ -24,6 +24,8 @@ class BodyLimit:
         self.inner = inner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.inner(scope, receive, send)
         body = Body(receive)
         started = False
 

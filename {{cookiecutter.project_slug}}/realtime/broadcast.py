@@ -1,62 +1,76 @@
-"""Sends events to everybody in a group, from any Django code."""
+"""Events to all members of a group, and the end of sockets, from any Django code."""
 
 import asyncio
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
 from django.db import transaction
 
-from realtime.hub import PROCESSES, hubs
+from realtime.bus import PROCESSES
+from realtime.process import get_process, running_loop
 from realtime.protocol import encode
 
 logger = logging.getLogger(__name__)
 
 
 def group_name(kind: str, name: str) -> str:
-    """A group's name for a thing of any name, since layers allow few characters."""
+    """Return a valid group name for a thing of any name. Layers allow few characters."""
     return f"{kind}.{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def publish(group: str, event: Mapping[str, Any], *, sender: str = "") -> None:
     """Send an event to the group once the open transaction, if any, is committed.
 
-    The member whose `id` is `sender` does not get it. What cannot be sent because the
-    channel layer is away is logged: it is stored, and replayed to those who come back.
+    The connection whose id is `sender` does not receive it. If the channel layer is unavailable,
+    the event is logged as not sent: members with a history read it from there.
     Raises RuntimeError in an event loop, which it would block: use `apublish` there.
     """
     refuse_in_event_loop("publish()", "await apublish() instead")
-    message = envelope(group, event, sender)
-    transaction.on_commit(lambda: send_from_sync(group, message))
+    message = layer_message(group, event, sender)
+    transaction.on_commit(lambda: run_in_sockets_loop(send(group, message)))
 
 
 async def apublish(group: str, event: Mapping[str, Any], *, sender: str = "") -> None:
-    """The same from async code, where no transaction is open, and so at once."""
-    await send(group, envelope(group, event, sender))
+    """Send an event to the group at once, from async code, where no transaction is open."""
+    await send(group, layer_message(group, event, sender))
 
 
-def sign_out(user_name: str, credential: str | None = None) -> None:
+def disconnect_user(user_id: str, credential: str | None = None) -> None:
     """Close the sockets of a user with 4403, on every process, once the transaction is committed.
 
-    With a credential only those that came in by it. Where the channel layer is away, the other
-    processes are told when it is back. Raises RuntimeError in an event loop, which it would block.
+    With a credential, close only those that signed in by it. If the channel layer is unavailable,
+    the other processes receive it later. Raises RuntimeError in an event loop.
     """
-    refuse_in_event_loop("sign_out()", "await sync_to_async(sign_out)() instead")
-    message = {"type": "realtime.sign_out", "user": user_name, "credential": credential}
+    message = {"type": "realtime.disconnect", "user": user_id, "credential": credential}
+    broadcast_to_processes("disconnect_user", message)
 
-    def sign_out_now() -> None:
-        if loop := socket_loop():
-            asyncio.run_coroutine_threadsafe(hubs[loop].tell_all(message), loop).result()
+
+def remove_from_group(group: str, user_id: str) -> None:
+    """Close the sockets of a user that joined the group with 4403, like `disconnect_user`."""
+    message = {"type": "realtime.remove", "user": user_id, "group": group}
+    broadcast_to_processes("remove_from_group", message)
+
+
+def broadcast_to_processes(name: str, message: dict[str, Any]) -> None:
+    refuse_in_event_loop(f"{name}()", f"await sync_to_async({name})() instead")
+
+    async def broadcast() -> None:
+        get_process().bus.broadcast(message)
+
+    def send_now() -> None:
+        if running_loop():
+            run_in_sockets_loop(broadcast())
         else:
-            async_to_sync(send)(PROCESSES, message)
+            run_in_sockets_loop(send(PROCESSES, message))
 
-    transaction.on_commit(sign_out_now)
+    transaction.on_commit(send_now)
 
 
-def refuse_in_event_loop(name: str, remedy: str) -> None:
+def refuse_in_event_loop(name: str, fix: str) -> None:
     """Raise RuntimeError in an event loop, where waiting for the sockets' loop may never end.
 
     Django itself refuses only queries there, and none with `DJANGO_ALLOW_ASYNC_UNSAFE`.
@@ -65,10 +79,10 @@ def refuse_in_event_loop(name: str, remedy: str) -> None:
         asyncio.get_running_loop()
     except RuntimeError:
         return
-    raise RuntimeError(f"{name} blocks, and was called in an event loop. Use {remedy}.")
+    raise RuntimeError(f"{name} blocks, and was called in an event loop. Use {fix}.")
 
 
-def envelope(group: str, event: Mapping[str, Any], sender: str) -> dict[str, Any]:
+def layer_message(group: str, event: Mapping[str, Any], sender: str) -> dict[str, Any]:
     # Encoded once for all members, and as text: layers fail on dates and on keys that are numbers.
     return {
         "type": "realtime.event",
@@ -79,17 +93,16 @@ def envelope(group: str, event: Mapping[str, Any], sender: str) -> dict[str, Any
     }
 
 
-def send_from_sync(group: str, message: dict[str, Any]) -> None:
-    """Send in the event loop of the sockets, and wait for it."""
-    if loop := socket_loop():
-        asyncio.run_coroutine_threadsafe(send(group, message), loop).result()
+def run_in_sockets_loop(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine in the event loop of the sockets, if there is one, and wait for it."""
+
+    async def run() -> None:
+        await work
+
+    if loop := running_loop():
+        asyncio.run_coroutine_threadsafe(work, loop).result()
     else:
-        async_to_sync(send)(group, message)
-
-
-def socket_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop of this process's sockets, if it has any."""
-    return next((loop for loop in hubs if loop.is_running()), None)
+        async_to_sync(run)()
 
 
 async def send(group: str, message: dict[str, Any]) -> None:

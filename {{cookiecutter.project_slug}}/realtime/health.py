@@ -10,8 +10,8 @@ from django.contrib.auth.decorators import login_not_required
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
 
-from realtime.hub import get_hub
 from realtime.layers import probe
+from realtime.process import get_process
 
 PATIENCE = 2  # seconds
 
@@ -32,7 +32,7 @@ async def readyz(request: HttpRequest) -> HttpResponse:
 
     A process that is about to end is not ready either, so that it gets no new clients.
     """
-    if get_hub().draining:
+    if get_process().draining:
         return HttpResponse("going away\n", content_type="text/plain", status=503)
     parts = {"database": ask_database(), "channel layer": probe()}
     answers = await asyncio.gather(*(answers_in_time(question) for question in parts.values()))

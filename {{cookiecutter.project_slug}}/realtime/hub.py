@@ -1,148 +1,108 @@
-"""What connects this process to the channel layer, and feeds the members of all groups."""
+"""Subscriptions of this process, and the dispatch of layer messages to groups."""
 
 import asyncio
-import contextvars
 import logging
-import time
 from collections import defaultdict
-from collections.abc import Coroutine
+from functools import partial
 from itertools import batched
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from typing import Any
 
 from channels.db import database_sync_to_async
-from channels.layers import get_channel_layer
 
+from realtime.bus import Bus
+from realtime.groups import Group, Member, Membership
 from realtime.history import History
-from realtime.malformed import drop
-from realtime.places import Places
+from realtime.malformed import drop, drop_foreign
 from realtime.presence import Presence
-from realtime.protocol import Close
-from realtime.topic import Membership, Topic
-
-if TYPE_CHECKING:
-    from realtime.lifecycle import Lifecycle
-    from realtime.limits import Bucket
 
 logger = logging.getLogger(__name__)
 
-PROCESSES = "realtime.processes"  # the group that all processes are in
-HEARTBEAT_SECONDS = 5
-SILENCE_SECONDS = 17  # without a heartbeat: the process is considered dead
-SIGN_IN_SECONDS = 60  # for which a sign-out is remembered, longer than any handshake takes
-REFRESH_SECONDS = 60  # how often presence is announced without a change
-PATIENCE = 1  # seconds for a subscription, which a member waits for
-
-hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, "Hub"] = WeakKeyDictionary()
-
-
-def get_hub() -> "Hub":
-    """The hub of the running event loop, which is one per process but in tests."""
-    loop = asyncio.get_running_loop()
-    if loop not in hubs:
-        hubs[loop] = Hub()
-    return hubs[loop]
+PATIENCE = 1  # seconds for a subscription, then it continues in the background
 
 
 class Hub:
-    """Subscribes to groups while they have members here, and passes on what arrives.
+    """Subscribes to a group while the group has members here, and dispatches what arrives.
 
-    One channel for the whole process, instead of one for each connection: an event comes through
-    the channel layer once, however many members the group has.
+    One channel serves the whole process, instead of one for each connection: an event passes the
+    channel layer once, however many members the group has.
     """
 
-    def __init__(self) -> None:
-        layer = get_channel_layer()
-        assert layer is not None
-        self.layer: Any = layer
+    def __init__(self, layer: Any, groups: dict[str, Group], bus: Bus) -> None:
+        self.layer = layer
+        self.groups = groups
+        self.bus = bus
         self.channel = ""
-        self.starting = asyncio.Lock()
-        self.tasks: list[asyncio.Task[None]] = []
-        self.saying: set[asyncio.Task[None]] = set()
-        self.connections: set[Lifecycle] = set()
-        self.topics: dict[str, Topic] = {}
-        self.processes: dict[str, float] = {}
-        self.announced: dict[str, float] = {}
-        self.signed_out: dict[tuple[str, str | None], float] = {}
-        self.places = Places()
-        self.buckets: WeakValueDictionary[str, Bucket] = WeakValueDictionary()  # by user
-        self.draining = False
-
-    async def start(self) -> None:
-        """Subscribe to what the processes tell each other, the first time."""
-        if self.tasks:
-            return
-        async with self.starting:
-            if self.tasks:
-                return
-            self.channel = self.channel or await self.layer.new_channel()
-            self.topics[PROCESSES] = self.new_topic(PROCESSES, None, presence=False)
-            await self.subscribe(self.topics[PROCESSES])
-            for work in (self.read(), self.beat()):
-                # A context of its own: not that of the connection which happened to come first.
-                self.tasks.append(asyncio.create_task(work, context=contextvars.Context()))
 
     # Members
 
     async def join(
-        self, group: str, member: "Lifecycle", history: History | None, presence: bool
+        self, name: str, member: Member, history: History | None, presence: bool
     ) -> None:
-        """Make a connection a member; events wait for its `go_live` where there is a history."""
-        topic = self.topics.get(group)
-        if topic is None:
-            topic = self.topics[group] = self.new_topic(group, history, presence)
-        topic.members[member.id] = Membership(member.outbox, live=history is None)
-        if topic.presence is not None:
-            topic.presence.enter(member.user_name)
-        if not topic.subscribed:
-            await self.subscribe(topic)
+        """Make a connection a member. With a history, events wait for `go_live`."""
+        group = self.groups.get(name)
+        if group is None:
+            group = self.groups[name] = self.new_group(name, history, presence)
+        group.members[member.id] = Membership(member, live=history is None)
+        if group.presence is not None:
+            group.presence.add(member.user_id, member.user_name)
+        if not group.subscribed:
+            await self.subscribe(group)
 
-    async def subscribe(self, topic: Topic) -> None:
-        """Subscribe to the group. While the layer is down, members are served from the history."""
-        await asyncio.wait({self.say(self.listen(topic))}, timeout=PATIENCE)
-
-    async def listen(self, topic: Topic) -> None:
-        async with topic.subscription:
-            if not topic.subscribed and self.topics.get(topic.group) is topic:
-                await self.layer.group_add(topic.group, self.channel)
-                topic.subscribed = True
-
-    async def leave(self, group: str, member: "Lifecycle") -> None:
-        """End a membership; the last one to leave drops the subscription."""
-        topic = self.topics.get(group)
-        if topic is None or topic.members.pop(member.id, None) is None:
-            return
-        if topic.presence is not None:
-            topic.presence.leave(member.user_name)
-        if topic.members:
-            return
-        async with topic.subscription:
-            if topic.members:
-                return
-            topic.subscribed = False
-            topic.reset()
-            try:
-                await self.layer.group_discard(group, self.channel)
-            finally:
-                if not topic.members and self.topics.get(group) is topic:
-                    del self.topics[group]
-                    self.announced.pop(group, None)
-
-    def go_live(self, group: str, member: "Lifecycle", after: int) -> None:
-        """Pass on to a member what was kept back beyond `after`, and what comes."""
-        topic = self.topics.get(group)
-        if topic is not None and (membership := topic.members.get(member.id)):
-            topic.go_live(membership, after)
-
-    def new_topic(self, group: str, history: History | None, presence: bool) -> Topic:
-        topic = Topic(group, history, None)
+    def new_group(self, name: str, history: History | None, presence: bool) -> Group:
+        group = Group(name, history, None)
         if presence:
-            topic.presence = Presence(topic.tell, lambda: self.announce(topic))
-        return topic
+            group.presence = Presence(group.notify, partial(self.bus.announce, group))
+        return group
 
-    # What arrives from the channel layer
+    def go_live(self, name: str, member: Member, after: int) -> None:
+        """Deliver to a member what was held back beyond `after`, and what comes."""
+        group = self.groups.get(name)
+        if group is not None and (membership := group.members.get(member.id)):
+            group.go_live(membership, after)
 
-    async def read(self) -> None:
+    async def leave(self, name: str, member: Member) -> None:
+        """End a membership. The last one to leave ends the subscription."""
+        group = self.groups.get(name)
+        if group is None or group.members.pop(member.id, None) is None:
+            return
+        if group.presence is not None:
+            group.presence.remove(member.user_id)
+        if group.members:
+            return
+        async with group.subscription:
+            if group.members:
+                return
+            group.subscribed = False
+            group.reset()
+            try:
+                await self.layer.group_discard(name, self.channel)
+            finally:
+                if not group.members and self.groups.get(name) is group:
+                    del self.groups[name]
+                    self.bus.announced.pop(name, None)
+
+    # Subscriptions
+
+    async def subscribe(self, group: Group) -> None:
+        """Subscribe to the group. While the layer is down, members are served from the history."""
+        await asyncio.wait({self.bus.tasks.start(self.add_channel(group))}, timeout=PATIENCE)
+
+    async def add_channel(self, group: Group) -> None:
+        async with group.subscription:
+            if not group.subscribed and self.groups.get(group.name) is group:
+                await self.layer.group_add(group.name, self.channel)
+                group.subscribed = True
+
+    def resubscribe(self) -> None:
+        """Retry the subscriptions that failed."""
+        for group in self.groups.values():
+            if not group.subscribed and not group.subscription.locked():
+                self.bus.tasks.start(self.add_channel(group))
+
+    # Layer messages
+
+    async def receive(self) -> None:
+        """Dispatch layer messages until the task is cancelled."""
         while True:
             try:
                 message = await self.layer.receive(self.channel)
@@ -150,172 +110,34 @@ class Hub:
                 logger.exception("The channel layer failed")
                 await asyncio.sleep(1)
             else:
-                self.take(message)
+                self.dispatch(message)
 
-    def take(self, message: Any) -> None:
-        """Act on a layer message, and drop one of which the fields are not as we send them."""
+    def dispatch(self, message: Any) -> None:
+        """Pass an event to its group, and another message to the bus. Drop what neither knows."""
         match message:
             case {
                 "type": "realtime.event",
-                "group": str(group),
+                "group": str(name),
                 "text": str(),
                 "seq": int() | None,
                 "sender": str(),
             }:
-                if topic := self.topics.get(group):
-                    topic.take(message)
-            case {
-                "type": "realtime.users",
-                "group": str(group),
-                "process": str(process),
-                "users": [*users],
-            } if all(isinstance(user, str) for user in users):
-                self.hear_users(group, process, users)
-            case {"type": "realtime.heartbeat", "process": str(process)}:
-                self.hear_heartbeat(process)
-            case {"type": "realtime.who"}:
-                self.announce_all(older_than=0)
-            case {"type": "realtime.goodbye", "process": str(process)}:
-                self.forget(process)
-            case {"type": "realtime.sign_out", "user": str(user), "credential": credential} if (
-                credential is None or isinstance(credential, str)
-            ):
-                self.sign_out(user, credential)
+                if group := self.groups.get(name):
+                    group.accept(message)
+            case {"type": str(kind)} if not kind.startswith("realtime."):
+                drop_foreign(kind)
             case _:
-                drop("unknown type or wrong fields")
+                if not self.bus.dispatch(message):
+                    drop("unknown type or wrong fields")
 
-    def hear_users(self, group: str, process: str, users: list[str]) -> None:
-        topic = self.topics.get(group)
-        if topic and topic.presence and process != self.channel:
-            self.processes[process] = time.monotonic()
-            topic.presence.hear(process, users)
-
-    def hear_heartbeat(self, process: str) -> None:
-        if process not in self.processes and process != self.channel:
-            self.say(self.layer.send(process, {"type": "realtime.who"}))
-        self.processes[process] = time.monotonic()
-
-    def forget(self, process: str) -> None:
-        self.processes.pop(process, None)
-        for topic in self.topics.values():
-            if topic.presence:
-                topic.presence.forget(process)
-
-    def sign_out(self, user: str, credential: str | None) -> None:
-        """Close the sockets of a user, and those whose sign-in is being looked up just now."""
-        self.signed_out[user, credential] = time.monotonic()
-        for connection in list(self.connections):
-            own = connection.scope["credential"]
-            if connection.user_name == user and credential in (None, own):
-                connection.end(Close.SIGNED_OUT)
-
-    def knows_sign_out(self, user: str, credential: str | None, since: float) -> bool:
-        """Tell whether the user signed out after the sign-in was looked up."""
-        times = (self.signed_out.get((user, own), 0.0) for own in (None, credential))
-        return max(times) > since
-
-    # What is said to the other processes
-
-    def announce(self, topic: Topic) -> None:
-        """Tell the other processes who is in a group here."""
-        assert topic.presence is not None
-        if not self.tasks:
-            return  # after the goodbye
-        self.announced[topic.group] = time.monotonic()
-        users = {"group": topic.group, "process": self.channel, "users": list(topic.presence.here)}
-        self.say(self.layer.group_send(topic.group, {"type": "realtime.users", **users}))
-
-    def announce_all(self, *, older_than: float) -> None:
-        """Announce again what was announced before so many seconds."""
-        due = time.monotonic() - older_than
-        for topic in self.topics.values():
-            if topic.presence and self.announced.get(topic.group, 0) <= due:
-                self.announce(topic)
-
-    async def tell_all(self, message: dict[str, Any]) -> None:
-        """Act on a message at once, and let the others as soon as the channel layer answers."""
-        self.take(message)
-        self.say(self.insist(message))
-
-    async def insist(self, message: dict[str, Any]) -> None:
-        """Send to every process, retrying until it works.
-
-        After a failure send twice: another process may resubscribe after our first success.
-        """
-        failed = False
-        while True:
-            try:
-                await self.layer.group_send(PROCESSES, message)
-                if not failed:
-                    return
-                failed = False
-            except Exception as error:
-                failed = True
-                logger.warning("The other processes were not reached: %s", error)
-            await asyncio.sleep(HEARTBEAT_SECONDS)
-
-    def say(self, message: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Send something without waiting for it."""
-        task = asyncio.create_task(message)
-        self.saying.add(task)
-        task.add_done_callback(self.said)
-        return task
-
-    def said(self, task: asyncio.Task[None]) -> None:
-        self.saying.discard(task)
-        if not task.cancelled() and task.exception():
-            logger.warning("The other processes were not reached: %s", task.exception())
-
-    async def beat(self) -> None:
-        """Say regularly that this process lives, and look whether anything was lost."""
-        while True:
-            heartbeat = {"type": "realtime.heartbeat", "process": self.channel}
-            self.say(self.layer.group_send(PROCESSES, heartbeat))
-            await asyncio.sleep(HEARTBEAT_SECONDS)
-            self.forget_the_dead()
-            for topic in self.topics.values():
-                if not topic.subscribed and not topic.subscription.locked():
-                    self.say(self.listen(topic))
-            self.announce_all(older_than=REFRESH_SECONDS)
-            self.signed_out = {
-                who: at
-                for who, at in self.signed_out.items()
-                if time.monotonic() - at < SIGN_IN_SECONDS
-            }
-            self.say(self.places.renew())
-            try:
-                await self.look_for_lost_events()
-            except Exception:
-                logger.exception("The database could not be asked for lost events")
-
-    def forget_the_dead(self) -> None:
-        """Forget processes without a heartbeat, unless our own does not arrive either."""
-        now = time.monotonic()
-        if now - self.processes.get(self.channel, 0) < 2 * HEARTBEAT_SECONDS:
-            for process, heard in list(self.processes.items()):
-                if now - heard > SILENCE_SECONDS:
-                    self.forget(process)
-
-    async def look_for_lost_events(self) -> None:
-        """Compare the numbers that went out with those that are stored."""
-        kinds: defaultdict[type[History], dict[str, Topic]] = defaultdict(dict)
-        for topic in self.topics.values():
-            if topic.history is not None:
-                kinds[type(topic.history)][topic.history.key] = topic
-        for kind, topics in kinds.items():
+    async def find_lost_events(self) -> None:
+        """Compare the numbers that were broadcast with those that are stored."""
+        kinds: defaultdict[type[History], dict[str, Group]] = defaultdict(dict)
+        for group in self.groups.values():
+            if group.history is not None:
+                kinds[type(group.history)][group.history.key] = group
+        for kind, groups in kinds.items():
             latest = database_sync_to_async(kind.latest, thread_sensitive=False)
-            for keys in batched(topics, 1000):
+            for keys in batched(groups, 1000):
                 for key, seq in (await latest(keys)).items():
-                    topics[key].expect(seq)
-
-    async def drain(self) -> None:
-        """Stop accepting sockets. Close each open one with 4012 after its last frame is handled."""
-        self.draining = True
-        await asyncio.gather(*[connection.go_away() for connection in self.connections])
-        if self.tasks:
-            goodbye = {"type": "realtime.goodbye", "process": self.channel}
-            self.say(self.layer.group_send(PROCESSES, goodbye))
-            await asyncio.wait(self.saying, timeout=1)
-        while self.tasks:
-            self.tasks.pop().cancel()
-        await self.places.close()
+                    groups[key].expect(seq)

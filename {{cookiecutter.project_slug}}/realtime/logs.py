@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Protocol
 
 from django.db import DatabaseError, InterfaceError, OperationalError
 {% if cookiecutter.database == "postgresql" %}
@@ -61,13 +61,20 @@ def report(event: str, level: int = logging.INFO, /, **values: str) -> None:
     security.log(level, "%s", message, extra={"event": event_fields, **values})
 
 
-def report_close(scope: Scope, code: int) -> None:
-    """Log a close of a socket, if its code tells of abuse or of a sign-in that ended."""
+class Closed(Protocol):
+    """Connection that was closed."""
+
+    id: str
+    user_name: str
+    scope: Scope
+
+
+def report_close(connection: Closed, code: int) -> None:
+    """Log a close of a socket, if its code is a sign of abuse or of a sign-in that ended."""
     if code in CLOSES:
         level = logging.INFO if code == Close.SIGNED_OUT else logging.WARNING
-        user = scope["user"].get_username() if "user" in scope else "-"
-        connection = scope.get("connection", "-")
-        report(CLOSES[code], level, client=address(scope), connection=connection, user=user)
+        client, user = address(connection.scope), connection.user_name or "-"
+        report(CLOSES[code], level, client=client, connection=connection.id, user=user)
 
 
 def address(scope: Scope) -> str:

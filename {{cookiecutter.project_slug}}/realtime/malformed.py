@@ -1,4 +1,4 @@
-"""Layer messages that this process cannot read."""
+"""Layer messages that this process cannot dispatch."""
 
 import logging
 import time
@@ -23,3 +23,11 @@ def drop(reason: str) -> None:
     if time.monotonic() - last_line > QUIET_SECONDS:
         logger.warning("Malformed layer messages dropped: %d (%s)", dropped, reason)
         dropped, last_line = 0, time.monotonic()
+
+
+def drop_foreign(kind: str) -> None:
+    """Count a layer message that `group_send` sent to a joined group. Log its type."""
+    drop(
+        f"{kind[:100]!r} was sent to a group that consumers joined. "
+        "Use publish(), or group_add() with a handler"
+    )

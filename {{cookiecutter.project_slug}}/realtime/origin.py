@@ -55,6 +55,8 @@ class OriginValidator:
         self.inner = inner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            return await self.inner(scope, receive, send)
         for origin in headers(scope, b"origin"):
             if not is_allowed(origin, scope):
                 setting = "ALLOWED_ORIGINS"  # that lacks it

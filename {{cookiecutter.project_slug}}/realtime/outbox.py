@@ -1,4 +1,4 @@
-"""What is on its way to one client, in order, and never more than it can take."""
+"""Queue of messages to one client, limited in number and bytes."""
 
 import asyncio
 import logging
@@ -14,14 +14,14 @@ logger = logging.getLogger(__name__)
 
 
 class Outbox:
-    """Sends to one client without making anybody else wait for it.
+    """Delivers to one client, so that a slow client does not delay others.
 
-    A message goes out at once unless the server holds it back, because the client does not read.
+    A message is sent at once unless the server holds it back, because the client does not read.
     Then up to `REALTIME_MAX_OUTBOX` messages of `REALTIME_MAX_OUTBOX_BYTES` wait. Above that the
-    client is closed with 4408 and `give_up` is called: it reconnects and gets what it missed.
+    client is closed with 4408 and `end` is called. It reconnects and gets what it missed.
 
-    Messages after a close are dropped, since servers raise there, each another exception, as
-    uvicorn does (ClientDisconnected, an OSError) when the client went away unannounced.
+    Messages after a close are dropped, because servers raise there, each another exception.
+    uvicorn raises ClientDisconnected, an OSError, also if the client has disconnected.
     """
 
     __slots__ = (
@@ -29,7 +29,7 @@ class Outbox:
         "bytes",
         "closed",
         "count",
-        "give_up",
+        "end",
         "loop",
         "send_to_server",
         "waiting",
@@ -37,21 +37,21 @@ class Outbox:
         "writer",
     )
 
-    def __init__(self, send: Send, give_up: Callable[[], None]) -> None:
+    def __init__(self, send: Send, end: Callable[[int], None]) -> None:
         self.send_to_server = send
-        # A server may offer to write a text without a task. Middleware around `send` hides that.
+        # A server may offer to write a text without a task. Middleware around `send` hides this.
         self.write_text: Callable[[str], bool] | None = getattr(
             getattr(send, "__self__", None), "write_text", None
         )
-        self.give_up = give_up
+        self.end = end
         self.loop = asyncio.get_running_loop()
         self.waiting: deque[Message] = deque()
-        self.count = self.bytes = 0  # of what waits, here and in memberships that are not live
+        self.count = self.bytes = 0  # of waiting messages, also those held back by memberships
         self.writer: asyncio.Task[None] | None = None
         self.accepted = self.closed = False
 
-    def put(self, message: Message) -> None:
-        """Send a message as soon as the client takes it. Call this in the event loop."""
+    def deliver(self, message: Message) -> None:
+        """Send a message as soon as the client takes it. Call in the event loop only."""
         if self.closed:
             return
         if self.writer is None:
@@ -72,7 +72,7 @@ class Outbox:
             self.waiting.append(message)
 
     def reserve(self, message: Message) -> bool:
-        """Count one more message that waits. Close the client instead if that is too much."""
+        """Count one more waiting message. Above the limits, close the client and return False."""
         if self.closed:
             return False
         size = size_of_message(message)
@@ -87,34 +87,34 @@ class Outbox:
         return True
 
     def release(self, message: Message) -> None:
-        """Discount a message that waited."""
+        """Discount a waiting message."""
         self.count -= 1
         self.bytes -= size_of_message(message)
 
     def reply(self, text: str) -> None:
         """Send a text to this client alone."""
         metrics.SENT.inc()
-        self.put({"type": "websocket.send", "text": text})
+        self.deliver({"type": "websocket.send", "text": text})
 
     def close(self, code: int) -> None:
-        """Close after what waits.
+        """Close after the waiting messages.
 
-        A connection is accepted first: a close before that would be an HTTP 403, and the client
-        would never see the code (ASGI specification, WebSocket, "Close - send event").
+        The connection is accepted first: a close before the accept would be an HTTP 403, and the
+        client would never see the code (ASGI specification, WebSocket, "Close - send event").
         """
         if not self.accepted:
-            self.put({"type": "websocket.accept"})
-        self.put({"type": "websocket.close", "code": code})
+            self.deliver({"type": "websocket.accept"})
+        self.deliver({"type": "websocket.close", "code": code})
         self.closed = True
 
     async def send(self, message: Message) -> None:
-        """Send a message, and wait until the client took it and all before it."""
+        """Send a message. Wait until the client has taken it and all before it."""
         self.post(message)
-        await self.flush()
+        await self.wait_until_empty()
 
     def post(self, message: Message) -> None:
         """Send a message of the consumer."""
-        self.put(message)
+        self.deliver(message)
         match message["type"]:
             case "websocket.send":
                 metrics.SENT.inc()
@@ -123,13 +123,12 @@ class Outbox:
             case "websocket.close":
                 self.closed = True
 
-    async def flush(self) -> None:
-        """Wait until nothing waits."""
+    async def wait_until_empty(self) -> None:
         if self.writer is not None:
             await asyncio.wait({self.writer})
 
     async def write(self, sending: asyncio.Task[None]) -> None:
-        """Send what waits behind a message that the server holds back."""
+        """Send the messages that wait behind one that the server holds back."""
         try:
             await sending
             while self.waiting:
@@ -144,10 +143,10 @@ class Outbox:
         self.closed = True
         self.waiting.clear()
         if not isinstance(error, OSError):
-            logger.error("The server did not take a message", exc_info=error)
+            logger.error("The server did not accept a message", exc_info=error)
 
     def drop(self) -> None:
-        """Close with 4408 instead of what is under way or waits."""
+        """Close with 4408 instead of sending what waits."""
         metrics.OUTBOX_DROPS.inc()
         if self.writer is not None:
             self.writer.cancel()
@@ -155,7 +154,7 @@ class Outbox:
         self.count = self.bytes = 0
         self.waiting.clear()
         self.close(Close.TOO_SLOW)
-        self.give_up()
+        self.end(Close.TOO_SLOW)
 
 
 def size_of_message(message: Message) -> int:

@@ -11,14 +11,14 @@ class Places:
     def __init__(self) -> None:
         self.taken: Counter[str] = Counter()
 
-    async def take(self, user: str, connection: str) -> bool:
+    async def acquire(self, user: str, connection: str) -> bool:
         """Whether the connection got a place."""
         if self.taken[user] >= settings.REALTIME_MAX_CONNECTIONS:
             return False
         self.taken[user] += 1
         return True
 
-    async def leave(self, user: str, connection: str) -> None:
+    async def release(self, user: str, connection: str) -> None:
         self.taken[user] -= 1
         if not self.taken[user]:
             del self.taken[user]

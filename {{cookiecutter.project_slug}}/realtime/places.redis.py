@@ -34,7 +34,7 @@ class Places:
         self.free = [asyncio.Semaphore(CONNECTIONS) for _ in self.hosts]
         self.own: dict[str, str] = {}
 
-    async def take(self, user: str, connection: str) -> bool:
+    async def acquire(self, user: str, connection: str) -> bool:
         """Whether the connection got a place."""
         now, key = time.time(), self.key(user)
         try:
@@ -52,7 +52,7 @@ class Places:
         self.own[connection] = user
         return True
 
-    async def leave(self, user: str, connection: str) -> None:
+    async def release(self, user: str, connection: str) -> None:
         self.own.pop(connection, None)
         try:
             async with self.host(self.number(user)) as redis:

@@ -1,87 +1,103 @@
-"""Who is in a group, in all processes together.
+"""Users of a group, over all processes.
 
-Each process tells the others who is connected to it, and forgets what a process said that is no
-longer heard of: so nothing depends on an orderly end of anything.
+Each process announces its own users, and discards those of a process without heartbeats. So
+presence does not depend on an orderly end of anything.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from typing import Any
 
 from realtime.protocol import encode
 
-QUIET_SECONDS = 0.25  # changes within this time are told together
-SMALL = 50  # up to so many users, each change tells them all
+QUIET_SECONDS = 0.25  # send changes within this time together
+SMALL = 50  # list all users up to this number, only changes above it
+
+type Users = dict[str, str]  # display names by user id
 
 
 class Presence:
-    """The users in one group: those of this process, and those that the other processes named."""
+    """Users of one group: those of this process, and those that other processes announced."""
 
-    def __init__(self, tell: Callable[[str], None], announce: Callable[[], None]) -> None:
-        self.tell = tell  # the members in this process
-        self.announce = announce  # the other processes
-        self.here: Counter[str] = Counter()
-        self.elsewhere: dict[str, frozenset[str]] = {}
-        self.told: frozenset[str] = frozenset()
+    def __init__(self, notify: Callable[[str], None], announce: Callable[[], None]) -> None:
+        self.notify = notify  # the members in this process
+        self.announce = announce  # to the other processes
+        self.connections: Counter[str] = Counter()  # in this process, by user id
+        self.here: Users = {}
+        self.elsewhere: dict[str, Users] = {}  # by process
+        self.sent: Users = {}
         self.quiet: asyncio.TimerHandle | None = None
         self.changed_here = self.changed = False
 
-    def users(self) -> frozenset[str]:
-        return frozenset(self.here).union(*self.elsewhere.values())
+    def users(self) -> Users:
+        users: Users = {}
+        for others in self.elsewhere.values():
+            users |= others
+        return users | self.here
 
-    def enter(self, user: str) -> None:
-        self.here[user] += 1
-        if self.here[user] == 1:
-            self.change(here=True)
+    def add(self, user_id: str, user_name: str) -> None:
+        """Count a connection of a user."""
+        self.connections[user_id] += 1
+        if self.connections[user_id] == 1:
+            self.here[user_id] = user_name
+            self.schedule(here=True)
 
-    def leave(self, user: str) -> None:
-        self.here[user] -= 1
-        if self.here[user] == 0:
-            del self.here[user]
-            self.change(here=True)
+    def remove(self, user_id: str) -> None:
+        self.connections[user_id] -= 1
+        if self.connections[user_id] == 0:
+            del self.connections[user_id], self.here[user_id]
+            self.schedule(here=True)
 
-    def hear(self, process: str, users: Collection[str]) -> None:
+    def update(self, process: str, users: Users) -> None:
         """Store another process's users. Announce ours to a process seen for the first time."""
         known = process in self.elsewhere
         if users:
-            self.elsewhere[process] = frozenset(users)
-            self.change(here=not known)
+            self.elsewhere[process] = users
+            self.schedule(here=not known)
         else:
             self.forget(process)
 
     def forget(self, process: str) -> None:
         if self.elsewhere.pop(process, None):
-            self.change()
+            self.schedule()
 
-    def change(self, *, here: bool = False) -> None:
-        """Tell what changed: at once the first time, then all that comes within a short while."""
+    def schedule(self, *, here: bool = False) -> None:
+        """Send a change: the first one at once, those within a short time together."""
         self.changed = True
         self.changed_here = self.changed_here or here
         if self.quiet is None:
-            self.flush()
+            self.send_changes()
 
-    def flush(self) -> None:
+    def send_changes(self) -> None:
         self.quiet = None
         if not self.changed:
             return
-        self.quiet = asyncio.get_running_loop().call_later(QUIET_SECONDS, self.flush)
+        self.quiet = asyncio.get_running_loop().call_later(QUIET_SECONDS, self.send_changes)
         self.changed = False
         if self.changed_here:
             self.changed_here = False
             self.announce()
-        before, self.told = self.told, self.users()
-        if self.told != before:
-            self.tell(self.difference(before))
+        before, self.sent = self.sent, self.users()
+        if self.sent != before:
+            self.notify(self.difference(before))
 
-    def everybody(self) -> str:
-        """The event that lists all users."""
+    def everyone(self) -> str:
+        """Encode the event that lists all users."""
         users = self.users()
-        return encode({"type": "presence", "users": sorted(users), "count": len(users)})
+        return encode({"type": "presence", "users": listed(users), "count": len(users)})
 
-    def difference(self, before: frozenset[str]) -> str:
-        """The event for those who knew who was there before."""
-        if len(self.told) <= SMALL:
-            return self.everybody()
-        joined, left = sorted(self.told - before), sorted(before - self.told)
-        count = len(self.told)
-        return encode({"type": "presence", "joined": joined, "left": left, "count": count})
+    def difference(self, before: Users) -> str:
+        """Encode the event for members who know the users before the change."""
+        if len(self.sent) <= SMALL:
+            return self.everyone()
+        joined = {key: name for key, name in self.sent.items() if key not in before}
+        left = {key: name for key, name in before.items() if key not in self.sent}
+        event = {"joined": listed(joined), "left": listed(left), "count": len(self.sent)}
+        return encode({"type": "presence", **event})
+
+
+def listed(users: Users) -> list[dict[str, Any]]:
+    """Return the users as they are sent, sorted by name."""
+    ordered = sorted((name, key) for key, name in users.items())
+    return [{"user": name, "user_id": key} for name, key in ordered]

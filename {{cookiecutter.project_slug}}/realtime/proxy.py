@@ -19,7 +19,7 @@ class TrustedProxies:
         self.inner = inner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "lifespan":
+        if scope["type"] in {"http", "websocket"}:
             scope = self.seen_by_proxies(scope)
             logs.begin(client=logs.address(scope))
         await self.inner(scope, receive, send)

@@ -6,7 +6,9 @@ from http.cookies import SimpleCookie
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
+import channels.db
 from asgiref.testing import ApplicationCommunicator
+from django.db import connections
 
 from realtime.types import Application, Message
 
@@ -15,10 +17,21 @@ TIMEOUT = 5  # seconds to wait for a message of the application
 type Event = dict[str, Any]
 
 
+def close_old_connections(**_: Any) -> None:
+    """Close database connections that are too old, but none in the transaction of a test."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
+
+
+# Channels calls it around each query.
+channels.db.close_old_connections = close_old_connections  # type: ignore[attr-defined]
+
+
 class SocketClient:
     """Client of an ASGI application, which may be a consumer or the whole stack of `asgi.py`.
 
-    Unlike `channels.testing`, this needs no daphne, and leaves Django's database connections alone.
+    Unlike `channels.testing` this needs no daphne. It works in each of Django's test cases.
     """
 
     def __init__(self, communicator: ApplicationCommunicator, answer: Message) -> None:
@@ -88,6 +101,13 @@ class SocketClient:
             events.append(await self.receive(presence=kind == "presence"))
         return events
 
+    async def wait_for_users(self, *names: str) -> None:
+        """Wait until exactly the users with these display names are present."""
+        present: list[str] = []
+        while present != sorted(names):
+            event = await self.receive(presence=True)
+            present = [user["user"] for user in event.get("users", ())]
+
     async def receives_nothing(self) -> bool:
         """Return whether the answer to a ping is the next event."""
         await self.send(type="ping")
@@ -102,6 +122,6 @@ class SocketClient:
         return int(message.get("code", 1000))
 
     async def disconnect(self, code: int = 1000) -> None:
-        """Go away as a client does, and wait until the application has cleaned up."""
+        """Disconnect, and wait until the application has cleaned up."""
         await self.communicator.send_input({"type": "websocket.disconnect", "code": code})
         await self.communicator.wait(TIMEOUT)

@@ -20,7 +20,7 @@ from dotenv import dotenv_values
 from pytest_django import Settings
 
 from config.environment import BASE_DIR
-from realtime.hub import get_hub, hubs
+from realtime.process import get_process, processes
 from tests.visitor import Visitor
 
 type Visit = Callable[..., Awaitable[Visitor]]
@@ -70,8 +70,8 @@ async def visit(database: None) -> AsyncIterator[Visit]:
         for visitor in visitors:
             await visitor.leave()
     finally:
-        await get_hub().drain()
-        hubs.clear()
+        await get_process().drain()
+        processes.clear()
 
 
 @pytest.fixture

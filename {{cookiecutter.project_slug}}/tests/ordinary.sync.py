@@ -4,10 +4,10 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 
-from realtime.consumers import RealtimeConsumer
+from realtime.consumers import SyncRealtimeConsumer
 
 
-class OrdinaryConsumer(RealtimeConsumer):
+class OrdinaryConsumer(SyncRealtimeConsumer):
     def joined(self) -> None:
         async_to_sync(self.channel_layer.group_add)("news", self.channel_name)
         self.send_event({"type": "joined"})

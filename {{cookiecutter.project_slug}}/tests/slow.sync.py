@@ -3,10 +3,10 @@
 import time
 from typing import Any
 
-from realtime.consumers import RealtimeConsumer
+from realtime.consumers import SyncRealtimeConsumer
 
 
-class SlowConsumer(RealtimeConsumer):
+class SlowConsumer(SyncRealtimeConsumer):
     def receive_event(self, event: dict[str, Any]) -> None:
         time.sleep(1)
         self.send_event({"type": "done"})

@@ -1,4 +1,4 @@
-"""Guests, and what they are called."""
+"""Guests, their ids and names."""
 
 import pytest
 from django.conf import settings
@@ -9,13 +9,15 @@ from tests.conftest import Visit
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_a_guest_keeps_a_name() -> None:
-    """The first page gives it, the session cookie keeps it."""
+def test_a_guest_keeps_the_id_and_the_name() -> None:
+    """The first page gives them, and the session cookie keeps them."""
     client = Client()
-    assert client.get("/").status_code == 200
-    name = client.session["guest"]
-    assert client.get("/chat/lobby/").status_code == 200
-    assert client.session["guest"] == name
+    pages = [client.get("/"), client.get("/chat/lobby/")]
+    ids = {page.wsgi_request.guest.pk for page in pages}  # type: ignore[attr-defined]
+    assert ids == {client.session["guest_id"]}
+    assert settings.SESSION_COOKIE_NAME not in pages[1].cookies
+    name = pages[0].wsgi_request.guest.display_name  # type: ignore[attr-defined]
+    assert all(f">{name}</span>" in page.content.decode() for page in pages)
 
 
 async def test_a_page_and_its_socket_know_the_same_guest(visit: Visit) -> None:
@@ -25,15 +27,15 @@ async def test_a_page_and_its_socket_know_the_same_guest(visit: Visit) -> None:
 
 
 async def test_a_client_without_a_cookie_gets_a_name(visit: Visit) -> None:
-    """A program can talk too; each connection is a guest of its own."""
+    """Without a cookie, each connection is a new guest."""
     one, two = await visit("/ws/chat/lobby/", None), await visit("/ws/chat/lobby/", None)
     names = {(await one.receive())["user"], (await two.receive())["user"]}
     assert len(names) == 2
     assert all(name.startswith("guest-") for name in names)
 
 
-async def test_a_forged_cookie_is_worth_nothing(visit: Visit) -> None:
-    """Nobody speaks under another guest's name."""
+async def test_a_forged_cookie_is_invalid(visit: Visit) -> None:
+    """A guest cannot write under the name of another one."""
     forged = f"{settings.SESSION_COOKIE_NAME}=ann:forged".encode()
     ann = await visit("/ws/chat/lobby/", None, headers=[(b"cookie", forged)])
     assert (await ann.receive())["user"].startswith("guest-")

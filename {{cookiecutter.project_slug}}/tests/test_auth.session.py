@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import Settings
 
-from realtime.hub import get_hub
+from realtime.process import get_process
 from tests.conftest import Visit
 from tests.people import client_of, handshake_headers, headers_of
 
@@ -147,14 +147,14 @@ async def test_who_signs_out_while_connecting_is_signed_out(
     visit: Visit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sign-in was looked up before, and the socket opens after."""
-    hub = get_hub()
-    take = hub.places.take
+    process = get_process()
+    acquire = process.connection_limit.acquire
 
     async def sign_out_first(user: str, connection: str) -> bool:
-        hub.sign_out(user, None)
-        return await take(user, connection)
+        process.bus.on_disconnect(user, None)
+        return await acquire(user, connection)
 
-    monkeypatch.setattr(hub.places, "take", sign_out_first)
+    monkeypatch.setattr(process.connection_limit, "acquire", sign_out_first)
     ann = await visit(LOBBY, "ann")
     assert (ann.opened, await ann.close_code()) == (True, 4403)
     monkeypatch.undo()

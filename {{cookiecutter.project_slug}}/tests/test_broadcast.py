@@ -13,9 +13,9 @@ from pytest_django import Settings
 
 from chat.models import room_group, store_message
 from config.routing import websocket_urlpatterns
-from realtime import history, hub
-from realtime.broadcast import apublish, publish, sign_out
-from realtime.hub import get_hub
+from realtime import bus, history
+from realtime.broadcast import apublish, disconnect_user, publish
+from realtime.process import get_process
 from tests.conftest import Visit
 from tests.ordinary import OrdinaryConsumer
 
@@ -36,7 +36,7 @@ async def test_the_sender_may_be_left_out(visit: Visit) -> None:
     """Only its own connection, not the user's others."""
     ann = await visit(LOBBY)
     await ann.receive_until("welcome")
-    (sender,) = get_hub().topics[GROUP].members
+    (sender,) = get_process().groups[GROUP].members
     tab = await visit(LOBBY)
     await tab.receive_until("welcome")
     await apublish(GROUP, {"type": "news"}, sender=sender)
@@ -68,12 +68,12 @@ async def test_a_process_subscribes_once_and_only_while_it_has_members(visit: Vi
     ann, bob = await visit(LOBBY), await visit(LOBBY, "bob")
     await ann.receive_until("welcome")
     await bob.receive_until("welcome")
-    assert list(layer.groups[GROUP]) == [get_hub().channel]
+    assert list(layer.groups[GROUP]) == [get_process().hub.channel]
     await ann.leave()
     assert GROUP in layer.groups
     await bob.leave()
     assert GROUP not in layer.groups
-    assert GROUP not in get_hub().topics
+    assert GROUP not in get_process().groups
 
 
 async def test_members_come_and_go_during_delivery(visit: Visit) -> None:
@@ -94,7 +94,7 @@ async def test_members_come_and_go_during_delivery(visit: Visit) -> None:
 
     await asyncio.gather(speak(), *(come_and_go(name) for name in ("bob", "cem", "eve")))
     assert [(await ann.receive())["number"] for _ in range(100)] == list(range(100))
-    assert len(get_hub().topics[GROUP].members) == 1
+    assert len(get_process().groups[GROUP].members) == 1
 
 
 async def test_ordinary_channels_code_works_beside_it(
@@ -147,7 +147,7 @@ async def test_what_was_swapped_is_put_in_order(visit: Visit) -> None:
 
 async def test_what_was_lost_last_comes_soon(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
     """Although nothing follows: the process looks for it regularly."""
-    monkeypatch.setattr(hub, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(bus, "HEARTBEAT_SECONDS", 0.1)
     ann = await visit(LOBBY)
     await ann.receive_until("welcome")
     (event,) = await store("1")
@@ -163,16 +163,16 @@ async def test_a_room_is_entered_while_the_layer_is_away(
         raise ConnectionError
 
     layer: Any = get_channel_layer()
-    monkeypatch.setattr(hub, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(bus, "HEARTBEAT_SECONDS", 0.1)
     with monkeypatch.context() as away:
         away.setattr(layer, "group_add", fail)
         ann = await visit(LOBBY)
         await ann.receive_until("welcome")
         (event,) = await store("1")
         assert await ann.receive() == event
-        assert (GROUP in layer.groups, hub.PROCESSES in layer.groups) == (False, False)
+        assert (GROUP in layer.groups, bus.PROCESSES in layer.groups) == (False, False)
     await asyncio.sleep(0.3)
-    assert (GROUP in layer.groups, hub.PROCESSES in layer.groups) == (True, True)
+    assert (GROUP in layer.groups, bus.PROCESSES in layer.groups) == (True, True)
     await apublish(GROUP, {"type": "news"})
     assert await ann.receive() == {"type": "news"}
 
@@ -203,7 +203,7 @@ async def test_what_overtakes_is_bounded(
     setattr(settings, limit, value)
     for event in events[1:]:
         await apublish(GROUP, event)
-    topic = get_hub().topics[GROUP]
+    topic = get_process().groups[GROUP]
     await asyncio.sleep(0)
     assert 1 < len(topic.ahead) < 5
     setattr(settings, limit, 10_000)
@@ -220,8 +220,10 @@ async def test_publish_is_refused_in_the_event_loop(
     await ann.receive_until("welcome")
     with pytest.raises(RuntimeError, match=r"Use await apublish\(\) instead"):
         publish(GROUP, {"type": "news"})
-    with pytest.raises(RuntimeError, match=r"Use await sync_to_async\(sign_out\)\(\) instead"):
-        sign_out("ann")
+    with pytest.raises(
+        RuntimeError, match=r"Use await sync_to_async\(disconnect_user\)\(\) instead"
+    ):
+        disconnect_user("1")
     assert await ann.hears_nothing()
 
 
@@ -253,18 +255,18 @@ async def test_a_sign_out_outlives_the_channel_layer(
 ) -> None:
     """Here it counts at once; elsewhere when the layer is back, and again when all hear it."""
     ann = await visit(LOBBY)
-    user = (await ann.receive_until("welcome"))[-1]["user"]
+    user = (await ann.receive_until("welcome"))[-1]["user_id"]
     tries: list[str] = []
 
     async def fail_first(group: str, message: dict[str, Any]) -> None:
-        if message["type"] == "realtime.sign_out":
+        if message["type"] == "realtime.disconnect":
             tries.append(message["user"])
             if len(tries) == 1:
                 raise ConnectionError("away")
 
-    monkeypatch.setattr(hub, "HEARTBEAT_SECONDS", 0.05)
-    monkeypatch.setattr(get_hub().layer, "group_send", fail_first)
-    await sync_to_async(sign_out)(user)
+    monkeypatch.setattr(bus, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(get_process().layer, "group_send", fail_first)
+    await sync_to_async(disconnect_user)(user)
     assert await ann.close_code() == 4403
     await asyncio.sleep(0.5)
     assert tries == [user] * 3

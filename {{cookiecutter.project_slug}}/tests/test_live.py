@@ -61,8 +61,12 @@ async def test_two_clients_talk_and_the_server_keeps_the_rules(
     address, _ = await sync_to_async(serve)("config.server")
     lobby = f"ws://{address}/ws/chat/lobby/"
     ann, bob = await open_socket(lobby, "ann"), await open_socket(lobby, "bob")
-    assert await receive(ann) == {"type": "welcome", "room": "lobby", "user": "ann", "seq": 0}
-    assert await receive(bob) == {"type": "welcome", "room": "lobby", "user": "bob", "seq": 0}
+    welcome = await receive(ann)
+    assert welcome.pop("user_id")
+    assert welcome == {"type": "welcome", "room": "lobby", "user": "ann", "seq": 0}
+    welcome = await receive(bob)
+    assert welcome.pop("user_id")
+    assert welcome == {"type": "welcome", "room": "lobby", "user": "bob", "seq": 0}
 
     await ann.send('{"type":"send","ref":"a1","text":"hi"}')
     heard = await receive(bob)

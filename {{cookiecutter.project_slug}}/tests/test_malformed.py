@@ -7,7 +7,7 @@ from prometheus_client import REGISTRY
 
 from chat.models import room_group
 from realtime import malformed
-from realtime.hub import get_hub
+from realtime.process import get_process
 from tests.conftest import Visit
 
 LOBBY = "/ws/chat/lobby/"
@@ -21,7 +21,7 @@ MALFORMED: list[dict[str, Any]] = [
     {**EVENT, "text": None},
     {"type": "realtime.users", "group": GROUP, "process": "p", "users": [[]]},
     {"type": "realtime.heartbeat"},
-    {"type": "realtime.sign_out", "user": "ann", "credential": 1},
+    {"type": "realtime.disconnect", "user": "ann", "credential": 1},
 ]
 
 
@@ -33,9 +33,9 @@ async def test_malformed_layer_messages_are_dropped(
     monkeypatch.setattr(malformed, "dropped", 0)
     ann = await visit(LOBBY)
     await ann.receive_until("welcome")
-    hub, before = get_hub(), REGISTRY.get_sample_value("realtime_malformed_total") or 0
+    process, before = get_process(), REGISTRY.get_sample_value("realtime_malformed_total") or 0
     for message in MALFORMED:
-        await hub.layer.send(hub.channel, message)
+        await process.layer.send(process.hub.channel, message)
     await ann.send(type="send", ref="a1", text="hi")
     assert (await ann.receive())["ref"] == "a1"
     after = REGISTRY.get_sample_value("realtime_malformed_total") or 0

@@ -18,9 +18,9 @@ from pytest_django import Settings
 
 from chat.models import Message, store_message
 from config.environment import BASE_DIR
-from realtime.hub import get_hub
 from realtime.logs import ConnectionFilter, LineFormatter, report
 from realtime.presence import QUIET_SECONDS
+from realtime.process import get_process
 from tests.conftest import Visit
 
 LOBBY = "/ws/chat/lobby/"
@@ -195,7 +195,7 @@ async def test_clients_are_let_go(visit: Visit, monkeypatch: pytest.MonkeyPatch)
     assert await ann.sees("ann", "bob")
     await ann.send(type="send", ref="a1", text="hi")
     assert await asyncio.to_thread(storing.wait, 5)
-    draining = asyncio.create_task(get_hub().drain())
+    draining = asyncio.create_task(get_process().drain())
     assert await bob.close_code() == 4012
     late = await visit(LOBBY)
     assert (late.opened, await late.close_code()) == (True, 4012)
@@ -207,7 +207,7 @@ async def test_clients_are_let_go(visit: Visit, monkeypatch: pytest.MonkeyPatch)
 
 async def test_a_process_that_is_about_to_end_is_not_ready(visit: Visit) -> None:
     """So that a load balancer sends it nobody any more."""
-    await get_hub().drain()
+    await get_process().drain()
     response = await AsyncClient().get("/readyz")
     assert (response.status_code, response.content) == (503, b"going away\n")
 
@@ -219,13 +219,13 @@ async def test_nothing_is_said_after_the_goodbye(
     ann = await visit(LOBBY)
     await ann.receive_until("welcome")
     await ann.leave()
-    hub = get_hub()
-    await hub.drain()
+    process = get_process()
+    await process.drain()
     said: list[str] = []
 
     async def group_send(group: str, message: dict[str, Any]) -> None:
         said.append(message["type"])
 
-    monkeypatch.setattr(hub.layer, "group_send", group_send)
+    monkeypatch.setattr(process.layer, "group_send", group_send)
     await asyncio.sleep(2 * QUIET_SECONDS)
     assert said == []

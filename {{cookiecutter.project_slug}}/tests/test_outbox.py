@@ -11,10 +11,10 @@ from pytest_django import Settings
 
 from chat.history import RoomHistory
 from chat.models import room_group, store_message
-from realtime import history, lifecycle
+from realtime import connection, history
 from realtime.broadcast import apublish
-from realtime.hub import get_hub
 from realtime.outbox import Outbox
+from realtime.process import get_process
 from tests.conftest import Visit
 
 LOBBY = "/ws/chat/lobby/"
@@ -41,12 +41,12 @@ def text(value: str) -> dict[str, Any]:
 async def test_messages_wait_in_order() -> None:
     """Nobody waits for a client that does not read; it gets all when it does."""
     socket = Socket()
-    outbox = Outbox(socket.send, lambda: None)
-    outbox.put(text("1"))
+    outbox = Outbox(socket.send, lambda code: None)
+    outbox.deliver(text("1"))
     assert socket.sent == ["1"]
     socket.open.clear()
-    outbox.put(text("2"))
-    outbox.put(text("3"))
+    outbox.deliver(text("2"))
+    outbox.deliver(text("3"))
     sending = asyncio.create_task(outbox.send(text("4")))
     await asyncio.sleep(0)
     assert (socket.sent, sending.done()) == (["1"], False)
@@ -67,20 +67,20 @@ class QuickSocket(Socket):
 async def test_a_server_may_write_texts_without_a_task() -> None:
     """It does so while the client keeps up, and middleware around `send` is never passed over."""
     socket = QuickSocket()
-    outbox = Outbox(socket.send, lambda: None)
-    outbox.put(text("1"))
+    outbox = Outbox(socket.send, lambda code: None)
+    outbox.deliver(text("1"))
     socket.open.clear()
-    outbox.put(text("2"))
-    outbox.put(text("3"))
+    outbox.deliver(text("2"))
+    outbox.deliver(text("3"))
     socket.open.set()
-    await outbox.flush()
+    await outbox.wait_until_empty()
     assert socket.sent == ["quick 1", "2", "3"]
 
     async def middleware(message: dict[str, Any]) -> None:
         await socket.send(message)
 
-    outbox = Outbox(middleware, lambda: None)
-    outbox.put(text("4"))
+    outbox = Outbox(middleware, lambda code: None)
+    outbox.deliver(text("4"))
     assert socket.sent[3:] == ["4"]
 
 
@@ -90,13 +90,13 @@ async def test_too_many_messages_close_the_client(settings: Settings) -> None:
     gave_up: list[bool] = []
     socket = Socket()
     socket.open.clear()
-    outbox = Outbox(socket.send, lambda: gave_up.append(True))
+    outbox = Outbox(socket.send, lambda code: gave_up.append(True))
     outbox.accepted = True
     for number in range(5):
-        outbox.put(text(str(number)))
+        outbox.deliver(text(str(number)))
     await asyncio.sleep(0)
     socket.open.set()
-    await outbox.flush()
+    await outbox.wait_until_empty()
     assert (socket.sent, gave_up) == ([4408], [True])
 
 
@@ -106,14 +106,14 @@ async def test_too_many_bytes_close_the_client(settings: Settings) -> None:
     gave_up: list[bool] = []
     socket = Socket()
     socket.open.clear()
-    outbox = Outbox(socket.send, lambda: gave_up.append(True))
+    outbox = Outbox(socket.send, lambda code: gave_up.append(True))
     outbox.accepted = True
     for value in ("under way", "🐌", "4321"):
-        outbox.put(text(value))
+        outbox.deliver(text(value))
     assert gave_up == []
-    outbox.put(text("1"))
+    outbox.deliver(text("1"))
     socket.open.set()
-    await outbox.flush()
+    await outbox.wait_until_empty()
     assert (socket.sent, gave_up) == ([4408], [True])
 
 
@@ -122,11 +122,11 @@ async def test_one_message_may_be_larger_than_the_outbox(settings: Settings) -> 
     settings.REALTIME_MAX_OUTBOX_BYTES = 8
     socket = Socket()
     socket.open.clear()
-    outbox = Outbox(socket.send, lambda: None)
+    outbox = Outbox(socket.send, lambda code: None)
     for _ in range(2):
-        outbox.put(text("larger than that"))
+        outbox.deliver(text("larger than that"))
     socket.open.set()
-    await outbox.flush()
+    await outbox.wait_until_empty()
     assert socket.sent == ["larger than that"] * 2
 
 
@@ -141,14 +141,14 @@ async def test_middleware_may_use_timeouts_around_send() -> None:
             await socket.send(message)
             assert asyncio.current_task() is task
 
-    outbox = Outbox(send, lambda: None)
+    outbox = Outbox(send, lambda code: None)
     for number in range(30):
-        outbox.put(text(str(number)))
+        outbox.deliver(text(str(number)))
         await asyncio.sleep(0)
-    await outbox.flush()
-    asyncio.get_running_loop().call_soon(outbox.put, text("from a callback"))
+    await outbox.wait_until_empty()
+    asyncio.get_running_loop().call_soon(outbox.deliver, text("from a callback"))
     await asyncio.sleep(0)
-    await outbox.flush()
+    await outbox.wait_until_empty()
     assert socket.sent == [*map(str, range(30)), "from a callback"]
 
 
@@ -164,11 +164,11 @@ async def test_nothing_is_sent_after_the_end(caplog: pytest.LogCaptureFixture) -
             raise ValueError
 
     for last in ("websocket.close", "gone", "bad"):
-        outbox = Outbox(send, lambda: None)
+        outbox = Outbox(send, lambda code: None)
         await outbox.send({"type": last})
-        outbox.put({"type": "late"})
+        outbox.deliver({"type": "late"})
     assert sent == ["websocket.close", "gone", "bad"]
-    assert "The server did not take a message" in caplog.text
+    assert "The server did not accept a message" in caplog.text
 
 
 async def test_the_others_do_not_notice(
@@ -176,7 +176,7 @@ async def test_the_others_do_not_notice(
 ) -> None:
     """A member that does not read is closed and forgotten; the rest of the room hears all."""
     settings.REALTIME_MAX_OUTBOX = 10
-    monkeypatch.setattr(lifecycle, "PATIENCE", 0.1)
+    monkeypatch.setattr(connection, "PATIENCE", 0.1)
     ann, bob = await visit(LOBBY), await visit(LOBBY, "bob")
     assert await ann.sees("ann", "bob")
     monkeypatch.setattr(bob.communicator.output_queue, "_maxsize", 1)  # and nobody takes it
@@ -184,9 +184,9 @@ async def test_the_others_do_not_notice(
         await apublish(GROUP, {"type": "news", "number": number})
     assert [(await ann.receive())["number"] for _ in range(20)] == list(range(20))
     await bob.communicator.wait(5)
-    presence = get_hub().topics[GROUP].presence
+    presence = get_process().groups[GROUP].presence
     assert presence is not None
-    assert presence.users() == {"ann"}
+    assert list(presence.users().values()) == ["ann"]
 
 
 async def test_a_client_that_does_not_read_holds_up_no_thread(
@@ -246,10 +246,11 @@ async def test_a_replay_that_is_not_read_ends(
     monkeypatch.setattr(RoomHistory, "between", wait_for_the_client)
     ann = await visit(LOBBY, query="after=0")
     monkeypatch.setattr(ann.communicator.output_queue, "_maxsize", 5)  # and nobody takes it
-    (connection,) = get_hub().connections
+    (socket,) = get_process().connections
     arrived.set()
-    assert connection.work is not None
-    await asyncio.wait({connection.work}, timeout=5)
+    assert isinstance(socket, connection.Connection)
+    assert socket.work is not None
+    await asyncio.wait({socket.work}, timeout=5)
     assert await ann.close_code() == 4408
     await ann.communicator.wait(5)
     assert 2 < len(ranges) < 10

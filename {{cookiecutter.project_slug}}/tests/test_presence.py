@@ -7,8 +7,9 @@ import pytest
 from channels.layers import get_channel_layer
 
 from chat.models import room_group
-from realtime import hub, presence
-from realtime.hub import PROCESSES, get_hub
+from realtime import bus, presence
+from realtime.bus import PROCESSES
+from realtime.process import get_process
 from tests.conftest import Visit
 from tests.visitor import Event
 
@@ -61,12 +62,16 @@ async def test_other_processes_are_heard(visit: Visit) -> None:
     listening = asyncio.create_task(listen())
     ann = await visit(LOBBY)
     assert await ann.sees("ann")
-    await say(type="realtime.users", users=["cem"])
+    await say(type="realtime.users", users={"c": "cem"})
     assert await ann.sees("ann", "cem")
     await asyncio.sleep(2 * presence.QUIET_SECONDS)
-    own = [event["users"] for event in heard if event["process"] == get_hub().channel]
+    own = [
+        list(event["users"].values())
+        for event in heard
+        if event["process"] == get_process().hub.channel
+    ]
     assert own == [["ann"], ["ann"]], "once on joining, once for the newcomer"
-    await say(type="realtime.users", users=[])
+    await say(type="realtime.users", users={})
     assert await ann.sees("ann")
     listening.cancel()
 
@@ -76,11 +81,11 @@ async def test_a_process_that_ended_is_forgotten(
     visit: Visit, monkeypatch: pytest.MonkeyPatch, goodbye: bool
 ) -> None:
     """At once if it said so, else when it is silent for too long."""
-    monkeypatch.setattr(hub, "HEARTBEAT_SECONDS", 0.05)
-    monkeypatch.setattr(hub, "SILENCE_SECONDS", 60 if goodbye else 0.3)
+    monkeypatch.setattr(bus, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(bus, "SILENCE_SECONDS", 60 if goodbye else 0.3)
     ann = await visit(LOBBY)
     assert await ann.sees("ann")
-    await say(type="realtime.users", users=["cem"])
+    await say(type="realtime.users", users={"c": "cem"})
     assert await ann.sees("ann", "cem")
     if goodbye:
         await say(PROCESSES, type="realtime.goodbye")
@@ -95,16 +100,16 @@ async def test_nobody_is_forgotten_while_the_layer_is_away(
     async def lose(group: str, message: dict[str, Any]) -> None:
         pass
 
-    monkeypatch.setattr(hub, "HEARTBEAT_SECONDS", 0.05)
-    monkeypatch.setattr(hub, "SILENCE_SECONDS", 1)
+    monkeypatch.setattr(bus, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(bus, "SILENCE_SECONDS", 1)
     ann = await visit(LOBBY)
     assert await ann.sees("ann")
-    await say(type="realtime.users", users=["cem"])
+    await say(type="realtime.users", users={"c": "cem"})
     assert await ann.sees("ann", "cem")
     with monkeypatch.context() as away:
         away.setattr(get_channel_layer(), "group_send", lose)
         await asyncio.sleep(1.3)
-        assert get_hub().processes.keys() == {"other", get_hub().channel}
+        assert get_process().bus.processes.keys() == {"other", get_process().hub.channel}
     assert await ann.sees("ann")
 
 
@@ -116,8 +121,9 @@ async def test_a_process_that_comes_back_is_asked(visit: Visit) -> None:
     await say(PROCESSES, type="realtime.heartbeat")
     assert (await asyncio.wait_for(layer.receive("other"), 5))["type"] == "realtime.who"
     await layer.group_add(GROUP, "other")
-    await layer.send(get_hub().channel, {"type": "realtime.who"})
-    assert (await asyncio.wait_for(layer.receive("other"), 5))["users"] == ["ann"]
+    await layer.send(get_process().hub.channel, {"type": "realtime.who"})
+    users = (await asyncio.wait_for(layer.receive("other"), 5))["users"]
+    assert list(users.values()) == ["ann"]
 
 
 async def test_a_large_room_is_told_what_changed(
@@ -129,5 +135,8 @@ async def test_a_large_room_is_told_what_changed(
     assert await ann.sees("ann")
     bob = await visit(LOBBY, "bob")
     assert await bob.sees("ann", "bob")
-    change = {"type": "presence", "joined": ["bob"], "left": [], "count": 2}
-    assert await ann.receive_any() == change
+    change = await ann.receive_any()
+    assert ([user["user"] for user in change.pop("joined")], change) == (
+        ["bob"],
+        {"type": "presence", "left": [], "count": 2},
+    )

@@ -14,9 +14,10 @@ from pytest_django import Settings
 
 from chat.models import Message, room_group, store_message
 from realtime.asgi import lifespan
-from realtime.hub import get_hub
-from realtime.limits import ConnectionLimit, FrameLimit
+from realtime.connection import ConnectionMiddleware
 from realtime.origin import parse_origin
+from realtime.process import get_process
+from realtime.rate_limit import FrameLimit
 from realtime.types import Receive, Scope, Send
 from tests.conftest import Visit
 
@@ -214,16 +215,18 @@ async def test_limits_are_kept_no_longer_than_they_matter(settings: Settings) ->
     settings.REALTIME_RATE = 200
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        while scope["frame_limit"].allows():
+        while scope["connection"].frame_limit.allows():
             pass
 
     async def unused(*_: Any) -> Any: ...
 
-    await ConnectionLimit(application)({"user": AnonymousUser()}, unused, unused)
-    kept = list(get_hub().buckets)
+    await ConnectionMiddleware(application)(
+        {"type": "websocket", "user": AnonymousUser()}, unused, unused
+    )
+    kept = list(get_process().buckets)
     await asyncio.sleep(1)
     gc.collect()  # frames that an exception refers to may be in a cycle
-    assert (kept, list(get_hub().buckets)) == ([""], [])
+    assert (len(kept), list(get_process().buckets)) == (1, [])
 
 
 async def test_a_slow_handler_does_not_delay_the_end(

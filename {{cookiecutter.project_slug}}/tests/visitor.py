@@ -77,9 +77,9 @@ class Visitor:
     async def sees(self, *users: str) -> bool:
         """Wait until exactly these users are there."""
         event: Event = {}
-        while event.get("users") != sorted(users):
+        while [user["user"] for user in event.get("users", [])] != sorted(users):
             event = await self.receive_any()
-        return bool(event == {"type": "presence", "users": sorted(users), "count": len(users)})
+        return bool(event["count"] == len(users))
 
     async def receive_until(self, kind: str) -> list[Event]:
         """The events up to the first of that type, and it."""

@@ -1,9 +1,9 @@
-"""A group as one process knows it: its members here, and the order of its events."""
+"""Members of a group in this process, and the order of its events."""
 
 import asyncio
 import logging
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from realtime import metrics
 from realtime.conf import settings
@@ -15,17 +15,32 @@ from realtime.types import Message
 
 logger = logging.getLogger(__name__)
 
-REORDER_SECONDS = 0.05  # wait this long for a missing event before reading it from the database
+REORDER_SECONDS = 0.05  # wait this long for a missing event before reading it from the history
+
+
+class Member(Protocol):
+    """Connection in a group."""
+
+    id: str
+    user_id: str
+    user_name: str
+    credential: str | None
+    outbox: Outbox
+
+    def end(self, code: int) -> None: ...
+
+    async def drain(self) -> None: ...
 
 
 class Membership:
-    """One connection in one group. Until it went live, events are kept back for it."""
+    """One connection in one group. Events are held back until the membership is live."""
 
-    __slots__ = ("after", "held", "outbox", "put")
+    __slots__ = ("after", "deliver", "held", "member", "outbox")
 
-    def __init__(self, outbox: Outbox, *, live: bool) -> None:
-        self.outbox = outbox
-        self.put = outbox.put
+    def __init__(self, member: Member, *, live: bool) -> None:
+        self.member = member
+        self.outbox = member.outbox
+        self.deliver = member.outbox.deliver
         self.after = 0
         self.held: list[tuple[int, Message]] | None = None if live else []
 
@@ -35,43 +50,43 @@ class Membership:
             self.held.append((seq, frame))
 
     def go_live(self, after: int) -> None:
-        """Send what was kept back and is newer, and from now on everything at once."""
+        """Deliver what was held back and is newer. Deliver everything at once from now on."""
         self.after = after
         held, self.held = self.held, None
         for seq, frame in held or ():
             self.outbox.release(frame)
             if seq == 0 or seq > after:
-                self.put(frame)
+                self.deliver(frame)
 
 
-class Topic:
-    """Passes each event of a group to all its members in this process, numbered ones in order."""
+class Group:
+    """Members of a group in this process. Numbered events are broadcast in order."""
 
-    def __init__(self, group: str, history: History | None, presence: Presence | None) -> None:
-        self.group = group
+    def __init__(self, name: str, history: History | None, presence: Presence | None) -> None:
+        self.name = name
         self.history = history
         self.presence = presence
-        self.members: dict[str, Membership] = {}  # by the id of the connection
+        self.members: dict[str, Membership] = {}  # by connection id
         self.subscription = asyncio.Lock()
         self.subscribed = False
-        # The number of the last event that went out; None until a first member went live.
+        # Number of the last event that was broadcast. None until the first member is live.
         self.seq: int | None = None
         self.ahead: dict[int, str] = {}
         self.ahead_bytes = 0
         self.until = 0
         self.catching_up: asyncio.Task[None] | None = None
 
-    def take(self, message: dict[str, Any]) -> None:
-        """Pass on what somebody published to the group."""
+    def accept(self, message: dict[str, Any]) -> None:
+        """Broadcast a published event when all events before it have been broadcast."""
         seq = message["seq"]
         if seq is None or self.history is None:
-            self.send(0, message["text"], message["sender"])
+            self.broadcast(0, message["text"], message["sender"])
         elif self.seq is None or seq > self.seq:
             self.keep_ahead(seq, message["text"])
-            self.send_ahead()
+            self.broadcast_ahead()
 
     def keep_ahead(self, seq: int, text: str) -> None:
-        """Keep an event that may have overtaken others. Above the limits, the history has it."""
+        """Keep an event that may have overtaken others. Above the limits the history has it."""
         self.until = max(self.until, seq)
         size = size_of(text)
         if (
@@ -86,8 +101,8 @@ class Topic:
         self.ahead = {seq: text for seq, text in self.ahead.items() if seq > until}
         self.ahead_bytes = sum(map(size_of, self.ahead.values()))
 
-    def send(self, seq: int, text: str, sender: str = "") -> None:
-        """Send an event to all members but the sender; `seq` is 0 for one without a number.
+    def broadcast(self, seq: int, text: str, sender: str = "") -> None:
+        """Deliver an event to all members but the sender. `seq` is 0 for one without a number.
 
         Does not await, so membership cannot change meanwhile.
         """
@@ -100,22 +115,22 @@ class Topic:
             if membership.held is not None:
                 membership.hold(seq, frame)
             elif seq == 0 or seq > membership.after:
-                membership.put(frame)
+                membership.deliver(frame)
         metrics.SENT.inc(len(self.members) - (sender_membership is not None))
         metrics.FANOUT.observe(time.perf_counter() - start)
 
-    def send_ahead(self) -> None:
-        """Send what is next; what is not waits for those before it."""
+    def broadcast_ahead(self) -> None:
+        """Broadcast the next events. The others wait for those before them."""
         if self.seq is None:
             return
         while (text := self.ahead.pop(self.seq + 1, None)) is not None:
             self.ahead_bytes -= size_of(text)
             self.seq += 1
-            self.send(self.seq, text)
+            self.broadcast(self.seq, text)
         self.expect(self.until)
 
     def expect(self, seq: int) -> None:
-        """See to it that the events up to this number go out, from the history if need be."""
+        """Broadcast the events up to this number, from the history if they do not arrive."""
         self.until = max(self.until, seq)
         if self.seq is not None and self.until > self.seq and self.catching_up is None:
             self.catching_up = asyncio.create_task(self.catch_up())
@@ -123,47 +138,47 @@ class Topic:
     async def catch_up(self) -> None:
         assert self.history is not None
         try:
-            # Two that were published at the same time may overtake each other.
+            # Two events that were published at the same time may overtake each other.
             await asyncio.sleep(REORDER_SECONDS)
             while self.seq is not None and self.seq < self.until and self.members:
                 until = self.until
                 replay = await Replay.plan(self.history, self.seq, until, thread_sensitive=False)
                 if self.seq is not None and replay.after > self.seq:
                     gap = {"type": "gap", "after": self.seq, "before": replay.after + 1}
-                    self.send(replay.after, encode(gap))
+                    self.broadcast(replay.after, encode(gap))
                     self.seq = replay.after
                 async for chunk in replay.chunks():
                     for seq, text in chunk:
                         if self.seq is not None and seq > self.seq:
                             self.seq = seq
-                            self.send(seq, text)
+                            self.broadcast(seq, text)
                 if self.seq is not None:
                     self.seq = max(self.seq, until)  # events missing in the history were deleted
                     self.forget_ahead(self.seq)
         except Exception:
-            # The database is away; the hub asks again soon.
-            logger.exception("Group %s could not catch up", self.group)
+            # The database is unavailable. The next heartbeat retries.
+            logger.exception("Group %s could not catch up", self.name)
         finally:
             self.catching_up = None
 
     def reset(self) -> None:
-        """Start over when the last member has left."""
+        """Forget the order of events when the last member has left."""
         self.seq = None
         self.until = self.ahead_bytes = 0
         self.ahead.clear()
 
-    def tell(self, text: str) -> None:
-        """Send what members need only once they are live, and which is not stored."""
+    def notify(self, text: str) -> None:
+        """Deliver an event that is not stored, and of use to live members only."""
         for membership in self.members.values():
             if membership.held is None:
                 membership.outbox.reply(text)
 
     def go_live(self, membership: Membership, after: int) -> None:
-        """Send a member the events beyond `after` from now on, and who is here."""
+        """Deliver the events beyond `after` to a member from now on, and who is present."""
         membership.go_live(after)
         if self.history is not None and self.seq is None:
             self.seq = after
             self.forget_ahead(after)
-            self.send_ahead()
+            self.broadcast_ahead()
         if self.presence is not None:
-            membership.outbox.reply(self.presence.everybody())
+            membership.outbox.reply(self.presence.everyone())

@@ -1,0 +1,189 @@
+"""The engine in a project that nobody baked: the official tutorials' code, and the steps of realtime/README.md."""
+
+import http.cookies
+import json
+import re
+import shutil
+from pathlib import Path
+
+import httpx
+import pytest
+from support.client import TIMEOUT, close_code, open_socket, receive, send
+from support.emitted import TEMPLATE, bake, environ_for, run
+from support.matrix import CHOICES, PYTHONS
+from support.servers import start_site
+
+TUTORIALS = Path(__file__).parent / "support" / "unbaked"
+PASSWORD = "correct horse battery staple"
+MAX_LINES = 15  # outside of realtime/
+PUBLIC = {
+    "realtime.consumers": {"RealtimeConsumer", "SyncRealtimeConsumer"},
+    "realtime.broadcast": {"publish", "apublish", "group_name", "disconnect_user", "remove_from_group"},
+    "realtime.history": {"History"},
+    "realtime.protocol": {"EventError"},
+    "realtime.asgi": {"RealtimeMiddlewareStack", "lifespan"},
+    "realtime.proxy": {"TrustedProxies"},
+    "realtime.bodies": {"BodyLimit"},
+    "realtime.testing": {"SocketClient"},
+}
+# What part 2 of the Channels tutorial adds to the settings.
+CHANNEL_LAYERS = """
+# Channels
+ASGI_APPLICATION = "mysite.asgi.application"
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        "CONFIG": {
+            "hosts": [("127.0.0.1", 6379)],
+        },
+    },
+}
+"""
+ROUTES = """
+from polls.consumers import BoardConsumer
+websocket_urlpatterns += [re_path(r"ws/board/$", BoardConsumer.as_asgi())]
+"""
+
+
+def blocks(readme, language):
+    """Return the code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+
+
+def finish_tutorials(folder, manage, environ):
+    """Make the project that a reader of both tutorials has in the end."""
+    run(["uv", "run", "django-admin", "startproject", "mysite", "."], folder, environ)
+    for app in ("polls", "chat"):
+        run([*manage, "startapp", app], folder, environ)
+    shutil.copytree(TUTORIALS, folder, dirs_exist_ok=True)
+    settings = folder / "mysite" / "settings.py"
+    apps = 'INSTALLED_APPS = [\n    "daphne",\n    "chat",\n    "polls.apps.PollsConfig",\n'
+    content = settings.read_text().replace("INSTALLED_APPS = [\n", apps)
+    settings.write_text(content + CHANNEL_LAYERS)
+    run([*manage, "makemigrations", "polls"], folder, environ)
+
+
+@pytest.fixture(scope="module")
+def project(cookies_session, environment, tmp_path_factory):
+    """The tutorials' project with the engine, a superuser, and the environment of its commands."""
+    folder = tmp_path_factory.mktemp("unbaked") / "djangotutorial"
+    folder.mkdir()
+    environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]))
+    environ |= {"DJANGO_SUPERUSER_PASSWORD": PASSWORD}
+    manage = ["uv", "run", "python", "manage.py"]
+    finish_tutorials(folder, manage, environ)
+    shutil.copytree(bake(cookies_session) / "realtime", folder / "realtime")
+    readme = (folder / "realtime" / "README.md").read_text(encoding="utf-8")
+    run(["git", "apply", "realtime/README.md"], folder, environ)
+    (consumer,) = blocks(readme, "python")
+    assert len(consumer.splitlines()) == 10
+    (folder / "polls" / "consumers.py").write_text(consumer)
+    with (folder / "chat" / "routing.py").open("a") as file:
+        file.write(ROUTES)
+    run([*manage, "migrate"], folder, environ)
+    create = ["createsuperuser", "--no-input", "--username", "ann", "--email", "ann@example.com"]
+    run([*manage, *create], folder, environ)
+    return folder, environ
+
+
+class Browser:
+    """A person at the project's pages, whose sockets send the same cookies."""
+
+    def __init__(self, site):
+        self.site = site
+        headers = {"Origin": site.url}
+        self.http = httpx.Client(base_url=site.url, trust_env=False, timeout=TIMEOUT, headers=headers)
+
+    def post(self, path, **fields):
+        """Submit a form of Django's admin."""
+        self.http.get("/admin/login/")
+        token = self.http.cookies["csrftoken"]
+        answer = self.http.post(path, data={**fields, "csrfmiddlewaretoken": token})
+        assert answer.status_code in {200, 302}, answer.text
+
+    def connect(self, path):
+        cookie = http.cookies.SimpleCookie(dict(self.http.cookies)).output(header="", sep=";").strip()
+        return open_socket(self.site, path, additional_headers={"Cookie": cookie} if cookie else {})
+
+
+def presence(socket, count):
+    """Return the users of the first event with so many of them."""
+    while True:
+        event = json.loads(socket.recv(TIMEOUT))
+        if event["type"] == "presence" and event["count"] == count:
+            return event["users"]
+
+
+@pytest.mark.parametrize("layer", CHOICES["channel_layer"])
+@pytest.mark.parametrize("server", CHOICES["server"])
+def test_tutorials_and_engine_work_together(project, server, layer, request):
+    """The tutorial's consumer works as before. One of ten lines has all that the engine gives."""
+    folder, environ = project
+    environ = {**environ, "SERVER": server}
+    if layer == "redis":
+        environ["REDIS_URL"] = f"{request.getfixturevalue('redis').url}/0"
+    serve = ["uv", "run", "python", "manage.py", "serve"]
+    with start_site(serve, folder, environ) as site:
+        ann, guest = Browser(site), Browser(site)
+        assert "No polls are available." in guest.http.get("/polls/").text
+        assert guest.http.get("/chat/lobby/").status_code == 200
+        ann.post("/admin/login/?next=/admin/", username="ann", password=PASSWORD)
+
+        # The consumer of the tutorial
+        chats = [browser.connect("/ws/chat/lobby/") for browser in (ann, guest)]
+        send(chats[0], message="hello")
+        assert [json.loads(chat.recv(TIMEOUT)) for chat in chats] == [{"message": "hello"}] * 2
+
+        # Presence and broadcast
+        board, other = ann.connect("/ws/board/"), guest.connect("/ws/board/")
+        assert "ann" in {user["user"] for user in presence(board, 2)}
+        presence(other, 2)
+        send(other, type="note", text="hi")
+        note = receive(board)
+        assert (note["type"], note["text"]) == ("note", "hi")
+        assert receive(other) == note
+
+        # Limits: connections, then frames
+        more = [ann.connect("/ws/board/") for _ in range(8)]
+        presence(more[-1], 2)
+        assert close_code(ann.connect("/ws/chat/lobby/")) == 4409
+        for _ in range(60):
+            send(more[0], type="ping")
+        while (event := receive(more[0]))["type"] == "pong":
+            pass
+        assert (event["type"], event["code"]) == ("error", "rate_limited")
+
+        # Sign-out
+        ann.post("/admin/logout/")
+        assert {close_code(socket) for socket in (chats[0], board, *more)} == {4403}
+        assert len(presence(other, 1)) == 1
+
+        # Drain
+        site.process.terminate()
+        assert [close_code(socket) for socket in (chats[1], other)] == [4012, 4012]
+
+
+def test_steps_add_few_lines():
+    """The diffs of the README add at most 15 lines to the project."""
+    readme = (TEMPLATE / "{{cookiecutter.project_slug}}" / "realtime" / "README.md").read_text(encoding="utf-8")
+    added = re.findall(r"^\+(?!\+\+).*$", "".join(blocks(readme, "diff")), re.MULTILINE)
+    assert 0 < len(added) <= MAX_LINES, added
+
+
+@pytest.mark.quick
+def test_public_names_are_listed():
+    """The README lists exactly the names that the engine promises."""
+    readme = (TEMPLATE / "{{cookiecutter.project_slug}}" / "realtime" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(realtime[\w.]*)` \| (.*) \|$", readme, re.MULTILINE)
+    assert {module: set(re.findall(r"`(\w+)`", names)) for module, names in rows} == PUBLIC
+
+
+def test_public_names_can_be_imported(project):
+    """Each promised name is there in the tutorials' project, and the version is a string."""
+    folder, environ = project
+    imports = "; ".join(f"from {module} import {', '.join(sorted(names))}" for module, names in PUBLIC.items())
+    code = f"import realtime; print(realtime.__version__); {imports}"
+    output = run(["uv", "run", "python", "manage.py", "shell", "--no-imports", "-c", code], folder, environ)
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", output)
+    assert (folder / "realtime" / "static" / "realtime" / "client.js").is_file()
+    assert (folder / "realtime" / "py.typed").is_file()

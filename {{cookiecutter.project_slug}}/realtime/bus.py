@@ -1,0 +1,167 @@
+"""Messages between processes: heartbeats, presence, sign-outs, removals from groups."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection
+from typing import Any
+
+from realtime.groups import Group, Member
+from realtime.protocol import Close
+from realtime.tasks import BackgroundTasks
+
+logger = logging.getLogger(__name__)
+
+PROCESSES = "realtime.processes"  # the group that all processes are in
+HEARTBEAT_SECONDS = 5
+SILENCE_SECONDS = 17  # no heartbeat for this long: the process is considered dead
+SIGN_IN_SECONDS = 60  # remember a sign-out for this long, longer than any handshake takes
+REFRESH_SECONDS = 60  # announce presence after this time, even without a change
+
+
+class Bus:
+    """This process's end of the messages between processes.
+
+    `channel` is the name of this process, set once there is one.
+    """
+
+    def __init__(self, layer: Any, groups: dict[str, Group], connections: Collection[Member]):
+        self.layer = layer
+        self.groups = groups
+        self.connections = connections
+        self.channel = ""
+        self.tasks = BackgroundTasks()
+        self.processes: dict[str, float] = {}  # with the time of the last heartbeat
+        self.announced: dict[str, float] = {}
+        self.signed_out: dict[tuple[str, str | None], float] = {}
+        self.closed = False
+
+    def dispatch(self, message: Any) -> bool:
+        """Act on a message of another process. Return False if its type or fields are unknown."""
+        match message:
+            case {"type": "realtime.heartbeat", "process": str(process)}:
+                self.on_heartbeat(process)
+            case {
+                "type": "realtime.users",
+                "group": str(group),
+                "process": str(process),
+                "users": dict(users),
+            } if all(isinstance(text, str) for text in (*users, *users.values())):
+                self.on_users(group, process, users)
+            case {"type": "realtime.who"}:
+                self.announce_all(older_than=0)
+            case {"type": "realtime.goodbye", "process": str(process)}:
+                self.forget(process)
+            case {"type": "realtime.disconnect", "user": str(user), "credential": credential} if (
+                credential is None or isinstance(credential, str)
+            ):
+                self.on_disconnect(user, credential)
+            case {"type": "realtime.remove", "user": str(user), "group": str(group)}:
+                self.on_remove(user, group)
+            case _:
+                return False
+        return True
+
+    # Received
+
+    def on_heartbeat(self, process: str) -> None:
+        """Store the time. Ask a process that is new for its users."""
+        if process not in self.processes and process != self.channel:
+            self.tasks.start(self.layer.send(process, {"type": "realtime.who"}))
+        self.processes[process] = time.monotonic()
+
+    def on_users(self, name: str, process: str, users: dict[str, str]) -> None:
+        group = self.groups.get(name)
+        if group and group.presence and process != self.channel:
+            self.processes[process] = time.monotonic()
+            group.presence.update(process, users)
+
+    def on_disconnect(self, user: str, credential: str | None) -> None:
+        """Close the sockets of a user, and those whose sign-in is being looked up."""
+        self.signed_out[user, credential] = time.monotonic()
+        for connection in list(self.connections):
+            if connection.user_id == user and credential in (None, connection.credential):
+                connection.end(Close.SIGNED_OUT)
+
+    def on_remove(self, user: str, name: str) -> None:
+        """Close the sockets of a user that joined the group."""
+        if group := self.groups.get(name):
+            for membership in list(group.members.values()):
+                if membership.member.user_id == user:
+                    membership.member.end(Close.SIGNED_OUT)
+
+    def was_signed_out(self, user: str, credential: str | None, since: float) -> bool:
+        """Tell whether the user was signed out after the sign-in was looked up."""
+        times = (self.signed_out.get((user, own), 0.0) for own in (None, credential))
+        return max(times) > since
+
+    def forget(self, process: str) -> None:
+        self.processes.pop(process, None)
+        for group in self.groups.values():
+            if group.presence:
+                group.presence.forget(process)
+
+    # Sent
+
+    def send_heartbeat(self) -> None:
+        heartbeat = {"type": "realtime.heartbeat", "process": self.channel}
+        self.tasks.start(self.layer.group_send(PROCESSES, heartbeat))
+
+    def announce(self, group: Group) -> None:
+        """Send the other processes the users of a group in this process."""
+        assert group.presence is not None
+        if self.closed or not self.channel:
+            return
+        self.announced[group.name] = time.monotonic()
+        users = {"group": group.name, "process": self.channel, "users": group.presence.here}
+        self.tasks.start(self.layer.group_send(group.name, {"type": "realtime.users", **users}))
+
+    def announce_all(self, *, older_than: float) -> None:
+        """Announce again what was announced more than `older_than` seconds ago."""
+        due = time.monotonic() - older_than
+        for group in self.groups.values():
+            if group.presence and self.announced.get(group.name, 0) <= due:
+                self.announce(group)
+
+    def broadcast(self, message: dict[str, Any]) -> None:
+        """Act on a message here. Send it to every process as soon as the layer answers."""
+        self.dispatch(message)
+        self.tasks.start(self.send_until_received(message))
+
+    async def send_until_received(self, message: dict[str, Any]) -> None:
+        """Send to every process, retrying until it works.
+
+        After a failure send twice: another process may resubscribe after our first success.
+        """
+        failed = False
+        while True:
+            try:
+                await self.layer.group_send(PROCESSES, message)
+                if not failed:
+                    return
+                failed = False
+            except Exception as error:
+                failed = True
+                logger.warning("The other processes were not reached: %s", error)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    def forget_expired(self) -> None:
+        """Forget old sign-outs, and processes without a heartbeat.
+
+        Processes stay while our own heartbeat does not arrive: then the layer is unavailable.
+        """
+        now = time.monotonic()
+        self.signed_out = {
+            key: at for key, at in self.signed_out.items() if now - at < SIGN_IN_SECONDS
+        }
+        if now - self.processes.get(self.channel, 0) < 2 * HEARTBEAT_SECONDS:
+            for process, at in list(self.processes.items()):
+                if now - at > SILENCE_SECONDS:
+                    self.forget(process)
+
+    async def close(self) -> None:
+        """Send the other processes a goodbye, so that they forget the users of this one."""
+        self.closed = True
+        goodbye = {"type": "realtime.goodbye", "process": self.channel}
+        self.tasks.start(self.layer.group_send(PROCESSES, goodbye))
+        await self.tasks.wait(1)

@@ -1,0 +1,171 @@
+"""Connection of one client, and the middleware that gives one to any consumer."""
+
+import asyncio
+import logging
+import secrets
+import time
+
+from realtime import logs, metrics
+from realtime.identity import display_name, user_id
+from realtime.outbox import Outbox
+from realtime.process import Process, get_process
+from realtime.protocol import Close, refuse
+from realtime.rate_limit import Bucket, FrameLimit
+from realtime.types import Application, Message, Receive, Scope, Send, start
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 4  # seconds for work in progress at the end, then it is cancelled
+
+
+class Connection:
+    """WebSocket of one user, with limits on what it sends and what waits for it.
+
+    `receive` and `send` are what a consumer gets instead of the server's.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.id = secrets.token_hex(8)
+        self.scope = scope
+        self.user = scope.get("user")
+        # Without a primary key, each connection is a user of its own.
+        self.user_id = user_id(self.user) or f"anonymous-{self.id}"
+        self.user_name = display_name(self.user) if self.user else ""
+        self.credential: str | None = scope.get("credential")
+        self.receive_from_server = receive
+        self.outbox = Outbox(send, self.end)
+        self.send = self.outbox.send
+        self.frame_limit = FrameLimit()
+        self.within_limit = True  # the last frame
+        self.loop = asyncio.get_running_loop()
+        self.task = asyncio.current_task()
+        self.receiving: asyncio.Task[object] | None = None  # waits for the client
+        self.work: asyncio.Task[None] | None = None  # for the last frame, if a consumer has a task
+        self.idle: asyncio.Future[None] | None = None
+        self.ended: asyncio.Future[None] = self.loop.create_future()
+        self.end_code: int | None = None
+
+    async def receive(self) -> Message:
+        """Receive the next message of the client, or a disconnect once the connection has ended."""
+        if self.idle is not None and not self.idle.done():
+            self.idle.set_result(None)
+        if self.frame_limit.is_flooded():
+            self.end(Close.FLOODING)
+        if self.end_code is None:
+            self.receiving = asyncio.current_task()
+            try:
+                message = await self.receive_from_server()
+            except asyncio.CancelledError:
+                if self.end_code is None or self.receiving is None:
+                    raise
+                self.receiving.uncancel()
+            else:
+                if message["type"] == "websocket.receive":
+                    metrics.RECEIVED.inc()
+                    self.within_limit = self.frame_limit.allows()
+                if self.end_code is None:
+                    return message
+            finally:
+                self.receiving = None
+        return {"type": "websocket.disconnect", "code": self.end_code}
+
+    def end(self, code: int) -> None:
+        """Close with a code, without waiting for the client's answer."""
+        if self.end_code is not None:
+            return
+        self.end_code = code
+        self.outbox.close(code)
+        self.ended.set_result(None)
+        if self.receiving is not None:
+            self.receiving.cancel()
+        elif self.task is not None:
+            self.loop.call_later(PATIENCE, self.task.cancel)
+
+    async def drain(self) -> None:
+        """Close with 4012 when the work for the last frame is done."""
+        if self.work is not None:
+            await asyncio.wait({self.work}, timeout=PATIENCE)
+        elif self.receiving is None:
+            self.idle = self.loop.create_future()
+            await asyncio.wait({self.idle}, timeout=PATIENCE)
+        self.end(Close.GOING_AWAY)
+
+    def post_from_thread(self, message: Message) -> None:
+        """Send a message without waiting: other connections need the thread, too."""
+        self.loop.call_soon_threadsafe(self.outbox.post, message)
+
+    async def close_outbox(self) -> None:
+        """Wait a short time until the client has taken what was sent."""
+        self.outbox.closed = True
+        if self.outbox.writer is not None:
+            await asyncio.wait({self.outbox.writer}, timeout=PATIENCE)
+        if self.outbox.writer is not None:
+            self.outbox.writer.cancel()
+
+
+class ConnectionMiddleware:
+    """Put a `Connection` into `scope["connection"]`, and close it with a code where it must end.
+
+    Codes: 4409 above `REALTIME_MAX_CONNECTIONS` of the user, 4429 for a flood, 4403 for a sign-out,
+    4012 for a shutdown, 4408 for a client that does not read, 1011 for an exception.
+    """
+
+    def __init__(self, inner: Application) -> None:
+        self.inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            return await self.inner(scope, receive, send)
+        process = get_process()
+        connection = Connection(scope, receive, send)
+        user, own_id = connection.user_id, connection.id
+        if not await process.connection_limit.acquire(user, own_id):
+            logs.report_close(connection, Close.TOO_MANY_CONNECTIONS)
+            return await refuse(Close.TOO_MANY_CONNECTIONS)(scope, receive, send)
+        bucket = process.buckets.setdefault(user, Bucket())
+        connection.frame_limit = FrameLimit(bucket)
+        # The server counts the frames that never become messages, such as pings.
+        if frames := scope.get("extensions", {}).get("realtime.frames"):
+            frames["limit"] = connection.frame_limit
+        process.connections.add(connection)
+        metrics.CONNECTIONS.inc()
+        logs.begin(connection=own_id, user=connection.user_name)
+        try:
+            await self.serve(process, connection)
+        finally:
+            metrics.CONNECTIONS.dec()
+            process.connections.discard(connection)
+            if connection.frame_limit.is_flooded():
+                logs.report_close(connection, Close.FLOODING)
+            elif connection.end_code is not None:
+                logs.report_close(connection, connection.end_code)
+            # Keep the bucket until it is full: a new connection gets no new burst.
+            connection.loop.call_later(bucket.seconds_until_full(), bucket.refill)
+            await asyncio.shield(start(process.connection_limit.release(user, own_id)))
+
+    async def serve(self, process: Process, connection: Connection) -> None:
+        scope = {**connection.scope, "connection": connection}
+        since = scope.get("since", time.monotonic())
+        try:
+            await process.start()
+            if process.draining:
+                await self.turn_away(connection, Close.GOING_AWAY)
+            elif process.bus.was_signed_out(connection.user_id, connection.credential, since):
+                await self.turn_away(connection, Close.SIGNED_OUT)
+            else:
+                await self.inner(scope, connection.receive, connection.send)
+        except asyncio.CancelledError:
+            if connection.end_code is None:
+                connection.outbox.close(Close.GOING_AWAY)
+                raise
+            if connection.task is not None:
+                connection.task.uncancel()
+        except Exception:
+            logger.exception("The consumer of %s failed", scope.get("path"))
+            connection.outbox.close(Close.INTERNAL_ERROR)
+        finally:
+            await asyncio.shield(start(connection.close_outbox()))
+
+    async def turn_away(self, connection: Connection, code: int) -> None:
+        await connection.receive()
+        connection.end(code)

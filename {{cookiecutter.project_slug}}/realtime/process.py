@@ -1,0 +1,96 @@
+"""Everything that one process of the site shares: groups, connections, limits, heartbeats."""
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Coroutine
+from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from channels.layers import get_channel_layer
+
+from realtime import bus
+from realtime.connection_limit import get_connection_limit
+from realtime.groups import Group, Member
+from realtime.hub import Hub
+from realtime.rate_limit import Bucket
+
+logger = logging.getLogger(__name__)
+
+processes: WeakKeyDictionary[asyncio.AbstractEventLoop, "Process"] = WeakKeyDictionary()
+
+
+def get_process() -> "Process":
+    """Return the process of the running event loop: one per process of the site, except in tests.
+
+    Raises RuntimeError if the project has no channel layer.
+    """
+    loop = asyncio.get_running_loop()
+    if loop not in processes:
+        processes[loop] = Process()
+    return processes[loop]
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that serves sockets, or None if no socket was opened here."""
+    return next((loop for loop in processes if loop.is_running()), None)
+
+
+class Process:
+    """One process of the site, from its first socket to the end of its drain."""
+
+    def __init__(self) -> None:
+        self.layer: Any = get_channel_layer()
+        if self.layer is None:
+            raise RuntimeError("CHANNEL_LAYERS: no default layer. Add one, see realtime/README.md.")
+        self.connections: set[Member] = set()
+        self.groups: dict[str, Group] = {}
+        self.bus = bus.Bus(self.layer, self.groups, self.connections)
+        self.hub = Hub(self.layer, self.groups, self.bus)
+        self.connection_limit = get_connection_limit()
+        self.buckets: WeakValueDictionary[str, Bucket] = WeakValueDictionary()  # by user id
+        self.starting = asyncio.Lock()
+        self.tasks: list[asyncio.Task[None]] = []
+        self.draining = False
+
+    async def start(self) -> None:
+        """Subscribe to the messages between processes, the first time."""
+        if self.tasks:
+            return
+        async with self.starting:
+            if self.tasks:
+                return
+            channel = self.hub.channel or await self.layer.new_channel()
+            self.hub.channel = self.bus.channel = channel
+            self.groups[bus.PROCESSES] = Group(bus.PROCESSES, None, None)
+            await self.hub.subscribe(self.groups[bus.PROCESSES])
+            self.tasks += [start_apart(self.hub.receive()), start_apart(self.beat())]
+
+    async def beat(self) -> None:
+        """Send heartbeats, and repair what was lost since the last one."""
+        while True:
+            self.bus.send_heartbeat()
+            await asyncio.sleep(bus.HEARTBEAT_SECONDS)
+            self.bus.forget_expired()
+            self.bus.announce_all(older_than=bus.REFRESH_SECONDS)
+            self.bus.tasks.start(self.connection_limit.renew())
+            self.hub.resubscribe()
+            try:
+                await self.hub.find_lost_events()
+            except Exception:
+                logger.exception("The database was not asked for lost events")
+
+    async def drain(self) -> None:
+        """Stop accepting sockets. Close each open one with 4012 after its last frame is handled."""
+        self.draining = True
+        await asyncio.gather(*[connection.drain() for connection in self.connections])
+        if self.tasks:
+            await self.bus.close()
+        while self.tasks:
+            self.tasks.pop().cancel()
+        await self.connection_limit.close()
+
+
+def start_apart(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Start a task without the context of the connection that is the first one."""
+    return asyncio.create_task(work, context=contextvars.Context())
