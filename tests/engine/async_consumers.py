@@ -21,7 +21,7 @@ class JournalConsumer(RealtimeConsumer):
         self.group = group_of(self.journal)
         history = JournalHistory(self.journal)
         seq = await self.join(self.group, history, presence=True)
-        await self.send_event({"type": "welcome", "user": self.user_name, "seq": seq})
+        await self.send_event({"type": "welcome", "user_id": self.user_id, "seq": seq})
         after = self.scope["query_string"].partition(b"after=")[2]
         await self.replay(self.group, history, int(after or seq), seq)
 
@@ -30,8 +30,8 @@ class JournalConsumer(RealtimeConsumer):
             case "append":
                 await self.append(event["ref"], event["text"])
             case "wave":
-                wave = {"type": "wave", "user": self.user_name}
-                await apublish(self.group, wave, sender=self.id)
+                wave = {"type": "wave", "user": self.user_name, "user_id": self.user_id}
+                await apublish(self.group, wave, sender=self.connection.id)
             case _:
                 await super().receive_event(event)
 

@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect
 from engine.people import cookie_header
 from engine.visitor import Visitor
 from realtime.conf import settings as django_settings
-from realtime.hub import get_hub, hubs
+from realtime.process import get_process, processes
 
 SERVICES = {
     "redis": bool(django_settings.REDIS_HOSTS),
@@ -72,8 +72,8 @@ async def visit(database):
         for visitor in visitors:
             await visitor.disconnect()
     finally:
-        await get_hub().drain()
-        hubs.clear()
+        await get_process().drain()
+        processes.clear()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ class JournalConsumer(SyncRealtimeConsumer):
         self.group = group_of(self.journal)
         history = JournalHistory(self.journal)
         seq = self.join(self.group, history, presence=True)
-        self.send_event({"type": "welcome", "user": self.user_name, "seq": seq})
+        self.send_event({"type": "welcome", "user_id": self.user_id, "seq": seq})
         after = self.scope["query_string"].partition(b"after=")[2]
         self.replay(self.group, history, int(after or seq), seq)
 
@@ -29,8 +29,8 @@ class JournalConsumer(SyncRealtimeConsumer):
             case "append":
                 self.append(event["ref"], event["text"])
             case "wave":
-                wave = {"type": "wave", "user": self.user_name}
-                publish(self.group, wave, sender=self.id)
+                wave = {"type": "wave", "user": self.user_name, "user_id": self.user_id}
+                publish(self.group, wave, sender=self.connection.id)
             case _:
                 super().receive_event(event)
 

@@ -3,9 +3,10 @@
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 
+from engine.history import group_of
 from engine.people import client_of, cookies_of
-from realtime.broadcast import sign_out
-from realtime.hub import get_hub
+from realtime.broadcast import disconnect_user, remove_from_group
+from realtime.process import get_process
 
 PATH = "/ws/journal/a/"
 
@@ -24,39 +25,51 @@ async def test_deactivated_user_is_a_stranger(visit):
     assert await ann.close_code() == 4401
 
 
-async def test_sign_out_of_one_credential_keeps_the_others(visit):
-    """A sign-out with a credential closes that session's sockets with 4403, and no others."""
+async def test_disconnect_of_one_credential_keeps_the_others(visit):
+    """A disconnect with a credential closes that session's sockets with 4403, and no others."""
     browser, phone = [await sync_to_async(client_of)("ann") for _ in range(2)]
     tab, app = [await visit(PATH, None, cookies=client.cookies) for client in (browser, phone)]
     bob = await visit(PATH, "bob")
     assert await bob.sees("ann", "bob")
     await app.receive_until("welcome")
-    credential = min(get_hub().connections, key=lambda connection: connection.scope["since"]).scope["credential"]
-    await sync_to_async(sign_out)("ann", credential)
+    first = min(get_process().connections, key=lambda connection: connection.scope["since"])
+    await sync_to_async(disconnect_user)(first.user_id, first.credential)
     assert await tab.close_code() == 4403
     assert await app.receives_nothing()
     assert await bob.receives_nothing()
 
 
-async def test_sign_out_closes_every_socket_of_the_user(visit):
-    """A sign-out without a credential closes all sockets of the user with 4403, and presence shows it."""
+async def test_disconnect_closes_every_socket_of_the_user(visit):
+    """A disconnect without a credential closes all sockets of the user with 4403, and presence shows it."""
     ann, tab, bob = await visit(PATH), await visit(PATH), await visit(PATH, "bob")
     assert await bob.sees("ann", "bob")
-    await sync_to_async(sign_out)("ann")
+    user = await get_user_model().objects.aget(username="ann")
+    await sync_to_async(disconnect_user)(str(user.pk))
     assert [await ann.close_code(), await tab.close_code()] == [4403, 4403]
     assert await bob.sees("bob")
 
 
-async def test_sign_out_during_the_handshake_counts(visit, monkeypatch):
-    """A sign-out between the lookup of a session and the open socket closes with 4403."""
-    hub = get_hub()
-    take = hub.places.take
+async def test_removal_closes_the_members_of_the_group(visit):
+    """A removal closes the user's sockets in that group with 4403, and no others."""
+    ann, elsewhere, bob = await visit(PATH), await visit("/ws/journal/b/"), await visit(PATH, "bob")
+    assert await bob.sees("ann", "bob")
+    (welcome,) = await elsewhere.receive_until("welcome")
+    await sync_to_async(remove_from_group)(group_of("a"), welcome["user_id"])
+    assert await ann.close_code() == 4403
+    assert await elsewhere.receives_nothing()
+    assert await bob.receives_nothing()
+
+
+async def test_disconnect_during_the_handshake_counts(visit, monkeypatch):
+    """A disconnect between the lookup of a session and the open socket closes with 4403."""
+    process = get_process()
+    acquire = process.connection_limit.acquire
 
     async def sign_out_first(user, connection):
-        hub.sign_out(user, None)
-        return await take(user, connection)
+        process.bus.on_disconnect(user, None)
+        return await acquire(user, connection)
 
-    monkeypatch.setattr(hub.places, "take", sign_out_first)
+    monkeypatch.setattr(process.connection_limit, "acquire", sign_out_first)
     ann = await visit(PATH)
     assert (ann.connected, await ann.close_code()) == (True, 4403)
     monkeypatch.undo()

@@ -9,9 +9,9 @@ from channels.layers import get_channel_layer
 from django.db import connections, transaction
 
 from engine.history import group_of, store
-from realtime import hub
-from realtime.broadcast import apublish, publish, sign_out
-from realtime.hub import get_hub
+from realtime import bus
+from realtime.broadcast import apublish, disconnect_user, publish
+from realtime.process import get_process
 
 PATH = "/ws/journal/a/"
 GROUP = group_of("a")
@@ -30,9 +30,9 @@ async def test_sender_is_left_out(visit):
     """The sending connection does not receive the event. The user's other connections do."""
     ann, tab = await visit(PATH), await visit(PATH)
     await ann.receive_until("welcome")
-    await tab.receive_until("welcome")
+    (welcome,) = await tab.receive_until("welcome")
     await ann.send(type="wave")
-    assert await tab.receive() == {"type": "wave", "user": "ann"}
+    assert await tab.receive() == {"type": "wave", "user": "ann", "user_id": welcome["user_id"]}
     assert await ann.receives_nothing()
 
 
@@ -40,7 +40,7 @@ async def test_sender_is_left_out_of_a_publish(visit):
     """The member with the id of `sender` does not receive the event."""
     ann = await visit(PATH)
     await ann.receive_until("welcome")
-    (sender,) = get_hub().topics[GROUP].members
+    (sender,) = get_process().groups[GROUP].members
     tab = await visit(PATH)
     await tab.receive_until("welcome")
     await apublish(GROUP, {"type": "news"}, sender=sender)
@@ -72,12 +72,12 @@ async def test_process_subscribes_once_while_it_has_members(visit):
     ann, bob = await visit(PATH), await visit(PATH, "bob")
     await ann.receive_until("welcome")
     await bob.receive_until("welcome")
-    assert list(layer.groups[GROUP]) == [get_hub().channel]
+    assert list(layer.groups[GROUP]) == [get_process().hub.channel]
     await ann.disconnect()
     assert GROUP in layer.groups
     await bob.disconnect()
     assert GROUP not in layer.groups
-    assert GROUP not in get_hub().topics
+    assert GROUP not in get_process().groups
 
 
 async def test_groups_are_separate(visit):
@@ -108,7 +108,7 @@ async def test_members_join_and_leave_during_delivery(visit):
 
     await asyncio.gather(broadcast(), *(join_and_leave(name) for name in ("bob", "cem", "eve")))
     assert [(await ann.receive())["number"] for _ in range(100)] == list(range(100))
-    assert len(get_hub().topics[GROUP].members) == 1
+    assert len(get_process().groups[GROUP].members) == 1
 
 
 async def test_group_is_joined_while_the_layer_is_down(visit, monkeypatch):
@@ -118,16 +118,16 @@ async def test_group_is_joined_while_the_layer_is_down(visit, monkeypatch):
         raise ConnectionError
 
     layer = get_channel_layer()
-    monkeypatch.setattr(hub, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(bus, "HEARTBEAT_SECONDS", 0.1)
     with monkeypatch.context() as down:
         down.setattr(layer, "group_add", fail)
         ann = await visit(PATH)
         await ann.receive_until("welcome")
         (event,) = await store("1")
         assert await ann.receive() == event
-        assert (GROUP in layer.groups, hub.PROCESSES in layer.groups) == (False, False)
+        assert (GROUP in layer.groups, bus.PROCESSES in layer.groups) == (False, False)
     await asyncio.sleep(0.3)
-    assert (GROUP in layer.groups, hub.PROCESSES in layer.groups) == (True, True)
+    assert (GROUP in layer.groups, bus.PROCESSES in layer.groups) == (True, True)
     await apublish(GROUP, {"type": "news"})
     assert await ann.receive() == {"type": "news"}
 
@@ -154,8 +154,8 @@ async def test_publish_is_refused_in_the_event_loop(visit, monkeypatch):
     await ann.receive_until("welcome")
     with pytest.raises(RuntimeError, match=r"Use await apublish\(\) instead"):
         publish(GROUP, {"type": "news"})
-    with pytest.raises(RuntimeError, match=r"Use await sync_to_async\(sign_out\)\(\) instead"):
-        sign_out("ann")
+    with pytest.raises(RuntimeError, match=r"Use await sync_to_async\(disconnect_user\)\(\) instead"):
+        disconnect_user("1")
     assert await ann.receives_nothing()
 
 
@@ -185,18 +185,18 @@ async def test_plain_thread_publishes(visit, monkeypatch):
 async def test_sign_out_survives_a_layer_outage(visit, monkeypatch):
     """A sign-out works here at once. Other processes receive it when the layer is back, and once more."""
     ann = await visit(PATH)
-    user = (await ann.receive_until("welcome"))[-1]["user"]
+    user = (await ann.receive_until("welcome"))[-1]["user_id"]
     tries = []
 
     async def fail_first(group, message):
-        if message["type"] == "realtime.sign_out":
+        if message["type"] == "realtime.disconnect":
             tries.append(message["user"])
             if len(tries) == 1:
                 raise ConnectionError("down")
 
-    monkeypatch.setattr(hub, "HEARTBEAT_SECONDS", 0.05)
-    monkeypatch.setattr(get_hub().layer, "group_send", fail_first)
-    await sync_to_async(sign_out)(user)
+    monkeypatch.setattr(bus, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(get_process().layer, "group_send", fail_first)
+    await sync_to_async(disconnect_user)(user)
     assert await ann.close_code() == 4403
     await asyncio.sleep(0.5)
     assert tries == [user] * 3

@@ -7,10 +7,10 @@ from asgiref.sync import sync_to_async
 
 from engine.history import JournalHistory, group_of, store
 from engine.models import Entry, Journal, append
-from realtime import history, hub
+from realtime import bus, history
 from realtime.broadcast import apublish
 from realtime.history import page_of
-from realtime.hub import get_hub
+from realtime.process import get_process
 
 PATH = "/ws/journal/a/"
 GROUP = group_of("a")
@@ -102,7 +102,7 @@ async def test_swapped_events_are_put_in_order(visit):
 
 async def test_last_lost_event_arrives_soon(visit, monkeypatch):
     """A lost event arrives though none follows: each heartbeat compares numbers with the database."""
-    monkeypatch.setattr(hub, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(bus, "HEARTBEAT_SECONDS", 0.1)
     ann = await visit(PATH)
     await ann.receive_until("welcome")
     (event,) = await store("1")
@@ -129,12 +129,12 @@ async def test_early_events_are_bounded(limit, value, visit, settings):
     setattr(settings, limit, value)
     for event in events[1:]:
         await apublish(GROUP, event)
-    topic = get_hub().topics[GROUP]
+    group = get_process().groups[GROUP]
     await asyncio.sleep(0)
-    assert 1 < len(topic.ahead) < 5
+    assert 1 < len(group.ahead) < 5
     setattr(settings, limit, 10_000)
     assert [await ann.receive() for _ in events] == events
-    assert (topic.ahead, topic.ahead_bytes) == ({}, 0)
+    assert (group.ahead, group.ahead_bytes) == ({}, 0)
 
 
 @pytest.mark.django_db

@@ -4,7 +4,7 @@ from prometheus_client import REGISTRY
 
 from engine.history import group_of
 from realtime import malformed
-from realtime.hub import get_hub
+from realtime.process import get_process
 
 PATH = "/ws/journal/a/"
 GROUP = group_of("a")
@@ -15,9 +15,11 @@ MALFORMED = [
     {**EVENT, "group": 1},
     {**EVENT, "seq": "1"},
     {**EVENT, "text": None},
-    {"type": "realtime.users", "group": GROUP, "process": "p", "users": [[]]},
+    {"type": "realtime.users", "group": GROUP, "process": "p", "users": {"1": []}},
+    {"type": "realtime.users", "group": GROUP, "process": "p", "users": ["ann"]},
     {"type": "realtime.heartbeat"},
-    {"type": "realtime.sign_out", "user": "ann", "credential": 1},
+    {"type": "realtime.remove", "user": "1", "group": None},
+    {"type": "realtime.disconnect", "user": "ann", "credential": 1},
 ]
 
 
@@ -27,9 +29,9 @@ async def test_malformed_layer_messages_are_dropped(visit, monkeypatch, caplog):
     monkeypatch.setattr(malformed, "dropped", 0)
     ann = await visit(PATH)
     await ann.receive_until("welcome")
-    hub, before = get_hub(), REGISTRY.get_sample_value("realtime_malformed_total") or 0
+    process, before = get_process(), REGISTRY.get_sample_value("realtime_malformed_total") or 0
     for message in MALFORMED:
-        await hub.layer.send(hub.channel, message)
+        await process.layer.send(process.hub.channel, message)
     await ann.send(type="append", ref="a1", text="hi")
     assert (await ann.receive())["ref"] == "a1"
     after = REGISTRY.get_sample_value("realtime_malformed_total") or 0

@@ -4,11 +4,12 @@ import asyncio
 import gc
 import json
 
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import User
 
 from realtime.bodies import BodyLimit
-from realtime.hub import get_hub
-from realtime.limits import ConnectionLimit, FrameLimit
+from realtime.connection import ConnectionMiddleware
+from realtime.process import get_process
+from realtime.rate_limit import FrameLimit
 
 PATH = "/ws/journal/a/"
 
@@ -100,16 +101,16 @@ async def test_full_bucket_is_forgotten(settings):
     settings.REALTIME_RATE = 200
 
     async def application(scope, receive, send):
-        while scope["frame_limit"].allows():
+        while scope["connection"].frame_limit.allows():
             pass
 
     async def unused(*_): ...
 
-    await ConnectionLimit(application)({"user": AnonymousUser()}, unused, unused)
-    kept = list(get_hub().buckets)
+    await ConnectionMiddleware(application)({"type": "websocket", "user": User(pk=7)}, unused, unused)
+    kept = list(get_process().buckets)
     await asyncio.sleep(1)
     gc.collect()  # frames that an exception refers to may be in a cycle
-    assert (kept, list(get_hub().buckets)) == ([""], [])
+    assert (kept, list(get_process().buckets)) == (["7"], [])
 
 
 async def read_body(scope, receive, send):

@@ -15,9 +15,9 @@ from django.test import AsyncClient, Client
 
 from engine.models import append
 from engine.routing import consumers
-from realtime.hub import get_hub
 from realtime.logs import ConnectionFilter, LineFormatter, OutageFilter, report
 from realtime.presence import QUIET_SECONDS
+from realtime.process import get_process
 
 PATH = "/ws/journal/a/"
 TOKEN = "t" * 20
@@ -218,7 +218,7 @@ async def test_drain_handles_the_last_frame(visit, monkeypatch):
     assert await ann.sees("ann", "bob")
     await ann.send(type="append", ref="a1", text="hi")
     assert await asyncio.to_thread(storing.wait, 5)
-    draining = asyncio.create_task(get_hub().drain())
+    draining = asyncio.create_task(get_process().drain())
     assert await bob.close_code() == 4012
     late = await visit(PATH)
     assert (late.connected, await late.close_code()) == (True, 4012)
@@ -230,7 +230,7 @@ async def test_drain_handles_the_last_frame(visit, monkeypatch):
 
 async def test_draining_process_is_not_ready(visit):
     """`/readyz` of a draining process is 503, so that a balancer sends it no client."""
-    await get_hub().drain()
+    await get_process().drain()
     response = await AsyncClient().get("/readyz")
     assert (response.status_code, response.content) == (503, b"going away\n")
 
@@ -240,13 +240,13 @@ async def test_nothing_is_announced_after_a_drain(visit, monkeypatch):
     ann = await visit(PATH)
     await ann.receive_until("welcome")
     await ann.disconnect()
-    hub = get_hub()
-    await hub.drain()
+    process = get_process()
+    await process.drain()
     sent = []
 
     async def group_send(group, message):
         sent.append(message["type"])
 
-    monkeypatch.setattr(hub.layer, "group_send", group_send)
+    monkeypatch.setattr(process.layer, "group_send", group_send)
     await asyncio.sleep(2 * QUIET_SECONDS)
     assert sent == []

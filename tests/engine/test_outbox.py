@@ -9,10 +9,10 @@ from django.conf import settings as django_settings
 
 from engine.history import JournalHistory, group_of
 from engine.models import append
-from realtime import history, lifecycle
+from realtime import connection, history
 from realtime.broadcast import apublish
-from realtime.hub import get_hub
 from realtime.outbox import Outbox
+from realtime.process import get_process
 
 PATH = "/ws/journal/a/"
 GROUP = group_of("a")
@@ -36,14 +36,14 @@ def text(value):
 
 
 async def test_messages_wait_in_order():
-    """`put` does not wait for a client that does not read. Messages arrive in order once it reads."""
+    """`deliver` does not wait for a client that does not read. Messages arrive in order once it reads."""
     socket = Socket()
-    outbox = Outbox(socket.send, lambda: None)
-    outbox.put(text("1"))
+    outbox = Outbox(socket.send, lambda code: None)
+    outbox.deliver(text("1"))
     assert socket.sent == ["1"]
     socket.open.clear()
-    outbox.put(text("2"))
-    outbox.put(text("3"))
+    outbox.deliver(text("2"))
+    outbox.deliver(text("3"))
     sending = asyncio.create_task(outbox.send(text("4")))
     await asyncio.sleep(0)
     assert (socket.sent, sending.done()) == (["1"], False)
@@ -64,54 +64,54 @@ class QuickSocket(Socket):
 async def test_server_writes_texts_without_a_task():
     """A server's `write_text` is used while the client reads, and never past middleware around `send`."""
     socket = QuickSocket()
-    outbox = Outbox(socket.send, lambda: None)
-    outbox.put(text("1"))
+    outbox = Outbox(socket.send, lambda code: None)
+    outbox.deliver(text("1"))
     socket.open.clear()
-    outbox.put(text("2"))
-    outbox.put(text("3"))
+    outbox.deliver(text("2"))
+    outbox.deliver(text("3"))
     socket.open.set()
-    await outbox.flush()
+    await outbox.wait_until_empty()
     assert socket.sent == ["quick 1", "2", "3"]
 
     async def middleware(message):
         await socket.send(message)
 
-    outbox = Outbox(middleware, lambda: None)
-    outbox.put(text("4"))
+    outbox = Outbox(middleware, lambda code: None)
+    outbox.deliver(text("4"))
     assert socket.sent[3:] == ["4"]
 
 
 async def test_too_many_messages_close_the_client(settings):
     """Too many messages are replaced by a close with 4408."""
     settings.REALTIME_MAX_OUTBOX = 2
-    gave_up = []
+    ends = []
     socket = Socket()
     socket.open.clear()
-    outbox = Outbox(socket.send, lambda: gave_up.append(True))
+    outbox = Outbox(socket.send, ends.append)
     outbox.accepted = True
     for number in range(5):
-        outbox.put(text(str(number)))
+        outbox.deliver(text(str(number)))
     await asyncio.sleep(0)
     socket.open.set()
-    await outbox.flush()
-    assert (socket.sent, gave_up) == ([4408], [True])
+    await outbox.wait_until_empty()
+    assert (socket.sent, ends) == ([4408], [4408])
 
 
 async def test_too_many_bytes_close_the_client(settings):
     """Waiting messages are counted in UTF-8 bytes as well, and replaced by a close with 4408."""
     settings.REALTIME_MAX_OUTBOX_BYTES = 8
-    gave_up = []
+    ends = []
     socket = Socket()
     socket.open.clear()
-    outbox = Outbox(socket.send, lambda: gave_up.append(True))
+    outbox = Outbox(socket.send, ends.append)
     outbox.accepted = True
     for value in ("in flight", "🐌", "4321"):
-        outbox.put(text(value))
-    assert gave_up == []
-    outbox.put(text("1"))
+        outbox.deliver(text(value))
+    assert ends == []
+    outbox.deliver(text("1"))
     socket.open.set()
-    await outbox.flush()
-    assert (socket.sent, gave_up) == ([4408], [True])
+    await outbox.wait_until_empty()
+    assert (socket.sent, ends) == ([4408], [4408])
 
 
 async def test_one_message_may_exceed_the_outbox(settings):
@@ -119,11 +119,11 @@ async def test_one_message_may_exceed_the_outbox(settings):
     settings.REALTIME_MAX_OUTBOX_BYTES = 8
     socket = Socket()
     socket.open.clear()
-    outbox = Outbox(socket.send, lambda: None)
+    outbox = Outbox(socket.send, lambda code: None)
     for _ in range(2):
-        outbox.put(text("larger than that"))
+        outbox.deliver(text("larger than that"))
     socket.open.set()
-    await outbox.flush()
+    await outbox.wait_until_empty()
     assert socket.sent == ["larger than that"] * 2
 
 
@@ -138,14 +138,14 @@ async def test_middleware_may_use_timeouts_around_send():
             await socket.send(message)
             assert asyncio.current_task() is task
 
-    outbox = Outbox(send, lambda: None)
+    outbox = Outbox(send, lambda code: None)
     for number in range(30):
-        outbox.put(text(str(number)))
+        outbox.deliver(text(str(number)))
         await asyncio.sleep(0)
-    await outbox.flush()
-    asyncio.get_running_loop().call_soon(outbox.put, text("from a callback"))
+    await outbox.wait_until_empty()
+    asyncio.get_running_loop().call_soon(outbox.deliver, text("from a callback"))
     await asyncio.sleep(0)
-    await outbox.flush()
+    await outbox.wait_until_empty()
     assert socket.sent == [*map(str, range(30)), "from a callback"]
 
 
@@ -161,17 +161,17 @@ async def test_nothing_is_sent_after_the_end(caplog):
             raise ValueError
 
     for last in ("websocket.close", "gone", "bad"):
-        outbox = Outbox(send, lambda: None)
+        outbox = Outbox(send, lambda code: None)
         await outbox.send({"type": last})
-        outbox.put({"type": "late"})
+        outbox.deliver({"type": "late"})
     assert sent == ["websocket.close", "gone", "bad"]
-    assert "The server did not take a message" in caplog.text
+    assert "The server did not accept a message" in caplog.text
 
 
 async def test_slow_member_does_not_delay_the_others(visit, settings, monkeypatch):
     """A member that does not read is closed and forgotten. The other members receive every event."""
     settings.REALTIME_MAX_OUTBOX = 10
-    monkeypatch.setattr(lifecycle, "PATIENCE", 0.1)
+    monkeypatch.setattr(connection, "PATIENCE", 0.1)
     ann, bob = await visit(PATH), await visit(PATH, "bob")
     assert await ann.sees("ann", "bob")
     bob.limit_unread(1)
@@ -179,7 +179,7 @@ async def test_slow_member_does_not_delay_the_others(visit, settings, monkeypatc
         await apublish(GROUP, {"type": "news", "number": number})
     assert [(await ann.receive())["number"] for _ in range(20)] == list(range(20))
     await bob.communicator.wait(5)
-    assert get_hub().topics[GROUP].presence.users() == {"ann"}
+    assert list(get_process().groups[GROUP].presence.users().values()) == ["ann"]
 
 
 async def test_slow_client_blocks_no_thread(visit):
@@ -233,10 +233,10 @@ async def test_unread_replay_ends(visit, settings, monkeypatch):
     monkeypatch.setattr(JournalHistory, "between", wait_for_the_client)
     ann = await visit(f"{PATH}?after=0")
     ann.limit_unread(5)
-    (connection,) = get_hub().connections
+    (socket,) = get_process().connections
     arrived.set()
-    assert connection.work is not None
-    await asyncio.wait({connection.work}, timeout=5)
+    assert socket.work is not None
+    await asyncio.wait({socket.work}, timeout=5)
     assert await ann.close_code() == 4408
     await ann.communicator.wait(5)
     assert 2 < len(ranges) < 10

@@ -3,14 +3,22 @@
 import asyncio
 
 import pytest
+from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
+from django.contrib.auth import get_user_model
 
 from engine.history import group_of
-from realtime import hub, presence
-from realtime.hub import PROCESSES, get_hub
+from realtime import bus, presence
+from realtime.bus import PROCESSES
+from realtime.process import get_process
 
 PATH = "/ws/journal/a/"
 GROUP = group_of("a")
+
+
+@sync_to_async
+def id_of(name):
+    return str(get_user_model().objects.get(username=name).pk)
 
 
 async def send_as_another_process(group=GROUP, **message):
@@ -55,12 +63,12 @@ async def test_processes_exchange_their_users(visit):
     subscription = asyncio.create_task(subscribe())
     ann = await visit(PATH)
     assert await ann.sees("ann")
-    await send_as_another_process(type="realtime.users", users=["cem"])
+    await send_as_another_process(type="realtime.users", users={"c": "cem"})
     assert await ann.sees("ann", "cem")
     await asyncio.sleep(2 * presence.QUIET_SECONDS)
-    own = [event["users"] for event in received if event["process"] == get_hub().channel]
-    assert own == [["ann"], ["ann"]], "once on joining, once for the new process"
-    await send_as_another_process(type="realtime.users", users=[])
+    own = [event["users"] for event in received if event["process"] == get_process().hub.channel]
+    assert own == [{await id_of("ann"): "ann"}] * 2, "once on joining, once for the new process"
+    await send_as_another_process(type="realtime.users", users={})
     assert await ann.sees("ann")
     subscription.cancel()
 
@@ -68,11 +76,11 @@ async def test_processes_exchange_their_users(visit):
 @pytest.mark.parametrize("announced", [True, False])
 async def test_ended_process_is_forgotten(visit, monkeypatch, announced):
     """The users of an ended process leave at once if the end was announced, else after a silence."""
-    monkeypatch.setattr(hub, "HEARTBEAT_SECONDS", 0.05)
-    monkeypatch.setattr(hub, "SILENCE_SECONDS", 60 if announced else 0.3)
+    monkeypatch.setattr(bus, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(bus, "SILENCE_SECONDS", 60 if announced else 0.3)
     ann = await visit(PATH)
     assert await ann.sees("ann")
-    await send_as_another_process(type="realtime.users", users=["cem"])
+    await send_as_another_process(type="realtime.users", users={"c": "cem"})
     assert await ann.sees("ann", "cem")
     if announced:
         await send_as_another_process(PROCESSES, type="realtime.goodbye")
@@ -85,16 +93,16 @@ async def test_no_process_is_forgotten_while_the_layer_is_down(visit, monkeypatc
     async def lose(group, message):
         pass
 
-    monkeypatch.setattr(hub, "HEARTBEAT_SECONDS", 0.05)
-    monkeypatch.setattr(hub, "SILENCE_SECONDS", 1)
+    monkeypatch.setattr(bus, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(bus, "SILENCE_SECONDS", 1)
     ann = await visit(PATH)
     assert await ann.sees("ann")
-    await send_as_another_process(type="realtime.users", users=["cem"])
+    await send_as_another_process(type="realtime.users", users={"c": "cem"})
     assert await ann.sees("ann", "cem")
     with monkeypatch.context() as down:
         down.setattr(get_channel_layer(), "group_send", lose)
         await asyncio.sleep(1.3)
-        assert get_hub().processes.keys() == {"other", get_hub().channel}
+        assert get_process().bus.processes.keys() == {"other", get_process().hub.channel}
     assert await ann.sees("ann")
 
 
@@ -106,8 +114,8 @@ async def test_unknown_process_is_queried(visit):
     await send_as_another_process(PROCESSES, type="realtime.heartbeat")
     assert (await asyncio.wait_for(layer.receive("other"), 5))["type"] == "realtime.who"
     await layer.group_add(GROUP, "other")
-    await layer.send(get_hub().channel, {"type": "realtime.who"})
-    assert (await asyncio.wait_for(layer.receive("other"), 5))["users"] == ["ann"]
+    await layer.send(get_process().hub.channel, {"type": "realtime.who"})
+    assert (await asyncio.wait_for(layer.receive("other"), 5))["users"] == {await id_of("ann"): "ann"}
 
 
 async def test_large_group_receives_changes(visit, monkeypatch):
@@ -117,5 +125,5 @@ async def test_large_group_receives_changes(visit, monkeypatch):
     assert await ann.sees("ann")
     bob = await visit(PATH, "bob")
     assert await bob.sees("ann", "bob")
-    change = {"type": "presence", "joined": ["bob"], "left": [], "count": 2}
+    change = {"type": "presence", "joined": [{"user": "bob", "user_id": await id_of("bob")}], "left": [], "count": 2}
     assert await ann.receive(presence=True) == change

@@ -18,10 +18,12 @@ class Visitor(SocketClient):
 
     async def sees(self, *names):
         """Wait until exactly these users are present. Return whether the event is whole."""
-        event = {}
-        while event.get("users") != sorted(names):
+        users = None
+        while users is None or [user["user"] for user in users] != sorted(names):
             event = await self.receive(presence=True)
-        return event == {"type": "presence", "users": sorted(names), "count": len(names)}
+            users = event.get("users")
+        listed = [{"user": name, "user_id": user["user_id"]} for name, user in zip(sorted(names), users, strict=True)]
+        return event == {"type": "presence", "users": listed, "count": len(names)}
 
     def limit_unread(self, count):
         """Make the server wait once this many messages are unread. Zero removes the limit."""
