@@ -327,7 +327,7 @@ class Account(AsyncWebsocketConsumer):
 async def test_channels_auth_works_under_the_stack(opened):
     """`scope["session"]` and `scope["cookies"]` are Django's, and `login` and `get_user` use them."""
     cookies = await signed_in()
-    client = await opened(RealtimeMiddlewareStack(Account.as_asgi()), cookies=cookies)
+    client = await opened(application, "/account/", cookies=cookies)
     await client.send_text("whoami")
     assert await client.receive() == {"type": "user", "names": ["ann", "ann", True]}
     await client.send_text("cookies")
@@ -337,14 +337,14 @@ async def test_channels_auth_works_under_the_stack(opened):
 
 async def test_a_guest_can_log_in_and_out_in_a_consumer(opened):
     """What `login` and `logout` change is seen by the consumer at once."""
-    client = await opened(RealtimeMiddlewareStack(Account.as_asgi()))
+    client = await opened(application, "/account/")
     await client.send_text("login bob")
     assert await client.receive() == {"type": "user", "names": ["bob", "bob", True]}
     await client.send_text("logout")
     assert await client.receive() == {"type": "user", "names": ["", "", False]}
 
 
-class WhoAmI(AsyncWebsocketConsumer):
+class Visitor(AsyncWebsocketConsumer):
     async def connect(self):
         await self.accept()
         user = self.scope["user"]
@@ -355,7 +355,7 @@ class WhoAmI(AsyncWebsocketConsumer):
 
 async def test_a_guest_is_like_an_anonymous_user(opened):
     """Code that looks at `is_anonymous`, `is_authenticated` or `pk` gets an answer."""
-    client = await opened(RealtimeMiddlewareStack(WhoAmI.as_asgi()))
+    client = await opened(application, "/visitor/")
     event = await client.receive()
     assert event["about"] == [True, False]
     assert event["pk"] and event["name"]
@@ -543,9 +543,60 @@ def test_runworker_is_a_command_of_the_project():
     assert get_commands().get("runworker") == "channels"
 
 
+# Ordinary consumers beside the engine's
+
+
+class Chat(WebsocketConsumer):
+    """The consumer of Channels' tutorial."""
+
+    def connect(self):
+        async_to_sync(self.channel_layer.group_add)("chat", self.channel_name)
+        self.accept()
+
+    def disconnect(self, close_code):
+        async_to_sync(self.channel_layer.group_discard)("chat", self.channel_name)
+
+    def receive(self, text_data):
+        event = {"type": "chat.message", "message": json.loads(text_data)["message"]}
+        async_to_sync(self.channel_layer.group_send)("chat", event)
+
+    def chat_message(self, event):
+        self.send(text_data=json.dumps({"type": "chat", "message": event["message"]}))
+
+    def realtime_event(self, message):
+        self.send(text_data=message["text"])
+
+
+with override_settings(REALTIME_THREADS=1):  # which every test uses, also before a live server forks
+    application = RealtimeMiddlewareStack(
+        URLRouter(
+            [
+                path("account/", Account.as_asgi()),
+                path("chat/", Chat.as_asgi()),
+                path("greeter/", Greeter.as_asgi()),
+                path("visitor/", Visitor.as_asgi()),
+            ]
+        )
+    )
+
+
+async def test_publish_reaches_an_ordinary_consumer(opened):
+    """It defines a handler for layer messages of the type `realtime.event`."""
+    client = await opened(application, "/chat/", cookies=await signed_in())
+    await client.send(message="hello")
+    assert await client.receive() == {"type": "chat", "message": "hello"}
+    await apublish("chat", EVENT)
+    assert await client.receive() == EVENT
+
+
+def test_an_error_of_an_event_is_an_exception_of_the_project():
+    """`EventError` can be raised and caught as any other."""
+    error = EventError("bad_message", "`a` is missing.", "r1")
+    assert error.event() == {"type": "error", "code": "bad_message", "detail": "`a` is missing.", "ref": "r1"}
+
+
 # Django's test cases
 
-application = RealtimeMiddlewareStack(URLRouter([path("ws/", Greeter.as_asgi())]))
 LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 SETTINGS = {
     "CHANNEL_LAYERS": LAYERS,
@@ -557,7 +608,7 @@ SETTINGS = {
 
 async def greet(cookies):
     """Connect with the cookies of a signed-in browser, and return the first event."""
-    client = await SocketClient.connect(application, "/ws/", cookies=cookies)
+    client = await SocketClient.connect(application, "/greeter/", cookies=cookies)
     event = await client.receive()
     await client.disconnect()
     return event
@@ -601,46 +652,7 @@ class ConsumerLiveServerTestCase(ChannelsLiveServerTestCase):
         self.client.force_login(user)
         cookie = self.client.cookies[django_settings.SESSION_COOKIE_NAME]
         headers = {"Cookie": f"{cookie.key}={cookie.value}"}
-        url = f"{self.live_server_ws_url}/ws/"
+        url = f"{self.live_server_ws_url}/greeter/"
         with connect_websocket(url, additional_headers=headers, proxy=None) as socket:
             welcome = json.loads(socket.recv(10))
         assert welcome == {"type": "welcome", "user": "ann", "user_id": str(user.pk)}
-
-
-# Ordinary consumers beside the engine's
-
-
-class Chat(WebsocketConsumer):
-    """The consumer of Channels' tutorial."""
-
-    def connect(self):
-        async_to_sync(self.channel_layer.group_add)("chat", self.channel_name)
-        self.accept()
-
-    def disconnect(self, close_code):
-        async_to_sync(self.channel_layer.group_discard)("chat", self.channel_name)
-
-    def receive(self, text_data):
-        event = {"type": "chat.message", "message": json.loads(text_data)["message"]}
-        async_to_sync(self.channel_layer.group_send)("chat", event)
-
-    def chat_message(self, event):
-        self.send(text_data=json.dumps({"type": "chat", "message": event["message"]}))
-
-    def realtime_event(self, message):
-        self.send(text_data=message["text"])
-
-
-async def test_publish_reaches_an_ordinary_consumer(opened):
-    """It defines a handler for layer messages of the type `realtime.event`."""
-    client = await opened(RealtimeMiddlewareStack(Chat.as_asgi()), cookies=await signed_in())
-    await client.send(message="hello")
-    assert await client.receive() == {"type": "chat", "message": "hello"}
-    await apublish("chat", EVENT)
-    assert await client.receive() == EVENT
-
-
-def test_an_error_of_an_event_is_an_exception_of_the_project():
-    """`EventError` can be raised and caught as any other."""
-    error = EventError("bad_message", "`a` is missing.", "r1")
-    assert error.event() == {"type": "error", "code": "bad_message", "detail": "`a` is missing.", "ref": "r1"}

@@ -91,8 +91,8 @@ class Connection:
         self.end(Close.GOING_AWAY)
 
     def post_from_thread(self, message: Message) -> None:
-        """Send a message without waiting: other connections need the thread, too."""
-        self.loop.call_soon_threadsafe(self.outbox.post, message)
+        """Send a message as it is now, without waiting: other connections need the thread, too."""
+        self.loop.call_soon_threadsafe(self.outbox.post, dict(message))
 
     async def close_outbox(self) -> None:
         """Wait a short time until the client has taken what was sent."""

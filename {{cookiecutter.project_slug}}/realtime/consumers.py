@@ -20,7 +20,7 @@ from realtime.conf import settings
 from realtime.connection import Connection, ConnectionMiddleware
 from realtime.history import Events, History, Replay
 from realtime.process import get_process
-from realtime.protocol import Close, EventError, check_length, decode, encode, ref_of
+from realtime.protocol import Close, EventError, check_event, check_length, decode, encode, ref_of
 from realtime.types import Message, Receive, start
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class BaseConsumer(AsyncConsumer):
     base_send: Any
     call: Callable[..., Awaitable[Any]]
     disconnect: Callable[[int], Any]
-    receive_json: Callable[[dict[str, Any]], Any]
+    receive_json: Callable[[Any], Any]
     receive_bytes: Callable[[bytes], Any]
 
     def __init_subclass__(cls) -> None:
@@ -132,33 +132,33 @@ class BaseConsumer(AsyncConsumer):
             self.connection.end(Close.INTERNAL_ERROR)
 
     async def handle_frame(self, text: str | None, data: bytes) -> None:
-        """Answer a ping. Pass another event to `receive_json`, a binary frame to `receive_bytes`.
+        """Answer a ping. Pass other JSON to `receive_json`, a binary frame to `receive_bytes`.
 
         `text` is None for a binary frame.
         """
         if self.outbox.closed:
             return
         within_limit = self.connection.within_limit
-        event = None
+        content = None
         try:
             if text is None:
                 check_length(data)
             else:
-                event = decode(text)
+                content = decode(text)
             if not within_limit:
-                raise EventError("rate_limited", "Send fewer frames per second.", ref_of(event))
-            if event is None:
+                raise EventError("rate_limited", "Send fewer frames per second.", ref_of(content))
+            if text is None:
                 await self.call(self.receive_bytes, data)
-            elif event["type"] == "ping":
+            elif isinstance(content, dict) and content.get("type") == "ping":
                 self.outbox.reply(PONG)
             else:
-                await self.call(self.receive_json, event)
+                await self.call(self.receive_json, content)
         except EventError as error:
             self.refuse(error)
         except (InterfaceError, OperationalError) as error:
             logger.error("The database did not answer: %s", error)
             answer = "The database is unavailable. Send the event again."
-            self.refuse(EventError("unavailable", answer, ref_of(event)))
+            self.refuse(EventError("unavailable", answer, ref_of(content)))
         else:
             self.errors_in_a_row = 0
 
@@ -272,7 +272,8 @@ class RealtimeConsumer(BaseConsumer, AsyncJsonWebsocketConsumer):
         await self.send_json(event)
 
     async def receive_json(self, content: Any, **_: Any) -> None:
-        await self.receive_event(content)
+        """Act on the JSON of a frame other than `ping`: pass an event to `receive_event`."""
+        await self.receive_event(check_event(content))
 
     @classmethod
     async def encode_json(cls, content: Any) -> str:
@@ -339,7 +340,8 @@ class SyncRealtimeConsumer(BaseConsumer, JsonWebsocketConsumer):
         self.send_json(event)
 
     def receive_json(self, content: Any, **_: Any) -> None:
-        self.receive_event(content)
+        """Act on the JSON of a frame other than `ping`: pass an event to `receive_event`."""
+        self.receive_event(check_event(content))
 
     @classmethod
     def encode_json(cls, content: Any) -> str:

@@ -63,19 +63,20 @@ def check_length(data: bytes) -> None:
         raise EventError("too_long", f"A frame has at most {limit} bytes.")
 
 
-def decode(text: str) -> dict[str, Any]:
-    """The event in a text frame: an object whose `type` is a string.
-
-    Raises EventError for anything else than an event.
-    """
+def decode(text: str) -> Any:
+    """Return the JSON in a text frame. Raise EventError if it is too long or invalid."""
     check_length(text.encode())
     try:
-        event = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise EventError("bad_json", "Send one JSON object per frame.") from error
-    if not isinstance(event, dict) or not isinstance(event.get("type"), str):
-        raise EventError("bad_message", "Send a JSON object with a `type`.", ref_of(event))
-    return event
+
+
+def check_event(content: Any) -> dict[str, Any]:
+    """Return the content of a frame, an object whose `type` is a string, or raise EventError."""
+    if not isinstance(content, dict) or not isinstance(content.get("type"), str):
+        raise EventError("bad_message", "Send a JSON object with a `type`.", ref_of(content))
+    return content
 
 
 def ref_of(event: object) -> str | None:

@@ -1,6 +1,7 @@
 """Lets the sync code of different connections run side by side."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import cycle
@@ -44,6 +45,10 @@ class ThreadPool:
 
     def __init__(self, inner: Application) -> None:
         self.inner = inner
+        self.start()
+
+    def start(self) -> None:
+        self.process = os.getpid()
         self.threads = cycle(
             [DatabaseThread(f"realtime-{number}") for number in range(settings.REALTIME_THREADS)]
         )
@@ -52,5 +57,7 @@ class ThreadPool:
         if asyncio.get_running_loop() in AsyncToSync.loop_thread_executors:
             # A test of Django's: its transaction is open in the thread that waits for this loop.
             return await self.inner(scope, receive, send)
+        if self.process != os.getpid():  # threads do not survive a fork
+            self.start()
         async with ThreadSensitiveContext(executor=next(self.threads)):
             await self.inner(scope, receive, send)
