@@ -3,7 +3,7 @@
 from config.settings import *  # noqa: F403
 from config.settings import INSTALLED_APPS
 
-INSTALLED_APPS = [*INSTALLED_APPS, "engine"]
+INSTALLED_APPS = [*dict.fromkeys(["channels", *INSTALLED_APPS, "engine"])]
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "realtime.middleware.CommonMiddleware",
