@@ -295,6 +295,16 @@ async def test_websocket_communicator_may_name_the_user(opened, consumer):
 
 
 @both(Greeter, SyncGreeter)
+async def test_each_connection_gets_the_users(opened, consumer):
+    """A second tab changes nobody's presence, and is sent the list all the same."""
+    user = await sync_to_async(user_named)("ann")
+    expected = {"type": "presence", "users": [{"user": "ann", "user_id": str(user.pk)}], "count": 1}
+    for _ in range(2):
+        client = await opened(consumer.as_asgi(), user=user)
+        assert (await client.receive_until("presence"))[-1] == expected
+
+
+@both(Greeter, SyncGreeter)
 async def test_route_arguments_reach_a_consumer(opened, consumer):
     """The router may stand alone, without the stack of `asgi.py`."""
     application = URLRouter([path("ws/<slug:room>/", consumer.as_asgi())])

@@ -1,4 +1,4 @@
-"""Django finds the engine's system checks through this."""
+"""Application of the engine: its system checks, and sockets that end with a sign-in."""
 
 from django.apps import AppConfig
 
@@ -8,3 +8,4 @@ class RealtimeConfig(AppConfig):
 
     def ready(self) -> None:
         from realtime import checks  # noqa: F401
+        from realtime.auth import signals  # noqa: F401

@@ -37,12 +37,12 @@ class Membership:
 
     __slots__ = ("after", "deliver", "held", "member", "outbox")
 
-    def __init__(self, member: Member, *, live: bool) -> None:
+    def __init__(self, member: Member) -> None:
         self.member = member
         self.outbox = member.outbox
         self.deliver = member.outbox.deliver
         self.after = 0
-        self.held: list[tuple[int, Message]] | None = None if live else []
+        self.held: list[tuple[int, Message]] | None = []
 
     def hold(self, seq: int, frame: Message) -> None:
         assert self.held is not None
@@ -173,10 +173,13 @@ class Group:
             if membership.held is None:
                 membership.outbox.reply(text)
 
-    def go_live(self, membership: Membership, after: int) -> None:
-        """Deliver the events beyond `after` to a member from now on, and who is present."""
-        membership.go_live(after)
-        if self.history is not None and self.seq is None:
+    def go_live(self, membership: Membership, after: int | None = None) -> None:
+        """Deliver the events beyond `after` to a member from now on, and who is present.
+
+        `after` is None for a member without a history.
+        """
+        membership.go_live(after or 0)
+        if after is not None and self.history is not None and self.seq is None:
             self.seq = after
             self.forget_ahead(after)
             self.broadcast_ahead()

@@ -42,11 +42,13 @@ class Hub:
         group = self.groups.get(name)
         if group is None:
             group = self.groups[name] = self.new_group(name, history, presence)
-        group.members[member.id] = Membership(member, live=history is None)
+        group.members[member.id] = membership = Membership(member)
         if group.presence is not None:
             group.presence.add(member.user_id, member.user_name)
         if not group.subscribed:
             await self.subscribe(group)
+        if history is None:
+            group.go_live(membership)
 
     def new_group(self, name: str, history: History | None, presence: bool) -> Group:
         group = Group(name, history, None)
