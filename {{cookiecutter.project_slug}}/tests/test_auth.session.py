@@ -9,8 +9,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import Settings
 
-from realtime.process import get_process
 from conftest import Visit, wait_for_users
+from realtime.process import get_process
 from tests.people import client_of, handshake_headers, headers_of
 
 pytestmark = pytest.mark.django_db(transaction=True)

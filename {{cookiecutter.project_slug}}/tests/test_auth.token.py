@@ -14,10 +14,10 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import Ticket, Token, issue_ticket
-from realtime.process import get_process
 from conftest import Visit, wait_for_users
-from tests.people import client_of, handshake_headers, token_of
+from realtime.process import get_process
 from realtime.testing import SocketClient
+from tests.people import client_of, handshake_headers, token_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

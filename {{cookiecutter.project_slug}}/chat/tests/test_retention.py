@@ -21,7 +21,7 @@ def cleanup() -> str:
 
 @pytest.fixture(autouse=True)
 def messages(db: None, settings: Settings) -> None:
-    """Store six messages in the lobby, the first three of them a month ago, and one in the attic."""
+    """Store messages in the lobby, the first three of them a month ago, and one in the attic."""
     settings.MESSAGE_RETENTION_DAYS = 30
     for number in range(1, 7):
         store(str(number))
