@@ -18,7 +18,7 @@ from dotenv import dotenv_values
 from pytest_django import Settings
 
 from config.asgi import application
-from config.environment import BASE_DIR
+from config.settings import BASE_DIR
 from realtime.process import get_process, processes
 from realtime.testing import Event, SocketClient
 from tests.people import handshake_headers

@@ -1,7 +1,6 @@
 """Authentication of connections by the engine, with each kind of authenticator."""
 
 from importlib import import_module
-from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -12,11 +11,9 @@ from django.contrib.auth.signals import user_logged_out
 from django.db import connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from pytest_django import Settings
 
 from realtime.auth import AuthMiddleware, Identity
 from realtime.auth.sessions import credential_of_session
-from realtime.types import Message, Scope
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -40,9 +37,7 @@ def cookie_of_user(name):
     return cookie_of(client)
 
 
-async def connect(
-    headers = None, **fields
-):
+async def connect(headers=None, **fields):
     """Return the scope that the inner application gets, and the messages to the client."""
     scopes = []
     sent = []

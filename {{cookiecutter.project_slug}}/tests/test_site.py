@@ -8,7 +8,7 @@ from django.core.management import call_command
 from django.test import Client
 from pytest_django import Settings
 
-from config.environment import BASE_DIR
+from config.settings import BASE_DIR
 
 TEMPLATES = [*BASE_DIR.glob("templates/**/*.html"), *BASE_DIR.glob("*/templates/**/*.html")]
 
@@ -42,7 +42,7 @@ def test_template_has_nothing_inline(template: Path) -> None:
 def test_static_files_are_named_by_their_content(settings: Settings, tmp_path: Path) -> None:
     """In production a changed file has a new name, also in modules that import it."""
     settings.STATIC_ROOT = tmp_path
-    static = {"BACKEND": "config.storage.StaticStorage"}
+    static = {"BACKEND": "realtime.storage.StaticStorage"}
     settings.STORAGES = {**settings.STORAGES, "staticfiles": static}
     call_command("collectstatic", interactive=False, verbosity=0)
     [client] = (tmp_path / "realtime").glob("client.????????????.js")
