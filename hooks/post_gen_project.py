@@ -23,6 +23,8 @@ SERVICES = ANSWERS["__services"]
 # Files and folders that are removed as a whole, with the condition.
 UNNEEDED = {
     "accounts": ANSWERS["auth"] == "none",
+    "docs/recipes/sign-in-by-email.md": ANSWERS["auth"] == "none",
+    "tests/test_accounts.py": ANSWERS["auth"] == "none",
     "compose.yaml": ANSWERS["deploy"] == "none" and not SERVICES,
     "Dockerfile": ANSWERS["deploy"] == "none",
     ".dockerignore": ANSWERS["deploy"] == "none",

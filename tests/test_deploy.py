@@ -494,7 +494,7 @@ def test_default_postgresql_has_enough_connections(cluster):
     """The autoscaler's highest number of pods fits PostgreSQL's default limit of connections."""
     project, manifests = cluster
     data = manifests["ConfigMap", "web"]["data"]
-    pool = number(project / "config" / "settings.py", r'"max_size": (\d+)')
+    pool = number(project / "realtime" / "environment.py", r'"max_size": (\d+)')
     assert int(data["MACHINES"]) * int(data["WEB_CONCURRENCY"]) * pool < 100
 
 

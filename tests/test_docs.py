@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from support.emitted import bake, clean_environ, run
 from support.matrix import combinations, is_possible, label, spread
-from support.pages import RECIPES, commands
+from support.pages import commands, recipes
 
 # Every combination of the answers that pages depend on. The others take turns.
 POSSIBLE = filter(is_possible, combinations("auth", "channel_layer", "database", "deploy"))
@@ -115,7 +115,8 @@ def test_defences_exist(emitted):
     paths = quoted_paths(page)
     assert len(paths) > 6
     assert [name for name in paths if not (project / name).exists()] == []
-    settings = (project / "config" / "settings.py").read_text(encoding="utf-8")
+    sources = (project / "config" / "settings.py", project / "realtime" / "conf.py")
+    settings = "".join(source.read_text(encoding="utf-8") for source in sources)
     names = re.findall(r"`([A-Z]+_[A-Z_]+)…?`", page)
     assert len(names) > 4
     assert [name for name in names if name not in settings] == []
@@ -154,15 +155,16 @@ def test_picture_is_drawn_with_what_is_there(emitted):
     for functions, file in named:
         code = (project / file).read_text(encoding="utf-8")
         for function in re.findall(r"`([#\w]+)\(\)`", functions):
-            assert re.search(rf"^ *(async )?(def )?{function}\(.*[:{{]$", code, re.M), (function, file)
+            assert re.search(rf"^ *(async )?(def )?{function}\((.*[:{{])?$", code, re.M), (function, file)
 
 
 def test_recipes_apply(emitted):
     """Each recipe applies to the new project, and so do all of them one after another."""
-    _, project = emitted
-    patches = [f"docs/recipes/{name}.md" for name in RECIPES]
+    answers, project = emitted
+    names = recipes(answers["auth"])
+    patches = [f"docs/recipes/{name}.md" for name in names]
     assert sorted(path.name for path in (project / "docs" / "recipes").iterdir()) == sorted(
-        ["README.md", *(f"{name}.md" for name in RECIPES)]
+        ["README.md", *(f"{name}.md" for name in names)]
     )
     for patch in (*([patch] for patch in patches), patches):
         done = subprocess.run(["git", "apply", "--check", *patch], cwd=project, capture_output=True, text=True)

@@ -14,7 +14,7 @@ import pytest
 import trustme
 from playwright.sync_api import expect, sync_playwright
 from support.browsers import find_browser
-from support.client import Person
+from support.client import Person, names
 from support.emitted import bake, environ_for, run
 from support.frames import CLOSE, PING, TEXT, closing, frame
 from support.matrix import CHOICES, PYTHONS
@@ -159,7 +159,7 @@ class Connection:
 
     def users(self, stream):
         """Return the users in the latest presence event of a WebSocket."""
-        return json.loads(re.findall(rb'"presence","users":(\[.*?\])', stream.data)[-1])
+        return names(json.loads(re.findall(rb'"presence","users":(\[.*?\])', stream.data)[-1]))
 
 
 def end_stream(connection, stream):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 import yaml
-from support.client import Person, close_code, receive, say, send
+from support.client import Person, close_code, names, receive, say, send
 from support.emitted import bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS, SIGNED_IN, label, spread
 from support.servers import start_site
@@ -56,7 +56,7 @@ def crossings(one, other, auth, delete_twin):
             events, _ = look(there)
             if any(event["type"] == "message" for event in events):
                 found.add("text")
-            if any(guest.name in event.get("users", ()) for event in events):
+            if any(guest.name in names(event.get("users", ())) for event in events):
                 found.add("presence")
             send(there, type="send", ref="b1", text="from there")
             events, _ = look(there)
@@ -126,7 +126,8 @@ def test_emitted_tests_keep_away_from_the_site(cookies, environment, redis):
     environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), REDIS_URL=f"{redis.url}/0")
     del environ["REDIS_PREFIX"]
     with redis.monitor() as commands:
-        run(["uv", "run", "pytest", "--no-cov", "-q", "tests/test_chat.py", "tests/test_live.py"], project, environ)
+        files = ["chat/tests/test_chat.py", "chat/tests/test_live.py"]
+        run(["uv", "run", "pytest", "--no-cov", "-q", *files], project, environ)
     places = {
         word for command in commands for word in command[1:2] if command[0] in {"SUBSCRIBE", "PUBLISH", "ZADD", "ZCARD"}
     }

@@ -27,9 +27,10 @@ numbers = itertools.count(1)
 class Person:
     """User with an account, or a guest if the site has no accounts."""
 
-    def __init__(self, site, auth: str) -> None:
+    def __init__(self, site, auth: str, *, by_email: bool = False) -> None:
         self.site = site
         self.auth = auth
+        self.by_email = by_email
         self.http = httpx.Client(
             base_url=site.url,
             timeout=TIMEOUT,
@@ -46,13 +47,19 @@ class Person:
             self.name = f"person{next(numbers)}"
             self.sign_up()
         if auth == "token":
-            answer = self.http.post("/api/token/", json={"username": self.name, "password": PASSWORD})
+            answer = self.http.post("/api/token/", json={"username": self.login_of(self.name), "password": PASSWORD})
             assert answer.status_code == 200, answer.text
             self.token = answer.json()["token"]
+
+    def login_of(self, name: str) -> str:
+        """Return the text by which a user logs in, which sites that sign in by e-mail address change."""
+        return f"{name}@example.com" if self.by_email else name
 
     def sign_up(self) -> None:
         page = self.http.get("/accounts/signup/")
         fields = {"username": self.name, "password1": PASSWORD, "password2": PASSWORD}
+        if self.by_email:
+            fields["email"] = self.login_of(self.name)
         answer = self.http.post("/accounts/signup/", data={**fields, "csrfmiddlewaretoken": csrf_token(page)})
         assert (answer.status_code, answer.headers["location"]) == (302, "/")
 
@@ -172,8 +179,13 @@ def receive(connection: ClientConnection) -> dict:
 
 def wait_for_users(connection: ClientConnection, *users: str) -> None:
     """Wait until exactly these users are present."""
-    while json.loads(connection.recv(TIMEOUT)).get("users") != sorted(users):
+    while names(json.loads(connection.recv(TIMEOUT)).get("users", ())) != sorted(users):
         pass
+
+
+def names(users) -> list[str]:
+    """Return the display names in an event about users."""
+    return [user["user"] for user in users]
 
 
 def close_code(connection: ClientConnection) -> int | None:

@@ -2,7 +2,12 @@
 
 import re
 
-RECIPES = ("rename-the-rooms", "add-a-field", "add-a-consumer", "publish-from-a-view")
+RECIPES = ("rename-the-rooms", "add-a-field", "add-a-consumer", "publish-from-a-view", "sign-in-by-email")
+
+
+def recipes(auth):
+    """Return the recipes of a project. The one for e-mail addresses needs accounts."""
+    return [recipe for recipe in RECIPES if auth != "none" or recipe != "sign-in-by-email"]
 
 
 def commands(text):

@@ -122,6 +122,7 @@ CHAT_ROOMS_PER_DAY = 100  # of each user; `rate_limited` above this
 REALTIME_AUTHENTICATORS = ["realtime.auth.guests.authenticate"]
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 {% else %}
+AUTH_USER_MODEL = "accounts.User"
 {% if cookiecutter.auth == "token" %}
 REALTIME_AUTHENTICATORS = ["accounts.authentication.authenticate"]
 {% endif %}
