@@ -16,7 +16,7 @@ SERVE = ["python", "manage.py", "serve"]
 CHANGED_DICTS = """
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.urls import path
-from realtime.consumers import RealtimeConsumer
+from realtime.consumers import RealtimeConsumer, SyncRealtimeConsumer
 
 
 class Ordinary(AsyncWebsocketConsumer):
@@ -36,6 +36,15 @@ class Engine(RealtimeConsumer):
             await self.send_event(event)
 
 
+class Sync(SyncRealtimeConsumer):
+    def joined(self):
+        message = {"type": "websocket.send"}
+        for number in range(50):
+            message["text"] = str(number)
+            self.base_send(message)
+
+
+websocket_urlpatterns.insert(0, path("ws/sync/", Sync.as_asgi()))
 websocket_urlpatterns.insert(0, path("ws/ordinary/", Ordinary.as_asgi()))
 websocket_urlpatterns.insert(0, path("ws/engine/", Engine.as_asgi()))
 """
@@ -53,6 +62,8 @@ def test_a_dict_is_sent_as_it_is_at_that_moment(server, cookies, environment):
         headers = Person(site, "none").headers()
         with open_socket(site, "/ws/ordinary/", additional_headers=headers) as socket:
             assert [socket.recv(10) for _ in range(3)] == ["0", "1", "2"]
+        with open_socket(site, "/ws/sync/", additional_headers=headers) as socket:
+            assert [socket.recv(10) for _ in range(50)] == [str(number) for number in range(50)]
         with open_socket(site, "/ws/engine/", additional_headers=headers) as socket:
             assert [json.loads(socket.recv(10))["number"] for _ in range(3)] == [0, 1, 2]
 
