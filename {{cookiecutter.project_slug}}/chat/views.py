@@ -1,4 +1,4 @@
-"""The pages of the chat, and its history as JSON."""
+"""Pages of the chat, and its history as JSON."""
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
@@ -52,16 +52,16 @@ def text_of(request: HttpRequest, key: str) -> str:
 
 @require_safe
 def room(request: HttpRequest, room: str) -> HttpResponse:
-    """The page of one room; what is said there comes through its socket."""
+    """Show the page of one room. Its messages come through the socket."""
     socket_path = f"/ws{reverse('room', args=[room])}"
     return render(request, "chat/room.html", {"room": room, "socket_path": socket_path})
 
 
 @require_safe
 def messages(request: HttpRequest, room: str) -> HttpResponse:
-    """The messages after `?after=`, or the last before `?before=`, and whether there are more.
+    """Return the messages after `?after=`, or the last before `?before=`, and if there are more.
 
-    They come oldest first, at most `?limit=` and as many as fit into a page.
+    Return them oldest first, at most `?limit=` and as many as fit into a page.
     """
     backwards = "before" in request.GET
     try:
