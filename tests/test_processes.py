@@ -112,7 +112,7 @@ def open_files(pid):
 
 def is_connected_server(pid, command):
     """Return whether a process is the server, and has accepted a client."""
-    if "config.server" not in command:
+    if "manage.py serve" not in command:
         return False
     rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     established = {f"socket:[{row[9]}]" for row in rows if row[3] == "01"}
