@@ -43,7 +43,7 @@ def test_wrong_credentials_give_no_token(body: bytes) -> None:
 
 
 def test_a_token_can_be_revoked() -> None:
-    """By its bearer; then it is as good as none."""
+    """The bearer revokes it with DELETE, and it opens nothing more."""
     client = client_of("ann")
     assert client.delete("/api/token/").status_code == 200
     response = client.get("/")
@@ -58,7 +58,7 @@ def test_a_deactivated_users_token_is_worth_nothing() -> None:
 
 
 def test_the_admin_shows_tokens(admin_client: Client) -> None:
-    """They can be revoked there, but not made."""
+    """The admin can revoke tokens, and cannot create them."""
     token_of("ann")
     assert "ann" in admin_client.get("/admin/accounts/token/").content.decode()
     assert admin_client.get("/admin/accounts/token/add/").status_code == 403
@@ -74,7 +74,7 @@ async def test_a_token_may_come_as_a_subprotocol(visit: Visit) -> None:
 
 @pytest.mark.parametrize("subprotocols", [["bearer", "wrong"], ["bearer"], ["chat"]])
 async def test_other_subprotocols_open_nothing(visit: Visit, subprotocols: list[str]) -> None:
-    """They are closed as strangers are."""
+    """Sockets without a valid token are closed with 4401."""
     stranger = await visit(LOBBY, None, subprotocols=subprotocols)
     assert await stranger.close_code() == 4401
 
@@ -132,13 +132,13 @@ def test_a_ticket_needs_a_login_and_a_page_of_ours() -> None:
 
 
 async def ticket_socket(visit: Visit, client: Client) -> SocketClient:
-    """A socket opened as a page does, by a ticket for its session."""
+    """Open a socket as a page does, by a ticket for its session."""
     response = await sync_to_async(client.post)("/api/ticket/")
     return await visit(f"{LOBBY}?ticket={response.json()['ticket']}", None)
 
 
 async def test_logging_out_closes_the_sockets_of_that_session(visit: Visit) -> None:
-    """With 4403, and its tickets; the user's programs stay, and so do other people's."""
+    """The session's sockets and tickets close with 4403. Programs and other users stay."""
     browser = await sync_to_async(session_client)()
     tab = await ticket_socket(visit, browser)
     program, bob = await visit(LOBBY, "ann"), await visit(LOBBY, "bob")
@@ -153,7 +153,7 @@ async def test_logging_out_closes_the_sockets_of_that_session(visit: Visit) -> N
 
 
 async def test_revoking_a_token_closes_its_sockets(visit: Visit) -> None:
-    """Those that it opened itself, and those of the tickets it was given."""
+    """Its own sockets close, and those of its tickets."""
     token = await sync_to_async(token_of)("ann")
     client = Client(headers={"Authorization": f"Bearer {token}"})
     program = await visit(LOBBY, None, subprotocols=["bearer", token])
