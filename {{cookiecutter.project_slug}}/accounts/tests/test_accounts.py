@@ -12,8 +12,8 @@ from pytest_django import Settings
 
 from accounts.models import User
 from chat.models import Message, Room
-from realtime.process import get_process
 from conftest import Visit, wait_for_users
+from realtime.process import get_process
 from tests.people import client_of, handshake_headers, id_of, login_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
