@@ -153,7 +153,7 @@ async def test_logging_out_closes_the_sockets_of_that_session(visit: Visit) -> N
 
 
 async def test_revoking_a_token_closes_its_sockets(visit: Visit) -> None:
-    """Its own sockets close, and those of its tickets."""
+    """A revoked token closes its own sockets, and those of its tickets."""
     token = await sync_to_async(token_of)("ann")
     client = Client(headers={"Authorization": f"Bearer {token}"})
     program = await visit(LOBBY, None, subprotocols=["bearer", token])
