@@ -1,5 +1,6 @@
 """What brings a project into production, and what checks it, passes its linters and agrees with the project."""
 
+import itertools
 import os
 import re
 import secrets
@@ -39,13 +40,14 @@ PINNED = re.compile(r"[a-z][\w./-]*:\d[\w.-]*")
 
 
 def deployments():
-    """Return each valid meeting of deploy, ci and services, and for a cluster of these and each server."""
+    """Yield each valid meeting of deploy, ci and services. Servers take turns, and a cluster has all of them."""
+    turns = itertools.cycle(CHOICES["server"])
     for answers in filter(is_possible, combinations("deploy", "ci", "channel_layer", "database")):
-        servers = combinations("server") if answers["deploy"] == "kubernetes" else [{}]
-        yield from ({**answers, **server} for server in servers)
+        servers = CHOICES["server"] if answers["deploy"] == "kubernetes" else [next(turns)]
+        yield from ({**answers, "server": server} for server in servers)
 
 
-DEPLOYMENTS = spread(deployments(), "server", "auth")
+DEPLOYMENTS = spread(deployments(), "auth")
 linted = set()
 
 
@@ -504,10 +506,10 @@ def test_pods_have_time_to_end(server, cookies):
     manifests = {("Deployment", "web"): documents(project / "deploy" / "kubernetes" / "deployment.yaml")[0]}
     (web,) = pod(manifests)["containers"]
     waits = web["lifecycle"]["preStop"]["sleep"]["seconds"]
-    work = number(project / "realtime" / "lifecycle.py", r"PATIENCE = (\d+)")  # for the last frame, and for the outbox
-    goodbye = number(project / "realtime" / "hub.py", r"self\.saying, timeout=(\d+)")
+    work = number(project / "realtime" / "connection.py", r"PATIENCE = (\d+)")  # for the last frame, and for the outbox
+    leave = number(project / "realtime" / "bus.py", r"tasks\.wait\((\d+)\)")
     own = number(project / "config" / "server.py", r"(?:graceful\w*|application_close_timeout) ?= ?(\d+)")
-    assert pod(manifests)["terminationGracePeriodSeconds"] >= waits + 2 * work + goodbye + own
+    assert pod(manifests)["terminationGracePeriodSeconds"] >= waits + 2 * work + leave + own
 
 
 def environ_of(manifests, container):

@@ -19,6 +19,7 @@ PLACES = [
     (EMITTED, "accounts"),
     (EMITTED, "chat"),
     (EMITTED, "config"),
+    (EMITTED, "realtime"),
 ]
 
 

@@ -1,8 +1,8 @@
-"""Makes the parts of README.md that say what is so elsewhere: `make docs`.
+"""Generator of the parts of README.md and CONTRIBUTING.md that repeat other files: `make docs`.
 
-A part stands between `<!-- made: its name -->` and `<!-- end -->`. The first minute is a real run, with the answers
-typed at a terminal; the questions come from cookiecutter.json, what they change from differences.py, and the numbers
-from matrix.py.
+A part stands between `<!-- made: its name -->` and `<!-- end -->`. The first minute is a recorded run with typed
+answers. The questions come from cookiecutter.json, the changed files from differences.py, the numbers from matrix.py.
+`python -m tools.readme questions files matrix` writes all but the recording.
 """
 
 import itertools
@@ -11,7 +11,9 @@ import pty
 import re
 import select
 import subprocess
+import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path, PurePosixPath
 
@@ -22,18 +24,18 @@ from support.servers import PATIENCE, free_port, start_site
 
 from demo import find_python
 
-README = TEMPLATE / "README.md"
 HOME = "gh:org/channels-template"
 NAME = "Book Club"
-# Lines that are many and tell little, for which dots stand, and what differs from one machine to the next.
+WIDTH = 120
+# Lines replaced by dots, and text that differs between machines.
 LEFT_OUT = re.compile(r" \+ |  Applying |\[\d\d:\d\d:\d\d\] watchfiles|.*(Started server|Waiting for)")
 NOT_SHOWN = re.compile(r"(?<=\d) interpreter at: .*| +\[client=.*\]$| +$|^.* uvicorn\.access: .*\n?", re.M)
-# What follows an answer in nearly every case, and so tells nothing.
+# Files that nearly every answer changes.
 COMMON = ("AGENTS.md", "README.md", "docs/", "pyproject.toml", "tests/", ".env.example", ".gitignore")
 
 
 def record(folder: Path) -> tuple[str, Path]:
-    """What a person sees who makes a project in a folder and starts it; and the project."""
+    """Generate and start a project in a folder. Return the screen and the project."""
     (folder / "cookiecutter.yaml").write_text(f"replay_dir: {folder}\n")
     environ = clean_environ(
         COLUMNS="120",
@@ -68,7 +70,7 @@ def record(folder: Path) -> tuple[str, Path]:
 
 
 def answer(command: list[str], folder: Path, environ: dict[str, str], first: str) -> str:
-    """The screen of a command that asks questions, of which the first gets this answer, and the rest Enter."""
+    """Answer the first question of a command, and the others with Enter. Return its screen."""
     terminal, own = pty.openpty()
     process = subprocess.Popen(command, cwd=folder, env=environ, stdin=own, stdout=own, stderr=own)
     os.close(own)
@@ -76,7 +78,7 @@ def answer(command: list[str], folder: Path, environ: dict[str, str], first: str
     while select.select([terminal], [], [], PATIENCE)[0]:
         try:
             new = os.read(terminal, 65536)
-        except OSError:  # what Linux says of a terminal that nobody has open any more
+        except OSError:  # Linux raises it once the other end is closed
             break
         if not new:
             break
@@ -93,7 +95,7 @@ def answer(command: list[str], folder: Path, environ: dict[str, str], first: str
 
 
 def without_most_questions(text: str) -> str:
-    """The first two questions and the first with choices, dots for the others, and what comes after them."""
+    """Keep the first two questions and the first with choices, replace the others by dots, keep the rest."""
     questions = re.split(r"^(?=  \[\d+/)", text, flags=re.M)
     _, one, two, *others = questions
     chosen = next(question for question in others if "Choose from" in question)
@@ -102,7 +104,7 @@ def without_most_questions(text: str) -> str:
 
 
 def shortened(lines: list[str]) -> list[str]:
-    """The lines, with dots in place of those that tell little."""
+    """Replace uninformative lines by dots."""
     short = []
     for left_out, group in itertools.groupby(lines, lambda line: bool(LEFT_OUT.match(line))):
         short += ["  …"] if left_out else group
@@ -110,71 +112,95 @@ def shortened(lines: list[str]) -> list[str]:
 
 
 def stable(transcript: str) -> str:
-    """What two runs have in common: all but seconds, versions and how many packages there are."""
+    """Replace the numbers that differ between runs: seconds, versions and counts of packages."""
     return re.sub(r"\d[\d.,:]*( ?ms| ?s\b)?", "0", transcript)
 
 
 def questions() -> str:
-    """The table of the questions."""
-    rows = ["| Question | Answers, the first is the default | What it changes |", "| --- | --- | --- |"]
+    """Return the questions: a table of those with free text, then a paragraph for each with choices."""
+    rows = ["| Question | | Default |", "| --- | --- | --- |"]
+    paragraphs = []
     for key in (key for key in CONTEXT if not key.startswith("_")):
         prompt = CONTEXT["__prompts__"][key]
         if key in CHOICES:
-            prompt, answers = (
-                prompt["__prompt__"],
-                "<br>".join(f"`{choice}`{prompt[choice].removeprefix(choice)}" for choice in CHOICES[key]),
-            )
+            first, *_ = CHOICES[key]
+            paragraphs += ["", f"**{prompt['__prompt__']}** `{key}`", ""]
+            for choice in CHOICES[key]:
+                default = " (the default)" if choice == first else ""
+                paragraphs.append(f"- `{choice}`{default}{prompt[choice].removeprefix(choice)}.")
         else:
             default = CONTEXT[key]
-            answers = "made of the name" if "slugify" in default else f"`{default}`" if default else "nothing"
-            answers = answers.replace("{{ cookiecutter.project_name }}", "<name>")
-        rows.append(f"| `{key}`<br>{prompt} | {answers} | {', '.join(f'`{name}`' for name in changed(key))} |")
-    return "\n".join(rows) + "\n"
+            value = "derived from the name" if "slugify" in default else f"`{default}`" if default else "empty"
+            rows.append(f"| `{key}` | {prompt} | {value.replace('{{ cookiecutter.project_name }}', '<name>')} |")
+    return "".join(f"{line}\n" for line in [*rows, *paragraphs])
+
+
+def files() -> str:
+    """Return the questions with the files that their answers change, as a list."""
+    lines = []
+    for key in (key for key in CONTEXT if not key.startswith("_")):
+        item = f"- `{key}`: {', '.join(f'`{name}`' for name in changed(key))}"
+        lines += textwrap.wrap(item, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def changed(question: str) -> list[str]:
-    """What any answer to a question changes; a folder in place of more than three of its files."""
-    files = {name.lstrip("+-") for (key, _), names in DIFFERENCES.items() if key == question for name in names}
-    telling = {name for name in files if not name.startswith(COMMON)} or files
-    folders = {}
-    for name in sorted(telling):
+    """Return the files that any answer to a question changes; a folder in place of more than three of its files."""
+    names = {name.lstrip("+-") for (key, _), names in DIFFERENCES.items() if key == question for name in names}
+    folders: dict[str, list[str]] = {}
+    for name in sorted({name for name in names if not name.startswith(COMMON)} or names):
         folders.setdefault(PurePosixPath(name).parts[0], []).append(name)
     return [name for top, names in folders.items() for name in (names if len(names) <= 3 else [f"{top}/"])]
 
 
 def matrix() -> str:
-    """How many combinations are tested, and how."""
+    """Return the numbers of tested combinations, as a list."""
     core, static = len(combinations(*CORE)), len(combinations(*CORE, "database", "django_version"))
     *others, last = (f"`{key}`" for key in CORE)
-    return (
-        f"- All {core} combinations of {', '.join(others)} and {last} pass the tests that they bring along and serve "
-        f"people over real sockets, on Python {' and '.join(PYTHONS)}; databases and Djangos take turns, so that any "
-        f"two answers meet.\n- All {static} of these with each database and each Django pass ruff, mypy (strict) and "
-        "Django's checks, those for production included.\n"
+    items = (
+        f"- All {core} combinations of {', '.join(others)} and {last} pass their own tests and serve clients over real "
+        f"sockets, on Python {' and '.join(PYTHONS)}. Databases and Djangos take turns, so that any two answers meet.",
+        f"- All {static} combinations of these with each database and each Django pass ruff, mypy (strict) and "
+        "Django's checks, including those for production.",
     )
+    return "".join(f"{line}\n" for item in items for line in textwrap.wrap(item, WIDTH, subsequent_indent="  "))
+
+
+def transcript() -> str:
+    """Record the first minute, as a block of code."""
+    with tempfile.TemporaryDirectory() as folder:
+        return as_block(record(Path(folder))[0])
 
 
 def as_block(screen: str) -> str:
+    """Return a screen as a block of code."""
     return f"```console\n{screen}```\n"
 
 
 def parts(text: str, name: str) -> tuple[str, str, str]:
-    """What stands before a part, the part itself, and what comes after it."""
+    """Split a page into the text before a part, the part, and the text after it."""
     start, end = f"<!-- made: {name} -->\n", "<!-- end -->"
     before, _, rest = text.partition(start)
     part, _, after = rest.partition(end)
-    assert after, f"README.md has no {start}"
+    assert after, f"the page has no {start}"
     return before + start, part, end + after
 
 
+PAGES = {
+    "questions": TEMPLATE / "README.md",
+    "matrix": TEMPLATE / "README.md",
+    "transcript": TEMPLATE / "README.md",
+    "files": TEMPLATE / "CONTRIBUTING.md",
+}
+MAKERS = {"questions": questions, "matrix": matrix, "transcript": transcript, "files": files}
+
+
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        made = {"questions": questions(), "matrix": matrix(), "transcript": as_block(record(Path(folder))[0])}
-    text = README.read_text(encoding="utf-8")
-    for name, part in made.items():
-        before, _, after = parts(text, name)
-        text = before + part + after
-    README.write_text(text, encoding="utf-8")
+    """Write the parts that are named as arguments, or all of them."""
+    for name in sys.argv[1:] or MAKERS:
+        made = MAKERS[name]()
+        before, _, after = parts(PAGES[name].read_text(encoding="utf-8"), name)
+        PAGES[name].write_text(before + made + after, encoding="utf-8")
 
 
 if __name__ == "__main__":
