@@ -4,7 +4,9 @@ import re
 
 import httpx
 import pytest
-from support.client import PASSWORD, Person, cookie, csrf_token, open_socket, receive, send
+from playwright.sync_api import expect, sync_playwright
+from support.browsers import Visits, launch
+from support.client import PASSWORD, Person, cookie, csrf_token, receive, send
 from support.emitted import bake, environ_for, run
 from support.matrix import PYTHONS, combinations, label, spread
 from support.pages import RECIPES, commands
@@ -52,16 +54,17 @@ def see_field(site, ann, bob):
 
 
 def see_consumer(site, ann, bob):
-    """One rolls, and both see what."""
-    with (
-        open_socket(site, "/ws/dice/", additional_headers=ann.headers()) as one,
-        open_socket(site, "/ws/dice/", additional_headers=bob.headers()) as other,
-    ):
-        assert [receive(one)["user"], receive(other)["user"]] == [ann.name, bob.name]
-        send(one, type="roll", sides=6)
-        rolled = receive(other)
-        assert rolled == receive(one)
-    assert (rolled["type"], rolled["user"], rolled["value"] in range(1, 7)) == ("rolled", ann.name, True)
+    """One user rolls, and the pages of both show the same value."""
+    with sync_playwright() as playwright, launch(playwright, "chromium") as browser:
+        visits = Visits(browser, site.url)
+        one, other = (visits(person, "/dice/").page for person in (ann, bob))
+        expect(other.get_by_role("button", name="Roll")).to_be_enabled()
+        one.get_by_role("button", name="Roll").click()
+        for page in (one, other):
+            expect(page.get_by_role("status")).to_have_text(re.compile(rf"^{re.escape(ann.name)} rolled [1-6]\.$"))
+        assert one.get_by_role("status").text_content() == other.get_by_role("status").text_content()
+        visits.check()
+        visits.close()
 
 
 def see_view(site, ann, bob):

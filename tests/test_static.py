@@ -125,7 +125,7 @@ def check_for_production(answers, project, python, environ):
 
 def test_pages_and_scripts_are_copied_as_they_are(cookies):
     """HTML, CSS and JavaScript are no Jinja templates, but for the two files that are meant to be."""
-    rendered = {"templates/site_name.html", "realtime/static/realtime/client.js"}
+    rendered = {"templates/site_name.html", "chat/static/chat/room.js"}
     source = TEMPLATE / "{{cookiecutter.project_slug}}"
     copied = {}
     for answers in combinations("auth"):

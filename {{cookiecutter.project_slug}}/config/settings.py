@@ -220,7 +220,7 @@ REALTIME_AUTHENTICATORS = ["accounts.authentication.authenticate"]
 {% else %}
 REALTIME_AUTHENTICATORS = ["realtime.auth.sessions.authenticate"]
 {% endif %}
-LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "rooms"
+LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "home"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (

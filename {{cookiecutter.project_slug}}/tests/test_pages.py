@@ -158,9 +158,9 @@ def test_static_files_are_named_by_their_content(settings: Settings, tmp_path: P
     static = {"BACKEND": "config.storage.StaticStorage"}
     settings.STORAGES = {**settings.STORAGES, "staticfiles": static}
     call_command("collectstatic", interactive=False, verbosity=0)
-    [page] = (tmp_path / "chat").glob("room.????????????.js")
+    [importing] = (tmp_path / "chat").glob("client.????????????.js")
     [client] = (tmp_path / "realtime").glob("client.????????????.js")
-    assert f'from "../realtime/{client.name}";' in page.read_text()
+    assert f'from "../realtime/{client.name}";' in importing.read_text()
 
 
 def test_probes_are_answered() -> None:

@@ -1,15 +1,15 @@
-// The messages of the room, in order: new ones below, what is still to be sent at the end, and
-// older ones above as soon as somebody scrolls there.
+// The messages of the room, in order: new ones below, unsent ones at the end, and older ones above,
+// which load when the reader scrolls up.
 import { dayItem, dayOf, join, markFailed, nameDay, pendingItem, storedItem } from "./message.js";
 import { Reader } from "./reader.js";
 
 const FRAME_MS = 16;
 const PER_FRAME = 100;
-const SPOKEN = 10; // that many at once a screen reader still reads aloud
-const SILENCE_MS = 1_000;
+const ANNOUNCED = 10; // mute screen readers if more messages arrive at once
+const MUTE_MS = 1_000;
 
 export class MessageLog {
-  user = null; // whose messages are the visitor's own
+  me = null; // the user of this page
 
   #log;
   #list;
@@ -21,14 +21,14 @@ export class MessageLog {
   #loading = false;
   #started = false;
   #waiting = []; // messages for the next frame
-  #unsettled = new Map(); // items that are pending or failed, by ref
+  #unsent = new Map(); // pending and failed items, by ref
   #first = null; // seq of the oldest message
   #lastDay = null;
-  #silence;
+  #muteTimer;
 
   /**
-   * @param {Element} element has the elements of the room's page
-   * @param {function(number): Promise} loadOlder answers `{messages, more}` of before that `seq`
+   * @param {Element} element contains the elements of the room's page
+   * @param {function(number): Promise} loadOlder fetches `{messages, more}` before this `seq`
    */
   constructor(element, loadOlder) {
     this.#log = element.querySelector("[role=log]");
@@ -41,79 +41,83 @@ export class MessageLog {
     this.#observer = new IntersectionObserver(seen, { root: this.#log, rootMargin: "500px" });
   }
 
-  /** All that was missed is there; what comes from now on is news. */
+  /** Show that the replay is complete: messages that arrive from now on are new. */
   start() {
-    this.#flush();
+    this.#render();
     this.#empty.hidden = this.#first !== null;
     if (!this.#started) {
-      this.#beSilent();
-      this.#reader.toEnd(); // after a reload Firefox would show what was in sight before
+      this.#mute();
+      this.#reader.toEnd(); // after a reload Firefox would restore the old position
     }
     this.#started = true;
     this.#watch();
   }
 
-  /** Shows a message, with others that come before the next frame. */
+  /** Show a message, together with others that arrive before the next frame. */
   add(message) {
-    if (this.#waiting.push(message) === 1) setTimeout(() => this.#flush(), FRAME_MS);
+    if (this.#waiting.push(message) === 1) setTimeout(() => this.#render(), FRAME_MS);
   }
 
   addPending(ref, text) {
-    const item = pendingItem(this.user ?? "", text);
-    this.#unsettled.set(ref, item);
+    const item = pendingItem(this.me, text);
+    this.#unsent.set(ref, item);
     this.#empty.hidden = true;
     this.#list.append(item);
     join(item);
-    this.#reader.answered();
+    this.#reader.markRead();
   }
 
   fail(ref, detail) {
-    const item = this.#unsettled.get(ref);
+    const item = this.#unsent.get(ref);
     markFailed(item, detail);
     this.#place(item);
   }
 
   get hasPending() {
-    return this.#nextPending !== null;
+    return this.#firstPending !== null;
   }
 
-  /** Forgets everything but what is still to be sent. */
+  /** Remove everything but the pending messages. */
   clear() {
     this.#waiting = [];
     this.#first = this.#lastDay = null;
     for (const item of this.#list.querySelectorAll("li:not(.pending)")) item.remove();
   }
 
-  get #nextPending() {
-    const items = [...this.#unsettled.values()];
+  get #firstPending() {
+    const items = [...this.#unsent.values()];
     return items.find((item) => item.matches(".pending")) ?? null;
   }
 
-  // What is there already is not moved, lest a screen reader read it again.
+  // Do not move an item that is in its place, or screen readers announce it again.
   #place(item) {
-    const next = this.#nextPending;
+    const next = this.#firstPending;
     if (!item.isConnected || item.nextElementSibling !== next) this.#list.insertBefore(item, next);
   }
 
-  #flush() {
+  #render() {
     const messages = this.#waiting.splice(0, PER_FRAME);
     if (!messages.length) return;
-    if (this.#waiting.length) setTimeout(() => this.#flush(), FRAME_MS);
-    if (messages.length > SPOKEN) this.#beSilent();
+    if (this.#waiting.length) setTimeout(() => this.#render(), FRAME_MS);
+    if (messages.length > ANNOUNCED) this.#mute();
     if (this.#first === null) this.#older.hidden = messages[0].seq === 1;
     this.#first ??= messages[0].seq;
     this.#empty.hidden = true;
-    this.#reader.keepPlace(() => {
+    this.#reader.keepPosition(() => {
       const items = messages.map((message) => this.#append(message));
-      if (this.#started) this.#reader.count(items.filter((item) => !item.matches(".own")));
+      if (this.#started) this.#reader.markUnread(items.filter((item) => !item.matches(".own")));
       items.forEach(join);
     });
   }
 
+  #isOwn(message) {
+    return message.user_id === this.me.user_id;
+  }
+
   #append(message) {
-    const { ref, user } = message;
-    const item = storedItem(message, user === this.user, this.#unsettled.get(ref));
-    this.#unsettled.delete(ref);
+    const own = this.#isOwn(message);
+    const item = storedItem(message, own, own ? this.#unsent.get(message.ref) : undefined);
+    if (own) this.#unsent.delete(message.ref);
     this.#place(item);
     const day = dayOf(message);
     if (day !== this.#lastDay) {
@@ -133,19 +137,19 @@ export class MessageLog {
       if (messages.length) this.#prepend(messages);
       this.#watch();
     } catch {
-      // Without a connection; it is tried again with the next.
+      // The connection is lost: the next one tries again.
     } finally {
       this.#loading = false;
     }
   }
 
   #prepend(messages) {
-    this.#beSilent();
+    this.#mute();
     const fragment = new DocumentFragment();
     let day = null;
     for (const message of messages) {
       if (dayOf(message) !== day) fragment.append(dayItem((day = dayOf(message))));
-      const item = storedItem(message, message.user === this.user);
+      const item = storedItem(message, this.#isOwn(message));
       fragment.append(item);
       join(item);
     }
@@ -156,15 +160,15 @@ export class MessageLog {
     this.#first = messages[0].seq;
   }
 
-  // Observed anew, it is reported anew, also if it was in sight all the time.
+  // Observe again, so that an element that stays visible is reported again.
   #watch() {
     this.#observer.unobserve(this.#older);
     this.#observer.observe(this.#older);
   }
 
-  #beSilent() {
+  #mute() {
     this.#log.ariaLive = "off";
-    clearTimeout(this.#silence);
-    this.#silence = setTimeout(() => (this.#log.ariaLive = "polite"), SILENCE_MS);
+    clearTimeout(this.#muteTimer);
+    this.#muteTimer = setTimeout(() => (this.#log.ariaLive = "polite"), MUTE_MS);
   }
 }

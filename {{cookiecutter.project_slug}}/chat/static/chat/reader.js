@@ -1,8 +1,8 @@
-// Where the reader is in the log, and what came while nobody looked.
+// The reader's position in the log, and the messages that arrived out of sight.
 
-const FOLLOWING_PX = 40; // so near its end the reader still follows
+const FOLLOWING_PX = 40; // so close to the end, the reader follows new messages
 
-/** Counts what is missed, in the page's title too, and shows where it begins and a way there. */
+/** Counts unread messages, also in the page's title, marks the first, and offers a way to the end. */
 export class Reader {
   #log;
   #jump;
@@ -12,16 +12,16 @@ export class Reader {
   #unread = 0;
 
   /**
-   * @param {Element} log keeps itself at its end, where its `scrollTop` is 0 (column-reverse)
-   * @param {Element} jump the button to that end
+   * @param {Element} log keeps its end in sight while its `scrollTop` is 0 (column-reverse)
+   * @param {Element} jump the button that leads to the end
    */
   constructor(log, jump) {
     this.#log = log;
     this.#jump = jump;
     this.#marker.className = "unread";
     this.#marker.textContent = "New messages";
-    log.addEventListener("scroll", () => this.#look(), { passive: true });
-    document.addEventListener("visibilitychange", () => document.hidden || this.#comeBack());
+    log.addEventListener("scroll", () => this.#update(), { passive: true });
+    document.addEventListener("visibilitychange", () => document.hidden || this.#showMarker());
     jump.addEventListener("click", () => {
       log.focus({ preventScroll: true });
       this.toEnd();
@@ -30,47 +30,46 @@ export class Reader {
 
   toEnd() {
     this.#log.scrollTop = 0;
-    this.#look();
+    this.#update();
   }
 
-  /** Makes a change at the end of the log; who reads further up sees nothing move. */
-  keepPlace(change) {
+  /** Change the end of the log. If the reader is further up, nothing in sight moves. */
+  keepPosition(change) {
     if (this.#following) return change();
     const { scrollTop, scrollHeight } = this.#log;
     change();
     this.#log.scrollTop = scrollTop + scrollHeight - this.#log.scrollHeight;
   }
 
-  /** These items came; they are unread, unless somebody looks. */
-  count(items) {
-    if (this.#isLooking || !items.length) return;
+  /** Count new items as unread, unless the reader sees them arrive. */
+  markUnread(items) {
+    if (this.#isWatching || !items.length) return;
     if (!this.#unread) items[0].before(this.#marker);
-    this.#tell(this.#unread + items.length);
+    this.#showUnread(this.#unread + items.length);
   }
 
-  /** The reader answers, and has therefore read all. */
-  answered() {
+  /** Remove the marker and go to the end: a reader who replies has read everything. */
+  markRead() {
     this.#marker.remove();
     this.toEnd();
   }
 
-  get #isLooking() {
+  get #isWatching() {
     return this.#following && !document.hidden;
   }
 
-  #look() {
+  #update() {
     this.#following = this.#log.scrollTop > -FOLLOWING_PX;
     this.#jump.hidden = this.#following;
-    if (this.#isLooking) this.#tell(0);
+    if (this.#isWatching) this.#showUnread(0);
   }
 
-  // What is new is read from its beginning.
-  #comeBack() {
+  #showMarker() {
     if (this.#unread) this.#marker.scrollIntoView({ block: "nearest" });
-    this.#look();
+    this.#update();
   }
 
-  #tell(unread) {
+  #showUnread(unread) {
     if (unread === this.#unread) return;
     this.#unread = unread;
     const news = unread === 1 ? "1 new message" : `${unread} new messages`;

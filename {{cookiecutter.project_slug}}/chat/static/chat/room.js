@@ -1,5 +1,8 @@
-// The room's page: shows what the client reports, and gives it what is typed.
-import { RealtimeClient } from "../realtime/client.js";
+// The room's page: shows what the client receives, and sends what the user types.
+{% if cookiecutter.auth == "token" %}
+import { withTicket } from "../accounts/ticket.js";
+{% endif %}
+import { ChatClient } from "./client.js";
 import { MessageLog } from "./log.js";
 
 const TYPING_SHOWN_MS = 5_000;
@@ -7,11 +10,11 @@ const PEOPLE_SHOWN = 8;
 const SIGNED_OUT = [4401, 4403];
 const STOPPED = {
   1000: "Disconnected.",
-  4400: "Disconnected: the server did not understand this page.",
+  4400: "Disconnected: the server did not understand this page. Reload it.",
   4401: "You are signed out.",
   4403: "You are signed out.",
   4404: "There is no such room.",
-  4409: "Disconnected: you have too many chats open.",
+  4409: "Disconnected: too many chats are open. Close one.",
   4429: "Disconnected: too much was sent at once.",
 };
 
@@ -23,31 +26,38 @@ const reconnect = room.querySelector(".reconnect");
 const form = room.querySelector("form");
 const input = form.elements.text;
 
-const client = new RealtimeClient({
+const client = new ChatClient({
+{% if cookiecutter.auth == "token" %}
+  url: withTicket(room.dataset.socketPath),
+{% else %}
   url: room.dataset.socketPath,
+{% endif %}
   historyUrl: room.dataset.historyUrl,
 });
 const log = new MessageLog(room, (seq) => client.older(seq));
-const typists = new Map(); // timers, by user
+const typists = new Map(); // names and timers, by user id
 
-function showTyping(user, active) {
-  if (!active && !typists.has(user)) return;
-  clearTimeout(typists.get(user));
-  typists.delete(user);
-  if (active) typists.set(user, setTimeout(showTyping, TYPING_SHOWN_MS, user, false));
-  const names = [...typists.keys()];
+function showTyping({ user, user_id }, active) {
+  if (!active && !typists.has(user_id)) return;
+  clearTimeout(typists.get(user_id)?.timer);
+  typists.delete(user_id);
+  if (active) {
+    const timer = setTimeout(showTyping, TYPING_SHOWN_MS, { user_id }, false);
+    typists.set(user_id, { user, timer });
+  }
+  const names = [...typists.values()].map(({ user }) => user);
   if (names.length > 3) typing.textContent = "Several people are typing…";
   else if (names.length > 1) typing.replaceChildren(...listed(names), " are typing…");
   else typing.replaceChildren(...listed(names), names.length ? " is typing…" : "");
 }
 
 function showPeople({ users, count }) {
-  const names = users.sort().slice(0, PEOPLE_SHOWN);
+  const names = users.map(({ user }) => user).sort().slice(0, PEOPLE_SHOWN);
   const others = count - names.length;
   people.replaceChildren("Here: ", ...listed(names), others > 0 ? ` and ${others} more` : "");
 }
 
-/** The names with commas between them, each in the direction of its own script. */
+/** Return the names with commas between them, each in the direction of its own script. */
 function listed(names) {
   return names.flatMap((name, index) => {
     const element = document.createElement("bdi");
@@ -56,36 +66,36 @@ function listed(names) {
   });
 }
 
-function showState({ state, code, retrying }) {
-  const stopped = state === "closed" && !retrying;
-  let text = client.user === null ? "Connecting…" : "Connection lost. Reconnecting…";
-  if (state === "open") text = "Connected";
+function showStatus({ status: current, code, retrying }) {
+  const stopped = current === "closed" && !retrying;
+  let text = client.me === null ? "Connecting…" : "Connection lost. Reconnecting…";
+  if (current === "open") text = "Connected";
   if (stopped) text = STOPPED[code] ?? `Disconnected (${code}).`;
-  // The same text is not set again, or a screen reader would read each attempt aloud.
+  // Do not set the same text again, or screen readers announce each attempt.
   if (status.textContent !== text) status.textContent = text;
-  status.dataset.state = stopped ? "stopped" : state;
+  status.dataset.status = stopped ? "stopped" : current;
   reconnect.hidden = !stopped;
   reconnect.textContent = SIGNED_OUT.includes(code) ? "Log in" : "Reconnect";
-  log.user = client.user;
+  log.me = client.me;
 }
 
 client.addEventListener("message", ({ detail }) => {
   log.add(detail);
-  showTyping(detail.user, false);
+  showTyping(detail, false);
 });
 client.addEventListener("failed", ({ detail }) => log.fail(detail.ref, detail.detail));
 client.addEventListener("reset", () => log.clear());
-client.addEventListener("typing", ({ detail: { user } }) => {
-  showTyping(user, user !== client.user); // one's own other window is no news
+client.addEventListener("typing", ({ detail }) => {
+  showTyping(detail, detail.user_id !== client.me.user_id); // not the user's own other window
 });
 client.addEventListener("presence", ({ detail }) => {
   log.start();
   showPeople(detail);
 });
-client.addEventListener("state", ({ detail }) => showState(detail));
+client.addEventListener("status", ({ detail }) => showStatus(detail));
 
 reconnect.addEventListener("click", () => {
-  // A page that needs a login sends whoever has none there, and back.
+  // After a reload the site asks for a login, and leads back.
   if (reconnect.textContent === "Log in") location.reload();
   else client.connect();
 });
@@ -112,6 +122,6 @@ addEventListener("beforeunload", (event) => {
   if (log.hasPending) event.preventDefault();
 });
 
-// On a touch screen the keyboard would come up and cover the messages.
+// On a touch screen the keyboard would cover the messages.
 if (matchMedia("(hover: hover)").matches) input.focus();
 client.connect();

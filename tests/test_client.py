@@ -1,0 +1,234 @@
+"""The engine's client for browsers, without a project: one page, and a server that speaks WebSocket."""
+
+import asyncio
+import json
+import threading
+from http import HTTPStatus
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import sync_playwright
+from support.browsers import launch
+from support.matrix import TEMPLATE
+from support.servers import wait_until
+from websockets.asyncio.server import serve
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Response
+
+CLIENT = TEMPLATE / "{{cookiecutter.project_slug}}" / "realtime" / "static" / "realtime" / "client.js"
+RECONNECT = {1001, 1006, 1011, 1012, 4012, 4408}
+STOP = {1000, 1003, 4400, 4401, 4403, 4404, 4409, 4429, 4999}
+# A page whose clients report to lists: `open(name, url, options)` makes one.
+PAGE = """<!DOCTYPE html>
+<title>Client</title>
+<link rel="icon" href="data:,">
+<script type="module">
+  import { RealtimeClient } from "/client.js";
+  globalThis.clients = {};
+  globalThis.reports = {};
+  globalThis.open = (name, url, options = {}) => {
+    reports[name] = [];
+    const report = (what) => reports[name].push(what);
+    clients[name] = new RealtimeClient(url, { ...options, onevent: report, onstatus: report });
+    clients[name].connect();
+  };
+</script>"""
+
+
+class Server:
+    """Serves the page and the script, and acts on sockets by their path."""
+
+    def __init__(self):
+        self.visits = []  # the path and the query of each socket
+        self.frames = []
+        self.ready = threading.Event()
+        self.thread = threading.Thread(target=asyncio.run, args=[self.run()])
+
+    def __enter__(self):
+        self.thread.start()
+        self.ready.wait()
+        return self
+
+    def __exit__(self, *_):
+        self.loop.call_soon_threadsafe(self.stop.set)
+        self.thread.join()
+
+    async def run(self):
+        self.loop, self.stop = asyncio.get_running_loop(), asyncio.Event()
+        async with serve(self.handle, "127.0.0.1", 0, process_request=self.respond) as server:
+            self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            self.ready.set()
+            await self.stop.wait()
+
+    def respond(self, connection, request):
+        files = {"/": ("text/html", PAGE.encode()), "/client.js": ("text/javascript", CLIENT.read_bytes())}
+        if request.path not in files:
+            return None
+        kind, content = files[request.path]
+        headers = {"Content-Type": kind, "Content-Length": str(len(content)), "Connection": "close"}
+        return Response(HTTPStatus.OK, "OK", Headers(headers), content)
+
+    async def handle(self, connection):
+        url = urlsplit(connection.request.path)
+        self.visits.append((url.path, parse_qs(url.query)))
+        match url.path.split("/")[1:]:
+            case ["close", "1006"]:
+                connection.transport.abort()
+            case ["close", code]:
+                await connection.close(int(code))
+            case ["silent"]:
+                await connection.wait_closed()
+            case ["echo"]:
+                await self.echo(connection)
+
+    async def echo(self, connection):
+        try:
+            async for frame in connection:
+                self.frames.append(event := json.loads(frame))
+                match event:
+                    case {"type": "ping"}:
+                        await connection.send('{"type":"pong"}')
+                    case {"type": "close", "code": code}:
+                        await connection.close(code)
+                    case _:
+                        await connection.send(frame)
+        except ConnectionClosed:
+            pass
+
+    def sockets(self, path):
+        """Return the queries of the sockets at a path."""
+        return [query for visited, query in self.visits if visited == path]
+
+
+@pytest.fixture(
+    params=[pytest.param(kind, marks=pytest.mark.xdist_group(f"client-{kind}")) for kind in ("chromium", "firefox")],
+    scope="module",
+)
+def browser(request):
+    """One browser for the module."""
+    with sync_playwright() as playwright, launch(playwright, request.param) as browser:
+        yield browser
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def page(browser, server):
+    """An empty page with the client."""
+    page = browser.new_page()
+    page.goto(server.url)
+    page.wait_for_function("globalThis.open !== undefined && globalThis.clients !== undefined")
+    yield page
+    page.close()
+
+
+def reports(page, name):
+    return page.evaluate("name => reports[name]", name)
+
+
+def wait_for(page, name, *wanted):
+    """Wait until a client has reported these statuses and events, in this order and next to each other."""
+    wanted = list(wanted)
+
+    def found():
+        page.wait_for_timeout(20)
+        all_reports = reports(page, name)
+        starts = range(len(all_reports) - len(wanted) + 1)
+        return any(all_reports[start : start + len(wanted)] == wanted for start in starts)
+
+    wait_until(found, f"{name}: {wanted}")
+
+
+CONNECTING, OPEN = {"status": "connecting"}, {"status": "open"}
+
+
+def closed(code, retrying):
+    return {"status": "closed", "code": code, "retrying": retrying}
+
+
+def test_close_codes_decide(page, server):
+    """Six codes lead to another connection, and every other code ends the client."""
+    page.evaluate("codes => codes.forEach((code) => open(code, `/close/${code}`))", sorted(RECONNECT | STOP))
+    for code in RECONNECT:
+        wait_for(page, str(code), CONNECTING, OPEN, closed(code, True), CONNECTING, OPEN)
+    for code in STOP:
+        wait_for(page, str(code), closed(code, False))
+        assert reports(page, str(code)) == [CONNECTING, OPEN, closed(code, False)]
+        assert len(server.sockets(f"/close/{code}")) == 1
+
+
+def test_events_are_carried(page, server):
+    """Each event reaches the page as it was sent, and pongs stay with the client."""
+    assert page.evaluate("open('a', '/echo'), clients.a.send({type: 'early'})") is False
+    wait_for(page, "a", CONNECTING, OPEN)
+    event = {"type": "roll", "sides": 6, "of": ["é", None]}
+    assert page.evaluate("event => clients.a.send(event)", event) is True
+    wait_for(page, "a", event)
+    assert server.frames == [{"type": "ping"}, event]
+    page.evaluate("clients.a.close()")
+    assert reports(page, "a") == [CONNECTING, OPEN, event, closed(1000, False)]
+    assert page.evaluate("clients.a.send({type: 'late'})") is False
+
+
+def test_resume_parameters_are_asked_for_each_connection(page, server):
+    """What `resume` returns is added to the query, and empty values are left out."""
+    page.evaluate("globalThis.last = null; open('a', '/echo?x=1', {resume: () => ({after: last, other: undefined})})")
+    wait_for(page, "a", OPEN)
+    page.evaluate("last = 7; clients.a.reconnect()")
+    wait_for(page, "a", closed(1006, True), CONNECTING, OPEN)
+    assert server.sockets("/echo") == [{"x": ["1"]}, {"x": ["1"], "after": ["7"]}]
+
+
+def test_url_may_be_a_function(page, server):
+    """It is called for each connection. A failure is retried, unless its cause is a close code."""
+    page.evaluate(
+        """() => {
+          let number = 0;
+          open("a", async (signal) => {
+            number += 1;
+            if (number === 2) throw new Error("try again");
+            if (number === 4) throw new Error("stop", { cause: 4401 });
+            return new URL(`/echo?ticket=${number}&aborted=${signal.aborted}`, location.href);
+          });
+        }"""
+    )
+    wait_for(page, "a", CONNECTING, OPEN)
+    page.evaluate("clients.a.reconnect()")
+    wait_for(page, "a", closed(1006, True), CONNECTING, closed(1006, True), CONNECTING, OPEN)
+    page.evaluate("clients.a.reconnect()")
+    wait_for(page, "a", closed(1006, True), CONNECTING, closed(4401, False))
+    assert server.sockets("/echo") == [{"ticket": [number], "aborted": ["false"]} for number in "13"]
+
+
+def test_closing_aborts_the_url(page, server):
+    """A client that is closed meanwhile opens no socket."""
+    page.evaluate(
+        """() => open("a", (signal) => new Promise((resolve) =>
+          signal.addEventListener("abort", () => resolve("/echo"))))"""
+    )
+    page.evaluate("clients.a.close()")
+    page.wait_for_timeout(500)
+    assert reports(page, "a") == [CONNECTING, closed(1000, False)]
+    assert server.visits == []
+
+
+def test_silent_server_is_left(page, server):
+    """A consumer that does not answer the first ping is given up after ten seconds."""
+    page.evaluate("open('a', '/silent')")
+    wait_for(page, "a", CONNECTING, OPEN, closed(1006, True), CONNECTING, OPEN)
+
+
+def test_network_is_probed(page, server):
+    """A client that waits to reconnect does so at once when the browser is online again."""
+    page.evaluate("open('a', '/echo')")
+    wait_for(page, "a", OPEN)
+    page.evaluate("dispatchEvent(new Event('offline'))")
+    wait_until(lambda: server.frames == [{"type": "ping"}] * 2, "a ping")
+    probe = "clients.a.reconnect(); dispatchEvent(new Event('online')); clients.a.status"
+    assert page.evaluate(probe) == "connecting"
+    wait_for(page, "a", closed(1006, True), CONNECTING, OPEN)
