@@ -19,6 +19,8 @@ from django.core.management import get_commands
 from django.db import connections
 from django.test import Client, TestCase, TransactionTestCase, override_settings
 from django.urls import path
+from websockets.sync.client import connect as connect_websocket
+
 from realtime.asgi import RealtimeMiddlewareStack
 from realtime.bodies import BodyLimit
 from realtime.broadcast import apublish, publish
@@ -27,7 +29,6 @@ from realtime.process import get_process
 from realtime.protocol import EventError
 from realtime.proxy import TrustedProxies
 from realtime.testing import SocketClient
-from websockets.sync.client import connect as connect_websocket
 
 NEWS = "news"
 EVENT = {"type": "news", "text": "hi"}
