@@ -23,6 +23,11 @@ SERVICES = ANSWERS["__services"]
 # What goes as a whole, and when.
 UNNEEDED = {
     "accounts": ANSWERS["auth"] == "none",
+    "chat": ANSWERS["examples"] == "none",
+    "docs": ANSWERS["examples"] == "none",
+    "templates/home.html": ANSWERS["examples"] != "none",
+    **{f"tests/entrance.{choice}.py": ANSWERS["examples"] == "none" for choice in ANSWERS["_choices"]["auth"]},
+    "tests/load.py": ANSWERS["examples"] == "none",
     "compose.yaml": ANSWERS["deploy"] == "none" and not SERVICES,
     "Dockerfile": ANSWERS["deploy"] == "none",
     ".dockerignore": ANSWERS["deploy"] == "none",

@@ -46,7 +46,9 @@ MACHINES = env.int("MACHINES", 1, validate=validate.Range(1))
 {% if cookiecutter.auth != "none" %}
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", DEBUG)
 {% endif %}
+{% if cookiecutter.examples == "chat" %}
 MESSAGE_RETENTION_DAYS = env.int("MESSAGE_RETENTION_DAYS", 0, validate=validate.Range(0, 36_500))
+{% endif %}
 TLS_CERTFILE = env.file("TLS_CERTFILE", None)
 TLS_KEYFILE = env.file("TLS_KEYFILE", None)
 HSTS_SECONDS = env.int("HSTS_SECONDS", 3600, validate=validate.Range(0))
@@ -82,7 +84,9 @@ INSTALLED_APPS = [
 {% if cookiecutter.auth != "none" %}
     "accounts",
 {% endif %}
+{% if cookiecutter.examples == "chat" %}
     "chat",
+{% endif %}
 ]
 
 MIDDLEWARE = [
@@ -195,10 +199,12 @@ REALTIME_MAX_REPLAY_BYTES = 1024 * 1024  # of a replay, and of a page of history
 REALTIME_REPLAY_SECONDS = 30  # for a client to take 64 KiB of a replay, then 4408
 REALTIME_THREADS = 16  # for sync handlers and queries, each with a database connection
 
+{% if cookiecutter.examples == "chat" %}
 # Chat
 
 CHAT_ROOMS_PER_DAY = 100  # of each user; `rate_limited` above this
 
+{% endif %}
 # Server limits
 
 SERVER_MAX_HEAD_BYTES = 32 * 1024  # request line and headers; 431 above this
