@@ -7,7 +7,7 @@ DEVTOOLS := build/venv/devtools
 SOURCES := demo.py bench hooks tests tools
 ABUSE := $(addprefix tests/test_,$(addsuffix .py,\
   budgets closing conformance floods half_open http2 logs neighbours processes redis_layer redis_prefix requests volume))
-# On a terminal uv shows what it is doing.
+# On a terminal uv shows its progress.
 QUIET := $(if $(MAKE_TERMERR),,--quiet)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -15,49 +15,49 @@ ifneq ($(shell python3 -c "import sys; print(sys.version_info >= (3, 11))" 2>/de
 $(error Python 3.11 or newer has to be first on the PATH as python3, this is $(shell python3 --version 2>&1))
 endif
 
-# The default project at http://127.0.0.1:8000; PORT=... changes it.
+# Serve the default project at http://127.0.0.1:8000, or at PORT=...
 demo:
 	@exec python3 demo.py "$(PORT)"
 
-# Everything, on all cores.
+# Run everything, on all cores.
 test: $(DEVTOOLS)
 	$(BIN)/pytest -n logical --dist loadgroup
 
-# Attacks and faults alone, with the table that docs/abuse.md has.
+# Run only the attacks and faults of docs/abuse.md.
 test-abuse: $(DEVTOOLS)
 	$(BIN)/pytest -n logical --dist loadgroup $(ABUSE)
 
-# What takes two minutes.
+# Run the checks that take two minutes.
 check: $(DEVTOOLS)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/pytest -n logical --dist loadgroup -m quick
 
-# How fast the engine is beside others, and how long generation takes; ARGS="--only fanout --rounds 1" runs a part.
+# Measure the engine beside other frameworks, and generation. ARGS="--only fanout --rounds 1" runs a part.
 bench: $(DEVTOOLS)
 	PYTHONPATH=.:tests $(BIN)/python -m bench.engine $(ARGS)
 	$(BIN)/python bench/generation.py
 
-# The combinations whose servers and suites are run.
+# List the combinations whose servers and suites are run.
 matrix:
 	@python3 -m tools.matrix
 
-# What CI's machines run: more than `make test` does. JOB=uvicorn-3.13-6.1 or JOB=pairs-3.13 is one of them.
+# Run CI's combinations, more than `make test` does. JOB=uvicorn-3.13-6.1 or JOB=pairs-3.13 selects a machine's.
 combinations: $(DEVTOOLS)
 	$(BIN)/pytest -n logical -m combinations tests/test_combinations.py -k "$(JOB)"
 
-# The parts of README.md that are made: a first minute, the questions, the numbers.
+# Generate parts of README.md and CONTRIBUTING.md: a first minute, the questions, the files, the numbers.
 docs: $(DEVTOOLS)
 	$(BIN)/python -m tools.readme
 
-# The pictures of the README, taken anew; FOLDER=... puts them elsewhere.
+# Take the pictures of the README again. FOLDER=... puts them elsewhere.
 screenshots: $(DEVTOOLS)
 	$(BIN)/python -m tools.screenshots $(FOLDER)
 
 clean:
 	rm -rf build
 
-# An environment for generation, with uv in it; then what the tests need as well.
+# Create an environment for generation, with uv. The other target adds the packages of the tests.
 $(TOOLS): pyproject.toml
 	@echo "Setting up build/venv ..."
 	python3 -m venv build/venv

@@ -1,7 +1,7 @@
-"""Serves the default project from build/demo: `make demo`.
+"""Server of the default project in build/demo: `make demo`.
 
-`demo.py PORT` sets up what is missing, generates the project anew when the template changed, and serves it until
-Ctrl-C. A port that cannot be used ends it with one line before.
+`demo.py PORT` sets up missing parts, generates the project again if the template changed, and serves it until Ctrl-C.
+If the port cannot be used, it exits with one line first.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ STAMP = BUILD / "demo" / "stamp"
 
 
 def parse_port(text: str) -> int:
-    """A port that is free on 127.0.0.1; exits with one line for anything else."""
+    """Return a port that is free on 127.0.0.1. Exits with one line for anything else."""
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
-        sys.exit(f"PORT={text} is no port: use a number from 1 to 65535, such as PORT=8001.")
+        sys.exit(f"PORT={text} is not a port: use a number from 1 to 65535, such as PORT=8001.")
     with socket.socket() as listener:
         if os.name == "posix":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -39,7 +39,7 @@ def parse_port(text: str) -> int:
 
 
 def fingerprint() -> str:
-    """A digest of all that the project is made of."""
+    """Return a digest of all sources of the project."""
     digest = hashlib.sha256()
     files = [path for part in PARTS for path in (TEMPLATE / part, *sorted((TEMPLATE / part).rglob("*")))]
     for path in files:
@@ -49,7 +49,7 @@ def fingerprint() -> str:
 
 
 def set_up() -> None:
-    """Generate the project and set it up, unless that was done with this very template."""
+    """Generate the project and set it up, unless this template was set up before."""
     tools = str(TOOLS.relative_to(TEMPLATE))
     if subprocess.run(["make", "--question", tools], cwd=TEMPLATE, capture_output=True).returncode:
         run("Setting up build/venv", ["make", tools], TEMPLATE)
@@ -57,7 +57,7 @@ def set_up() -> None:
     if STAMP.exists() and STAMP.read_text() == wanted:
         return
     STAMP.unlink(missing_ok=True)
-    # The installed packages stay, since they take longest; the database goes, since its tables may have changed.
+    # Keep the installed packages, which take longest. Delete the database, because its tables may have changed.
     environment = PROJECT / ".venv"
     kept = BUILD / "demo" / "venv"
     if environment.exists():
@@ -75,7 +75,7 @@ def set_up() -> None:
 
 
 def find_python(version: str) -> str:
-    """What to give uv for a Python version: an interpreter that is there, or else the version, which uv downloads."""
+    """Return an installed interpreter of a Python version, or else the version, which uv downloads."""
     candidates = [f"python{version}"]
     for root in (os.environ.get("PYENV_ROOT"), Path.home() / ".pyenv"):
         if root:
@@ -92,8 +92,8 @@ def find_python(version: str) -> str:
 
 
 def run(step: str, command: list[str], folder: Path, **variables: str) -> None:
-    """Run a command quietly, and say how long it takes, on a terminal as it goes; exits with its output if it fails."""
-    # make's own variables would reach the project's make.
+    """Run a command quietly and print its seconds, on a terminal while it runs. Exits with its output if it fails."""
+    # Without make's own variables, which would reach the project's make.
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     start = time.monotonic()
     print(f"{step} ...", end="", flush=True)
@@ -119,14 +119,14 @@ def serve(port: int) -> None:
     """Serve the project until a signal arrives, make has ended, or the terminal is closed."""
     python = PROJECT / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     environ = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port)}
-    # A session of its own: Ctrl-C reaches only this process, which then stops the server. If this process is
-    # killed, the server notices.
+    # In a session of its own: Ctrl-C reaches only this process, which then stops the server. If this process is
+    # killed, the server stops itself.
     command = [python, "-m", "config.server", "--exit-with-parent"]
     parent, terminal = os.getppid(), os.isatty(1)
     server = subprocess.Popen(command, cwd=PROJECT, env=environ, start_new_session=True)
     try:
         wait_for_page(server, f"http://127.0.0.1:{port}")
-        while os.getppid() == parent and os.isatty(1) == terminal:  # make waits for us if it gets SIGHUP alone
+        while os.getppid() == parent and os.isatty(1) == terminal:  # if only make gets SIGHUP, it waits for us
             with contextlib.suppress(subprocess.TimeoutExpired):
                 sys.exit(f"The server ended with {server.wait(0.5)}.")
     finally:
@@ -134,7 +134,7 @@ def serve(port: int) -> None:
 
 
 def wait_for_page(server: subprocess.Popen, url: str) -> None:
-    """Return when the server answers."""
+    """Wait until the server answers."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while server.poll() is None:
         try:
@@ -161,7 +161,7 @@ def interrupt(*_: object) -> None:
 
 def main() -> None:
     port = parse_port(sys.argv[1])
-    # A shell that starts us in the background has SIGINT ignored. Windows has no SIGHUP.
+    # A shell that starts us in the background ignores SIGINT. Windows has no SIGHUP.
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if kind := getattr(signal, name, None):
             signal.signal(kind, interrupt)

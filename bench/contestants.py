@@ -1,4 +1,4 @@
-"""Who is measured: how each is started, and how one speaks to it."""
+"""Contestants of the benchmarks: their servers, and the events that the load sends to them."""
 
 import contextlib
 import functools
@@ -13,10 +13,10 @@ from support.servers import Postgres, Redis
 from bench import workshop
 from bench.measure import Server, start_server
 
-PEOPLE = 1000  # signed in, each with a session
+PEOPLE = 1000  # users, each with a session
 ENVIRON = {
     "DJANGO_SETTINGS_MODULE": "bench_settings",
-    "SECRET_KEY": "of a benchmark, which nobody else reaches, and which is long enough",
+    "SECRET_KEY": "of a benchmark that accepts local connections only",
     "ALLOWED_HOSTS": "127.0.0.1",
     "ALLOWED_ORIGINS": "http://127.0.0.1",
     "DATABASE_URL": "sqlite:///db.sqlite3",
@@ -26,14 +26,14 @@ SIZE = 81  # bytes of an event
 
 
 def event(before: str, after: str = '"}', size: int = SIZE) -> str:
-    """An event of so many bytes, with a text between both parts; its "%s" is where the load puts the time."""
+    """Return an event of this size between two texts. The load replaces its "%s" by the time."""
     filling = size - len(before) - len("stamp:") - 19 - len(after)
     return f"{before}stamp:%s{'.' * filling}{after}"
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one joins a room and says something, as options of the load; `echo` is for what comes back to oneself."""
+    """Options of the load to join a room and to send, and to get an answer back (`echo`)."""
 
     join: tuple[str, ...]
     say: tuple[str, ...]
@@ -61,7 +61,7 @@ SOCKETIO = Dialect(
 
 @dataclass(frozen=True)
 class Contestant:
-    """A server that can be started as often as one likes."""
+    """A server that can be started any number of times."""
 
     name: str
     command: tuple[str, ...]
@@ -74,7 +74,7 @@ class Contestant:
 
     @contextlib.contextmanager
     def serve(self) -> Iterator[Server]:
-        """Run the server and what is behind it until the block ends."""
+        """Run the server and its services until the block ends."""
         with contextlib.ExitStack() as stack:
             environ, services = dict(self.environ), []
             if self.redis:
@@ -95,7 +95,7 @@ class Contestant:
 
     @property
     def join(self) -> list[str]:
-        """The options of the load with which connections are opened."""
+        """Return the options of the load for opening connections."""
         return [*self.dialect.join, *(["--cookies", str(self.cookies)] if self.cookies else [])]
 
 
@@ -104,7 +104,7 @@ def python() -> str:
 
 
 def sign_in(label: str, count: int, path: Path, environ: dict[str, str]) -> Path:
-    """Make a project's tables, and a file with the cookies of people who are signed in there."""
+    """Create a project's tables, and a file with the cookies of signed-in users."""
     cookies = workshop.BENCH / f"{label}.cookies"
     environ = clean_environ(**environ, PYTHONPATH=str(path))
     cookies.write_text(run([python(), str(workshop.HERE / "people.py"), str(count)], path, environ))
@@ -121,7 +121,7 @@ def ours(
     chat: bool = False,
     limits: bool = False,
 ) -> Contestant:
-    """An emitted project with a consumer like the tutorial's beside its own, or with its own `chat`."""
+    """Return an emitted project with a consumer like the tutorial's, or with its own `chat`."""
     label = "-".join(("ours", server, layer, consumers, auth, database))
     project = bake(label, server, layer, consumers, auth, database)
     environ = {**ENVIRON, **({"BENCH_LIMITS": "1"} if limits else {})}
@@ -143,7 +143,7 @@ def ours(
 
 @functools.cache
 def bake(label: str, server: str, layer: str, consumers: str, auth: str, database: str) -> Path:
-    """Bake a project, copy the consumer that is measured into it, and collect its static files as production does."""
+    """Bake a project, add the measured consumer, and collect static files as production does."""
     project = workshop.bake(
         label, server=server, channel_layer=layer, consumers=consumers, auth=auth, database=database
     )
@@ -171,7 +171,7 @@ SERVE = complete(
 def tutorial(
     server: str = "uvicorn", layer: str = "in-memory", consumers: str = "async", auth: str = "none"
 ) -> Contestant:
-    """The tutorial's consumer; `auth` is "session" for AuthMiddlewareStack around it."""
+    """Return the tutorial's consumer. If `auth` is "session", AuthMiddlewareStack wraps it."""
     environ = {
         "DJANGO_SETTINGS_MODULE": "tutorial.settings",
         "TUTORIAL_LAYER": layer,
@@ -196,7 +196,7 @@ def sign_in_to_tutorial() -> Path:
 
 
 def name(who: str, *answers: str) -> str:
-    """A name that tells in what a contestant differs from the usual one."""
+    """Name a contestant by the answers that differ from the default."""
     usual = ("uvicorn", "in-memory", "async", "none", "sqlite")
     return ", ".join((who, *(answer for answer, other in zip(answers, usual, strict=True) if answer != other)))
 
@@ -219,7 +219,7 @@ def floor() -> Contestant:
 
 
 def node_peer(label: str, script: str, dialect: Dialect, redis: bool = False) -> list[Contestant]:
-    """A peer that needs Node; none where there is no Node."""
+    """Return a peer on Node, or none without Node."""
     program = workshop.node()
     environ = {"NODE_PATH": str(workshop.NODE / "node_modules"), "NODE_ENV": "production"}
     return [Contestant(label, (program, script, "{port}"), dialect, environ=environ, redis=redis)] if program else []

@@ -1,11 +1,12 @@
-"""How fast the emitted `realtime/` app is, beside other ways to do the same, in one run.
+"""Benchmark of the emitted `realtime/` app beside other frameworks, in one run.
 
-A server has one core to itself; the load, Redis and PostgreSQL share another. Contestants take turns, and each starts
-anew in every round; what is printed are ratios first, then medians with their ranges. "by CPU" is the same ratio in
-the server's CPU time, which drifts less where a machine has other work. Beside the medians are the microseconds of the
-server's CPU time for each delivery, and how much of the two cores was used: with "!", above 90 % of the load's core,
-the load may be what was measured; a server that does not fill its own waits, or others use the machine.
-`make bench ARGS="--only fanout,echo"` runs a part. If a contestant failed, the run ends with 1 and names it.
+The server has a core of its own. The load, Redis and PostgreSQL share another. Contestants take turns, and each starts
+again in every round. Prints ratios first, then medians with their ranges. "by CPU" is the ratio in CPU time of the
+server, which drifts less if the machine does other work. Next to the medians are the server's CPU time per delivery in
+microseconds, and the used part of both cores. With "!", the load used more than 90 % of its core, so it may be the
+limit. A server that does not use its whole core is waiting, or other programs use the machine.
+
+`make bench ARGS="--only fanout,echo"` runs a part. If a contestant fails, the run exits with 1 and names it.
 """
 
 import argparse
@@ -44,7 +45,7 @@ def main() -> None:
     arguments = parse()
     if SERVER_CORE == LOAD_CORE:
         sys.exit("The benchmark needs two cores: one for a server, one for the load.")
-    signal.signal(signal.SIGTERM, interrupt)  # so that servers end as well
+    signal.signal(signal.SIGTERM, interrupt)  # end the servers as well
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     workshop.load_client()

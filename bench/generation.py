@@ -1,7 +1,7 @@
-"""How long generation of the default project takes, in terms of cookiecutter on a template with a single file.
+"""Duration of generating the default project, relative to a template with a single file.
 
-Both are measured in turn, as the command that users run. The first line of the output is the ratio of the medians,
-which may be at most 3; exits with 1 if it is more.
+Both are measured in turn, with the command that users run. The first line of the output is the ratio of the medians.
+Exits with 1 if it is above 3.
 """
 
 import json
@@ -19,7 +19,7 @@ LIMIT = 3
 
 
 def single_file_template(folder: Path) -> Path:
-    """A template with one question and one file."""
+    """Create a template with one question and one file."""
     template = folder / "single"
     inner = template / "{{cookiecutter.project_slug}}"
     inner.mkdir(parents=True)
@@ -29,7 +29,7 @@ def single_file_template(folder: Path) -> Path:
 
 
 def seconds(template: Path, folder: Path) -> float:
-    """How long one generation takes."""
+    """Measure one generation, in seconds."""
     shutil.rmtree(folder / "out", ignore_errors=True)
     command = [sys.executable, "-m", "cookiecutter", "--no-input", "--config-file", str(folder / "config.yaml")]
     start = time.perf_counter()

@@ -33,11 +33,11 @@ enum { OPENING_AT_ONCE = 16, ADDRESSES = 200, DIGITS = 19, FLOOD_FRAMES = 64 };
 enum { TEXT = 1, CLOSE = 8, PING = 9, PONG = 10 };
 
 static const int64_t SECOND = 1000000000;
-static const int PAUSE = 50000; /* nanoseconds that the load lets frames pile up, where enough are under way */
+static const int PAUSE = 50000; /* nanoseconds in which the load lets frames queue, if enough are in flight */
 static const double PATIENCE = 8; /* seconds without a frame */
-static const double DRAIN = 2;    /* seconds for what is still under way at the end */
+static const double DRAIN = 2;    /* seconds for frames in flight at the end */
 
-/* What was asked for. */
+/* Options. */
 static int port, connections = 1, rooms = 1, senders = 1, window;
 static bool socketio, own, hold, handshakes, stuck, flood;
 static double rate, settle = 0.5, seconds = 1, warmup = 1;
@@ -60,7 +60,7 @@ typedef struct {
 
 typedef struct {
     int members;
-    long pending; /* deliveries that were sent for and did not arrive */
+    long pending; /* deliveries that were expected and did not arrive */
     Connection *sender;
 } Room;
 
@@ -72,7 +72,7 @@ static int64_t started, last_frame, phase_end, next_due, interval, turn;
 static enum { CONNECTING, SETTLING, WARMING, MEASURING, DRAINING, DONE } phase;
 static bool sending;
 
-/* What is measured. */
+/* Results. */
 static uint64_t sent, received, acknowledged, opened, wanted;
 static int64_t measured_from, measured_until;
 static double cpu_from, cpu_until;
@@ -160,7 +160,7 @@ static void keep_flooding(Connection *c) {
 static void open_connection(Connection *c) {
     int on = 1, off = 0, small = 4096, smallest = 88;
     struct sockaddr_in from = {.sin_family = AF_INET}, to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    /* Many addresses of our own, since one has only some ten thousands of ports. */
+    /* Many own addresses, because each has only some ten thousand ports. */
     from.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + (uint32_t)(turn++ % ADDRESSES));
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -168,7 +168,7 @@ static void open_connection(Connection *c) {
     setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(c->fd, IPPROTO_TCP, TCP_QUICKACK, &off, sizeof off);
-    if (c->role == STUCK) { /* small segments as well, since they bound what the server's kernel keeps for us */
+    if (c->role == STUCK) { /* small segments as well, because they bound what the server's kernel keeps for us */
         setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
         setsockopt(c->fd, IPPROTO_TCP, TCP_MAXSEG, &smallest, sizeof smallest);
     }
@@ -275,7 +275,7 @@ static void take_text(Connection *c, const char *text, size_t length) {
     }
 }
 
-/* Acts on the next frame at `at`; returns its length, or 0 if it is not there as a whole. */
+/* Handles the next frame at `at`. Returns its length, or 0 if it is incomplete. */
 static size_t take_frame(Connection *c, const char *at, size_t have) {
     const unsigned char *head = (const unsigned char *)at;
     if (have < 2) return 0;
@@ -323,7 +323,7 @@ static bool take_input(Connection *c) {
     }
     for (size_t length = 1; length && c->state != CLOSED && done < c->have; done += length) {
         length = take_frame(c, c->in + done, c->have - done);
-        if (handshakes && c->state == UPGRADING) return false; /* it ended, and was opened again */
+        if (handshakes && c->state == UPGRADING) return false; /* closed, and opened again */
     }
     if (c->state == CLOSED) return false;
     c->have -= done;
@@ -331,7 +331,7 @@ static bool take_input(Connection *c) {
     return full;
 }
 
-/* What happens when. */
+/* Schedule. */
 
 static void start_sending(void) {
     sending = true;
@@ -350,7 +350,7 @@ static void start_sending(void) {
     }
 }
 
-/* In an open loop the time counts from when a frame was due, however late it is sent. */
+/* In an open loop the time counts from when a frame was due, however late it was sent. */
 static void send_what_is_due(void) {
     uint64_t expirations;
     if (read(timer, &expirations, sizeof expirations) < 0) return;
@@ -415,7 +415,7 @@ static int by_size(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static double percentile(double part) { /* milliseconds; what got lost counts as later than everything */
+static double percentile(double part) { /* milliseconds; lost frames count as later than everything */
     size_t place = (size_t)(part * (double)wanted);
     return place < sample_count ? samples[place] / 1000.0 : DRAIN * 1000;
 }
@@ -448,7 +448,7 @@ static void run(void) {
             }
         }
         if (received != before) last_frame = now();
-        /* Not for each frame anew: being woken costs more than a frame, and the server pays a part of it. */
+        /* Not for each frame: a wake-up costs more than a frame, and the server pays a part of it. */
         if (window > 1) nanosleep(&(struct timespec){0, PAUSE}, NULL);
         advance();
     }
@@ -518,7 +518,7 @@ int main(int count, char **arguments) {
         char text[4000];
         int length = snprintf(text, sizeof text, say, "flood");
         char *marked = strstr(text, expect);
-        if (marked) memset(marked, 'x', strlen(expect)); /* so that nobody counts it */
+        if (marked) memset(marked, 'x', strlen(expect)); /* not counted */
         for (int f = 0; f < FLOOD_FRAMES; f++)
             flood_length += put_frame(flood_block + flood_length, TEXT, text, (size_t)length);
     }

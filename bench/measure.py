@@ -1,4 +1,4 @@
-"""Runs a server on one core and the load on another, and says what was measured."""
+"""Server on one core and load on another, and the measurement of both."""
 
 import contextlib
 import json
@@ -21,39 +21,39 @@ SERVER_CORE, LOAD_CORE = (sorted(os.sched_getaffinity(0)) * 2)[:2]
 
 
 class Failed(Exception):
-    """A measurement that came to nothing, and why."""
+    """A measurement without a result, and the reason."""
 
 
 @dataclass
 class Result:
-    """One measurement; what the load says is in `load`."""
+    """One measurement; `load` is the report of the load."""
 
     load: dict[str, float]
     server_cpu: float  # seconds
-    services: list[float]  # the same of Redis and PostgreSQL, which share the load's core
-    others_cpu: float = 0  # of programs that have nothing to do with it
-    memory: float = 0  # KiB for each connection
+    services: list[float]  # Redis and PostgreSQL, which share the load's core
+    others_cpu: float = 0  # programs that do not belong to the benchmark
+    memory: float = 0  # KiB per connection
 
     def per_second(self, what: str) -> float:
         return self.load[what] / self.load["seconds"]
 
     def server_micros(self, what: str) -> float:
-        """Microseconds of the server's CPU for each. Less than a tick of the clock is not measured."""
+        """Return the server's CPU time per event in microseconds. Less than a tick of the clock is not measured."""
         return 1e6 * max(self.server_cpu, 1 / TICKS) / max(1, self.load[what])
 
     @property
     def server_share(self) -> float:
-        """How much of its core the server used; less than all where it waited, or where others took some."""
+        """Return the used part of the server's core. It is below 1 if the server waited or others used the core."""
         return self.server_cpu / self.load["seconds"]
 
     @property
     def others_share(self) -> float:
-        """How much of a core other programs used."""
+        """Return the part of a core that other programs used."""
         return self.others_cpu / self.load["seconds"]
 
     @property
     def load_share(self) -> float:
-        """How much of its core the load had used up, with the services beside it."""
+        """Return the used part of the load's core, services included."""
         return (self.load["cpu"] + sum(self.services)) / self.load["seconds"]
 
 
@@ -67,7 +67,7 @@ class Server:
 
 
 def family(pid: int) -> Iterator[list[str]]:
-    """The fields of /proc/<pid>/stat behind the name, for a process, its children and its group."""
+    """Return the fields of /proc/<pid>/stat behind the name, for a process, its children and its group."""
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             fields = entry.read_text().rpartition(")")[2].split()
@@ -76,24 +76,24 @@ def family(pid: int) -> Iterator[list[str]]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """The CPU time that a process and its family have used."""
+    """Return the CPU time of a process and its family."""
     return sum(int(fields[11]) + int(fields[12]) for fields in family(pid)) / TICKS
 
 
 def resident(pid: int) -> float:
-    """The memory of a process and its family, in KiB."""
+    """Return the memory of a process and its family, in KiB."""
     return sum(int(fields[21]) for fields in family(pid)) * PAGE / 1024
 
 
 def busy_seconds() -> float:
-    """The CPU time that all programs of this machine have used on our two cores."""
+    """Return the CPU time of all programs of this machine on our two cores."""
     lines = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
     ours = (f"cpu{SERVER_CORE}", f"cpu{LOAD_CORE}")
     return sum(sum(map(int, [*line[1:4], *line[6:9]])) for line in lines if line[0] in ours) / TICKS
 
 
 def pin(core: int) -> None:
-    """Keep this process, and what it starts from now on, on one core."""
+    """Pin this process, and those that it starts later, to one core."""
     os.sched_setaffinity(0, {core})
 
 
@@ -101,7 +101,7 @@ def pin(core: int) -> None:
 def start_server(
     command: list[str], folder: Path, environ: dict[str, str], services: list[int], log: Path
 ) -> Iterator[Server]:
-    """Run a server on a free port, which is put in place of {port}, and on a core of its own, until the block ends."""
+    """Run a server on a core of its own until the block ends. A free port replaces {port}."""
     port = free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -142,7 +142,7 @@ def start_load(server: Server, options: list[str]) -> Iterator[subprocess.Popen]
 
 
 def wait_for(load: subprocess.Popen, word: str) -> str:
-    """The next line of the load that begins so; raises Failed with its complaint if there is none."""
+    """Return the load's next line with this beginning. Raises Failed with its complaint if there is none."""
     for line in load.stdout:
         if line.startswith(word):
             return line
@@ -150,7 +150,7 @@ def wait_for(load: subprocess.Popen, word: str) -> str:
 
 
 def measure(server: Server, options: list[str]) -> Result:
-    """What the load says, and the CPU time that the server, its services and all others used meanwhile."""
+    """Return the load's report, and the CPU time of the server, its services and all others meanwhile."""
 
     def used() -> list[float]:
         return [busy_seconds(), cpu_seconds(server.process.pid), *map(cpu_seconds, server.services)]
@@ -165,9 +165,9 @@ def measure(server: Server, options: list[str]) -> Result:
 
 
 def measure_memory(server: Server, options: list[str], connections: int, settle: float = 1) -> Result:
-    """How much the server's memory grows with connections that do nothing.
+    """Return the growth of the server's memory with idle connections.
 
-    What the first of all connections brings in (modules, pools, threads) is there before.
+    Opens one connection first, so that modules, pools and threads do not count.
     """
     for count in (min(100, connections), connections):
         before = resident(server.process.pid)

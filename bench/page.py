@@ -1,4 +1,4 @@
-"""How soon the room's page shows something, in a real browser."""
+"""Time until the room's page shows messages, in a real browser."""
 
 import tempfile
 from pathlib import Path
@@ -25,7 +25,7 @@ FIGURES = {
     "layout": ("ms of layout and styles meanwhile", None),
 }
 
-# After the frame in which the page shows what it is for.
+# After the frame in which the first content is there.
 PAINTED = """window.painted = new Promise((resolve) => requestAnimationFrame(function look() {
   if (document.querySelector("li.message, input[name=username]")) setTimeout(() => resolve(performance.now()));
   else requestAnimationFrame(look);
@@ -43,7 +43,7 @@ READ_BACK = """new Promise((resolve) => {
 
 
 def visit(browser: Browser, site: SimpleNamespace, cookies: dict[str, str], path: str) -> Result:
-    """Open a page with an empty cache; what it took, and in a room what all messages take."""
+    """Open a page with an empty cache. Return the times and bytes of the page, and in a room of all messages."""
     context = browser.new_context()
     context.add_cookies([{"name": name, "value": value, "url": site.url} for name, value in cookies.items()])
     context.add_init_script(PAINTED)
@@ -52,7 +52,7 @@ def visit(browser: Browser, site: SimpleNamespace, cookies: dict[str, str], path
     sizes: list[float] = []
     devtools.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
     devtools.send("Network.enable")
-    devtools.send("Performance.enable", {"timeDomain": "threadTicks"})  # CPU time, whatever else runs
+    devtools.send("Performance.enable", {"timeDomain": "threadTicks"})  # CPU time, independent of other programs
     tab.goto(site.url + path)
     figures = {"seconds": 1, "cpu": 0, "ms": tab.evaluate("painted"), "bytes": sum(sizes)}
     if "/chat/" in path:
@@ -65,7 +65,7 @@ def visit(browser: Browser, site: SimpleNamespace, cookies: dict[str, str], path
 
 
 def page(plan) -> None:
-    """How soon a room shows a message with an empty cache, and what 2 000 cost; the browser has one core."""
+    """Time until a room shows a message with an empty cache, and cost of 2 000; the browser has one core."""
     table = Table(Unit("ms", lambda result: result.load["ms"]))
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         command, environ = prepare_demo(Path(folder))
@@ -76,7 +76,7 @@ def page(plan) -> None:
         ):
             site = SimpleNamespace(url=f"http://127.0.0.1:{server.port}", port=server.port, tls=None)
             cookies = {ROOM: dict(Person(site, "session").http.cookies), LOGIN: {}}
-            visit(browser, site, cookies[ROOM], PATHS[ROOM])  # what only the first page costs
+            visit(browser, site, cookies[ROOM], PATHS[ROOM])  # costs of the first page only
             for _ in range(plan.rounds):
                 for case, path in PATHS.items():
                     table.results["cold cache", case].append(visit(browser, site, cookies[case], path))

@@ -1,4 +1,4 @@
-"""Signs in as many people as told, in whatever project DJANGO_SETTINGS_MODULE names; prints their cookies.
+"""Sign-in of test users in the project of DJANGO_SETTINGS_MODULE: prints their cookies.
 
 Run as `people.py N` in an environment where the project can be imported.
 """
@@ -20,7 +20,7 @@ SessionStore = import_module(settings.SESSION_ENGINE).SessionStore
 
 
 def sign_in(number: int) -> str:
-    """The cookie of a new user, with the session that Django's own login would make."""
+    """Return the cookie of a new user, with the session that Django's login would create."""
     user = User(username=f"person-{number}")
     user.set_unusable_password()
     user.save()

@@ -1,4 +1,4 @@
-"""Rounds of a benchmark: which contestants play them, how long, and which failed."""
+"""Rounds of a benchmark with their contestants, durations and failures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ Options = Callable[[Contestant], list[str]]
 
 @dataclass
 class Plan:
-    """How long and how often, and what failed."""
+    """Number and duration of the rounds, and the failures."""
 
     rounds: int
     seconds: float
@@ -21,11 +21,11 @@ class Plan:
     failures: list[str] = field(default_factory=list)
 
     def people(self, count: int) -> int:
-        """The number of connections: a twentieth, but two at least, in a brief run."""
+        """Return the number of connections: in a brief run a twentieth, but at least two."""
         return max(2, count // 20) if self.brief else count
 
     def at_least(self, seconds: float) -> float:
-        """The seconds of a measurement that is meaningless if it is shorter."""
+        """Return the seconds of a measurement that is meaningless if it is shorter."""
         return self.seconds if self.brief else max(seconds, self.seconds)
 
     def play(self, table: Table, players: list[Contestant], cases: dict[str, Options], how=None) -> None:

@@ -1,4 +1,4 @@
-"""What was measured, as ratios first and then as medians with their ranges."""
+"""Report of the measurements: ratios first, then medians with their ranges."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -8,19 +8,19 @@ from statistics import median
 
 from bench.measure import Result
 
-FULL = 0.9  # a load that uses more of its core may be what is measured
+FULL = 0.9  # above this, the load may be what is measured
 NOISE = 0.1  # of a core
 
-Key = tuple[str, str]  # a case, and a contestant
+Key = tuple[str, str]  # case and contestant
 
 
 @dataclass
 class Unit:
-    """What the numbers of a table are."""
+    """Unit of the numbers in a table."""
 
     title: str
     value: Callable[[Result], float]
-    counted: str = ""  # what the server's CPU time is divided by
+    counted: str = ""  # the count that divides the server's CPU time
     decimals: int = 0
 
     def show(self, value: float) -> str:
@@ -29,7 +29,7 @@ class Unit:
 
 @dataclass
 class Ratio:
-    """Ours against the best of others, and what it shall be: at least so much, or at most if less is better."""
+    """Ours against the best of others, with the required ratio: at least, or at most if less is better."""
 
     label: str
     ours: Key
@@ -39,7 +39,7 @@ class Ratio:
 
 
 class Table:
-    """The results of all rounds."""
+    """Results of all rounds."""
 
     def __init__(self, unit: Unit) -> None:
         self.unit = unit
@@ -47,13 +47,13 @@ class Table:
         self.failures: dict[Key, str] = {}
 
     def values(self, key: Key, unit: Unit | None = None) -> list[float]:
-        """One number for each round; none if a round failed."""
+        """Return one number per round, none if a round failed."""
         return (
             [] if key in self.failures else [(unit or self.unit).value(result) for result in self.results.get(key, [])]
         )
 
     def print_ratio(self, ratio: Ratio, unit: Unit | None = None) -> None:
-        """The median and the range of what each round shows, since rounds drift less in themselves than apart."""
+        """Print the median and the range of the rounds' ratios. Rounds drift less in themselves than apart."""
         pick = min if ratio.at_most else max
         ours = self.values(ratio.ours, unit)
         others = [values for key in ratio.others if (values := self.values(key, unit))]
@@ -69,18 +69,18 @@ class Table:
         print(f"  {median(rounds):6.2f}x {spread:18} {self.cpu_ratio(ratio):18} {ratio.label:60} {wanted}".rstrip())
 
     def cpu_ratio(self, ratio: Ratio) -> str:
-        """The same in terms of the server's CPU time, which programs beside it change less than the rate."""
+        """Return the ratio in CPU time of the server, which other programs change less than the rate."""
         if not self.unit.counted or ratio.at_most:
             return ""
         others = min(self.micros(key) for key in ratio.others if self.values(key))
         return f"by CPU {others / self.micros(ratio.ours):6.2f}x"
 
     def micros(self, key: Key) -> float:
-        """The microseconds of the server's CPU for each of what is counted."""
+        """Return the server's CPU time per counted event in microseconds."""
         return median(result.server_micros(self.unit.counted) for result in self.results[key])
 
     def print_rows(self, units: list[Unit] | None = None) -> None:
-        """The medians, case by case."""
+        """Print the medians, case by case."""
         units = units or [self.unit]
         seen = [*self.results, *(key for key in self.failures if key not in self.results)]
         for case in dict.fromkeys(case for case, _ in seen):

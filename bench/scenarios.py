@@ -1,4 +1,4 @@
-"""What is measured: each function plays its rounds, prints the ratios, and then the figures."""
+"""Scenarios of the benchmark: each function plays its rounds and prints the ratios, then the figures."""
 
 from dataclasses import replace
 from statistics import median
@@ -14,10 +14,10 @@ from bench.report import Ratio, Table, Unit
 from bench.sizing import sizing
 
 SERVERS = CHOICES["server"]
-# A fan-out to the large room must be this many times as fast as the tutorial's.
+# required ratio to the tutorial's fan-out, in the large room
 FANOUT_LIMITS = complete("server", {"uvicorn": 20, "daphne": 5, "hypercorn": 11})
-WINDOW = 4  # events under way in a room, so that a server is never idle
-PAIRS = 50  # connections, each in a room of its own
+WINDOW = 4  # events in flight per room, so that a server is never idle
+PAIRS = 50  # connections, each with its own room
 IDLE = 1000
 
 DELIVERIES = Unit("deliveries/s", lambda result: result.per_second("received"), "received")
@@ -32,28 +32,28 @@ LOST = Unit("lost", lambda result: result.load["lost"], "received")
 
 
 def room(members: int, window: int = WINDOW) -> Options:
-    """One room in which one member speaks."""
+    """Let one member of one room send."""
     return lambda player: [*player.dialect.say, "--connections", str(members), "--window", str(window)]
 
 
 def steady(members: int, senders: int, rate: float) -> Options:
-    """One room in which some speak in turn, so many times per second whatever comes back."""
+    """Let some members of one room send in turn, at a fixed rate that does not wait for answers."""
     options = ["--connections", str(members), "--senders", str(senders), "--rate", f"{rate:.1f}"]
     return lambda player: [*player.dialect.say, *options]
 
 
 def rooms_of_one(player: Contestant) -> list[str]:
-    """Everybody speaks in a room of their own."""
+    """Let everyone send in their own room."""
     return [*player.dialect.say, "--connections", str(PAIRS), "--rooms", str(PAIRS), "--window", "1"]
 
 
 def echo(player: Contestant) -> list[str]:
-    """Everybody gets an answer; through a room of their own where a contestant knows no shorter way."""
+    """Let everyone get an answer, through their own room if a contestant has no shorter way."""
     return [*rooms_of_one(player), *player.dialect.echo]
 
 
 def fanout(plan: Plan) -> None:
-    """Deliveries per second in a room in which one member speaks."""
+    """Deliveries per second in a room with one sender."""
     few, many = plan.people(100), plan.people(500)
     small, large = f"room of {few}", f"room of {many}"
     table = Table(DELIVERIES)
@@ -99,10 +99,10 @@ def fanout(plan: Plan) -> None:
 
 
 def growth(plan: Plan) -> None:
-    """What a delivery costs the server as the room grows."""
+    """Server time per delivery as the room grows."""
     table = Table(SERVER_TIME)
     players = [who.ours(), who.ours(layer="redis"), *who.node_ws()]
-    # One event after the other: several under way would make the small rooms cheaper.
+    # One event after the other: several in flight would make small rooms cheaper.
     sizes = [plan.people(size) for size in (10, 100, 500, 1000)]
     plan.play(table, players, {f"room of {size}": room(size, window=1) for size in sizes})
     small, large = f"room of {sizes[1]}", f"room of {sizes[-1]}"
@@ -115,7 +115,7 @@ def growth(plan: Plan) -> None:
 
 
 def echoes(plan: Plan) -> None:
-    """Round trips between a client and the server: ping and pong, or the way through a room of one's own."""
+    """Round trips between a client and the server: ping and pong, or through a room of one."""
     case = f"{PAIRS} connections"
     table = Table(ROUND_TRIPS)
     players = [who.ours(), who.tutorial(), who.fastapi(), who.websockets(), who.python_socketio()]
@@ -128,7 +128,7 @@ def echoes(plan: Plan) -> None:
 
 
 def room_of_one(plan: Plan) -> None:
-    """Round trips of a broadcast that is not stored, each connection in a room of its own."""
+    """Round trips of a broadcast that is not stored, with one room per connection."""
     case = f"{PAIRS} rooms of one"
     table = Table(ROUND_TRIPS)
     memory = [who.ours(), who.tutorial(), who.python_socketio(), *who.node_socketio()]
@@ -187,7 +187,7 @@ def handshakes(plan: Plan) -> None:
 
 
 def highest(plan: Plan, player: Contestant, members: int) -> float:
-    """The most events per second that a room of so many members takes; raises Failed if that cannot be measured."""
+    """Return the most events per second that a room of this size handles. Raises Failed without a measurement."""
     table = Table(DELIVERIES)
     plan.play(table, [player], {"highest": room(members)})
     if table.failures:
@@ -196,7 +196,7 @@ def highest(plan: Plan, player: Contestant, members: int) -> float:
 
 
 def latency(plan: Plan) -> None:
-    """How late a delivery is at half of the highest rate, in a room of 100."""
+    """Delay of a delivery at half of the highest rate, in a room of 100."""
     table, members = Table(P99), plan.people(100)
     for player in (who.ours(), who.ours(layer="redis")):
         rate = highest(plan, player, members) / 2
@@ -209,7 +209,7 @@ def latency(plan: Plan) -> None:
 
 
 def stored(plan: Plan) -> None:
-    """Messages that the chat stored and gave back to their senders. PostgreSQL does not wait for the disk here."""
+    """Messages stored by the chat and returned to their senders. PostgreSQL does not wait for the disk here."""
     table = Table(STORED)
     cases = {
         f"{PAIRS} people in {rooms}": lambda player, count=count: [
@@ -227,10 +227,12 @@ def stored(plan: Plan) -> None:
 
 
 def bystanders(plan: Plan) -> None:
-    """How much a client that never reads and one that floods delay 200 others, at a quarter of the highest rate."""
+    """Delay of 200 members by a client that never reads and one that floods, at a quarter of the highest rate."""
     table, members, senders = Table(P99), max(20, plan.people(200)), 20
-    rate = min(highest(plan, who.ours(), members) / 4, 15 * senders)  # nobody above the limits, which are in force here
-    # Long enough, in bytes and seconds, that what is kept for a client that never reads runs full.
+    rate = min(
+        highest(plan, who.ours(), members) / 4, 15 * senders
+    )  # every sender stays below the limits, which apply here
+    # Large and long enough to fill the outbox of a client that never reads.
     long = ["--say", event('{"type":"say","text":"', size=2000), "--seconds", str(plan.at_least(5))]
     quiet = steady(members, senders, rate)
     cases = {

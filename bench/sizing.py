@@ -1,7 +1,6 @@
-"""From figures that are measured here to the machines that a site needs, and how well such a forecast holds.
+"""Forecast of the machines that a site needs, and its comparison with measurements.
 
-Everything is the chat on uvicorn, Redis and PostgreSQL. What is measured at one size foretells others, which are then
-measured as well.
+Measures the chat on uvicorn, Redis and PostgreSQL. Costs at one size predict other sizes, which are then measured.
 """
 
 import itertools
@@ -14,15 +13,15 @@ from bench.contestants import Contestant
 from bench.measure import Server, cpu_seconds, measure, measure_memory, resident, start_load, wait_for
 from bench.plan import Plan
 
-ROOM = 50  # people
-SILENCE = 60  # seconds between two messages of one person
-VISIT = 20 * 60  # seconds that a connection lasts
-BUSY = 0.5  # of a core, so that a machine that fails can be made up for
-CORES, MEMORY = 8, 16 * 1024  # of a machine; MiB
+ROOM = 50  # members of a room
+SILENCE = 60  # seconds between two messages of a person
+VISIT = 20 * 60  # seconds of a connection
+BUSY = 0.5  # of a core, so that a failed machine can be replaced
+CORES, MEMORY = 8, 16 * 1024  # per machine, in MiB
 
-SIZES = (500, 2000, 6000)  # that are measured as a whole
+SIZES = (500, 2000, 6000)  # measured as a whole
 PLANNED = (10_000, 100_000, 1_000_000)
-STORED, RELAYED = 50, 1000  # messages per second, while the cost of one is measured
+STORED, RELAYED = 50, 1000  # messages per second while the cost of one is measured
 UNITS = {
     "base": "MiB of a process",
     "connection": "KiB",
@@ -33,44 +32,44 @@ UNITS = {
 
 @dataclass
 class Costs:
-    """What one thing costs; CPU in microseconds."""
+    """Cost of one unit of each kind, CPU in microseconds."""
 
     base: float = 0  # MiB of a process without connections
     connection: float = 0  # KiB
-    idle: float = 0  # of a connection, per second
+    idle: float = 0  # per connection and second
     handshake: float = 0
-    message: float = 0  # to take and store it, and to hand it to the members here
-    delivery: float = 0  # to one member
-    relay: float = 0  # in each further process that has members
+    message: float = 0  # to accept and store it, and to broadcast it here
+    delivery: float = 0  # per member
+    relay: float = 0  # per further process with members
     redis_message: float = 0
-    redis_relay: float = 0  # for each further process
-    redis_idle: float = 0  # of a connection, which counts as one of its user's, per second
+    redis_relay: float = 0  # per further process
+    redis_idle: float = 0  # per connection and second, because each is counted for its user
     database: float = 0
 
     def server(self, people: int, processes: int = 1) -> float:
-        """Cores that the server processes need, all together."""
+        """Return the cores that all server processes need."""
         said = people / SILENCE
         others = spread(processes) - 1
         each = self.message + self.delivery * ROOM + self.relay * others
         return (said * each + people * self.idle + people / VISIT * self.handshake) / 1e6
 
     def redis(self, people: int, processes: int = 1) -> float:
-        """Cores that Redis needs; each has one."""
+        """Return the cores that Redis needs. Each Redis uses one."""
         each = self.redis_message + self.redis_relay * (spread(processes) - 1)
         return (people / SILENCE * each + people * self.redis_idle) / 1e6
 
     def memory(self, people: int, processes: int = 1) -> float:
-        """MiB of all server processes; where there are several, one more starts and ends them."""
+        """Return the MiB of all server processes. If there are several, one more supervises them."""
         return (processes + (processes > 1)) * self.base + people * self.connection / 1024
 
 
 def spread(processes: int) -> float:
-    """In how many processes a room has members, when a balancer gives each any."""
+    """Return the number of processes with members of a room, if a balancer spreads them evenly."""
     return processes * (1 - (1 - 1 / processes) ** ROOM)
 
 
 def sizing(plan: Plan) -> None:
-    """Machines for 10 000, 100 000 and 1 000 000 connections, and how well such a forecast holds."""
+    """Machines for 10 000, 100 000 and 1 000 000 connections, and the accuracy of the forecast."""
     chat = who.ours(layer="redis", database="postgresql", chat=True)
     costs = measure_costs(plan, chat)
     print("\n  What it costs")
@@ -97,7 +96,7 @@ def print_row(*cells: object) -> None:
 
 
 def needs(costs: Costs, people: int) -> tuple[str | int, ...]:
-    """What so many people say, and what that needs; two machines at least, so that one may fail."""
+    """Return the messages of this many people and the machines for them: at least two, so that one may fail."""
     said = people / SILENCE
     processes = needed_processes(costs, people)
     machines = max(2, math.ceil(processes / CORES), math.ceil(costs.memory(people, processes) / MEMORY / 0.8))
@@ -107,7 +106,7 @@ def needs(costs: Costs, people: int) -> tuple[str | int, ...]:
 
 
 def needed_processes(costs: Costs, people: int) -> int:
-    """The fewest that are not too busy; each more makes rooms span more of them, which costs as well."""
+    """Return the fewest processes that are not too busy. Rooms span more processes if there are more."""
     return next(count for count in itertools.count(1) if costs.server(people, count) <= BUSY * count)
 
 
@@ -116,7 +115,7 @@ def with_processes(player: Contestant, count: int) -> Contestant:
 
 
 def measure_costs(plan: Plan, chat: Contestant) -> Costs:
-    """Two sizes of a room tell a message from a delivery, one process and two what it costs to pass a message on."""
+    """Derive message and delivery from two sizes of a room, and relay from one process and two."""
     costs, seconds, people = Costs(), plan.seconds, plan.people(2000)
     with chat.serve() as server:
         measure_memory(server, chat.join, plan.people(100), plan.at_least(1))
@@ -127,7 +126,7 @@ def measure_costs(plan: Plan, chat: Contestant) -> Costs:
         large, _, _ = per_message(server, chat, 2 * ROOM, STORED, seconds)
         costs.delivery = (large - small) / (2 * ROOM - 2)
         costs.message = small - 2 * costs.delivery
-    relayed = who.ours(layer="redis")  # nothing is stored, which would cost far more than what is looked for
+    relayed = who.ours(layer="redis")  # nothing is stored, which would cost far more than the relay
     with relayed.serve() as server:
         alone, costs.redis_message = per_message(server, relayed, 10, RELAYED, seconds)
     with with_processes(relayed, 2).serve() as server:
@@ -142,7 +141,7 @@ def measure_costs(plan: Plan, chat: Contestant) -> Costs:
 
 
 def measure_idle(server: Server, chat: Contestant, people: int, seconds: float, settle: float) -> list[float]:
-    """Microseconds per second of the server and of Redis for a connection on which there are pings only."""
+    """Return the microseconds of the server and of Redis per second and connection with pings only."""
     processes = (server.process.pid, server.services[0])
     options = [*chat.join, "--connections", str(people), "--rooms", str(max(1, people // ROOM)), "--hold"]
     with start_load(server, options) as load:
@@ -155,14 +154,14 @@ def measure_idle(server: Server, chat: Contestant, people: int, seconds: float, 
 
 
 def per_message(server: Server, player: Contestant, members: int, rate: int, seconds: float) -> list[float]:
-    """Microseconds of the server and of each service for a message in a room of so many, who take turns."""
+    """Return the microseconds of the server and each service per message in a room whose members take turns."""
     speak = [*player.dialect.say, "--connections", str(members), "--senders", str(members), "--rate", str(rate)]
     result = measure(server, [*player.join, *speak, "--seconds", str(seconds), "--warmup", "1"])
     return [cpu * 1e6 / result.load["sent"] for cpu in (result.server_cpu, *result.services)]
 
 
 def measure_site(chat: Contestant, people: int, seconds: float, warmup: float) -> tuple[float, float, float]:
-    """Cores of the server and of Redis, and MiB of the server, with so many people who talk."""
+    """Return cores of the server and of Redis, and MiB of the server, while this many people chat."""
     rate = max(people / SILENCE, 10 / seconds)  # at least ten messages
     speak = ["--senders", str(people), "--rate", f"{rate:.2f}", "--rooms", str(max(1, people // ROOM))]
     options = [*chat.join, *chat.dialect.say, *speak, "--connections", str(people), "--seconds", str(seconds)]

@@ -1,6 +1,6 @@
-"""What a benchmark needs before it can start: packages, the compiled load client, emitted projects.
+"""Preparation of a benchmark: packages, the compiled load client, emitted projects.
 
-Everything is made in build/bench, and what takes long is kept there.
+Everything is created in build/bench, and slow parts are kept there.
 """
 
 import functools
@@ -25,7 +25,7 @@ SHOWN_PEERS = ("fastapi", "python-socketio", "websockets")
 
 
 def bake(label: str, **answers: str) -> Path:
-    """A new project with these answers, without its development settings."""
+    """Bake a new project with these answers, without its development settings."""
     folder = BENCH / "projects" / label
     shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "-m", "cookiecutter", "--no-input", "--default-config", "--output-dir", str(folder)]
@@ -37,7 +37,7 @@ def bake(label: str, **answers: str) -> Path:
 
 @functools.cache
 def environment() -> Path:
-    """The Python of one environment with what all projects and all peers need; kept until that changes."""
+    """Return the Python of one environment for all projects and peers. Kept until the requirements change."""
     projects = [
         bake(f"requirements-{number}", **answers)
         for number, answers in enumerate(covering("server", "channel_layer", "database"))
@@ -63,7 +63,7 @@ def environment() -> Path:
 
 @functools.cache
 def node() -> str | None:
-    """The Node program, with the peers' packages in build/bench/node; None, and a line, where there is none."""
+    """Return Node, with the peers' packages in build/bench/node. Print a line and return None without Node."""
     program, npm = shutil.which("node"), shutil.which("npm")
     if not program or not npm:
         print("Node's peers are left out: put `node` and `npm` on the PATH (`apt-get install nodejs npm`).", flush=True)
@@ -83,7 +83,7 @@ def node() -> str | None:
 
 @functools.cache
 def load_client() -> Path:
-    """The compiled load client."""
+    """Compile the load client."""
     compiler = shutil.which("cc")
     if not compiler:
         sys.exit("The load client needs a C compiler (cc). Install one: apt-get install build-essential")
@@ -98,7 +98,7 @@ def load_client() -> Path:
 
 
 def versions() -> str:
-    """The versions of what is measured, as one line."""
+    """Return the versions of the measured programs as one line."""
     command = ["uv", "pip", "list", "--format", "json", "--python", str(environment())]
     listed = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     installed = {package["name"].lower(): package["version"] for package in listed}

@@ -1,7 +1,7 @@
-"""Keep what was chosen, remove the rest, write `.env`, and say how to go on.
+"""Keep the chosen files, remove the rest, write `.env`, and print the next commands.
 
-Cookiecutter renders this file and runs it in the new project's folder; ANSWERS is then a literal with every answer in
-it. `tojson` escapes every quote within an answer, so none can end the literal or be read as code.
+Cookiecutter renders this file and runs it in the new project's folder. ANSWERS is then a literal with every answer.
+`tojson` escapes every quote within an answer, so no answer can end the literal or be read as code.
 """
 
 import json
@@ -14,13 +14,13 @@ from pathlib import Path
 
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 
-# A file `name.<choice>.ext` becomes `name.ext` where <choice> is the answer to one of these questions, else it goes.
+# A file `name.<choice>.ext` becomes `name.ext` if <choice> is the answer to one of these questions. Else it is removed.
 QUESTIONS_WITH_FILES = ("server", "channel_layer", "consumers", "auth", "license")
 
-# The services that the project needs, by their names in compose.yaml, with spaces between them.
+# The services of the project, by their names in compose.yaml, separated by spaces.
 SERVICES = ANSWERS["__services"]
 
-# What goes as a whole, and when.
+# Files and folders that are removed as a whole, with the condition.
 UNNEEDED = {
     "accounts": ANSWERS["auth"] == "none",
     "chat": ANSWERS["examples"] == "none",
@@ -42,7 +42,7 @@ UNNEEDED = {
 
 
 def remove_unneeded(project):
-    """Delete the files and folders that these answers have no use for."""
+    """Delete the files and folders that these answers do not need."""
     for name, unneeded in UNNEEDED.items():
         path = project / name
         if unneeded and path.is_dir():
@@ -52,7 +52,7 @@ def remove_unneeded(project):
 
 
 def keep_chosen_files(project):
-    """Rename the chosen one of each set of alternative files; delete the others, and folders that they leave empty."""
+    """Rename the chosen one of each set of alternative files. Delete the others, and folders that become empty."""
     marks = {
         f".{choice}": choice == ANSWERS[question]
         for question in QUESTIONS_WITH_FILES
@@ -73,7 +73,7 @@ def keep_chosen_files(project):
 
 
 def write_env(project):
-    """Write the development settings, readable by their owner only; an existing file keeps its secret."""
+    """Write the development settings, readable by their owner only. An existing file keeps its secret."""
     lines = [
         "# Development only, and kept out of git. Production sets its own environment: see .env.example.",
         "DEBUG=true",
@@ -93,7 +93,7 @@ def write_env(project):
 
 
 def say_what_is_next(project):
-    """Print the commands from here to the first page, unless cruft makes the project only to compare it."""
+    """Print the commands that lead to the first page, unless cruft makes the project only to compare it."""
     if "_output_dir" not in ANSWERS and project.parent.parent == Path(tempfile.gettempdir()).resolve():
         return
     here = os.environ.get("PWD")

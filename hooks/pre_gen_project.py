@@ -1,7 +1,7 @@
-"""Refuse answers that no project can be made of, before any file is written.
+"""Refuse impossible answers before any file is written.
 
-Cookiecutter renders this file and runs it; ANSWERS is then a literal with every answer in it. `tojson` escapes
-every quote within an answer, so none can end the literal or be read as code.
+Cookiecutter renders this file and runs it. ANSWERS is then a literal with every answer. `tojson` escapes every quote
+within an answer, so no answer can end the literal or be read as code.
 """
 
 import json
@@ -17,7 +17,7 @@ LONGEST_TEXT = 200
 LONGEST_SLUG = 63  # of a DNS label, and of a PostgreSQL database's name
 SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 EMAIL = re.compile(r"[^@\s\"\\<>(),;:]+@[^@\s\"\\<>(),;:]+\.[^@\s\"\\<>(),;:.]+")
-# What emitted projects install: uv cannot install a package into a project of the same name.
+# Packages that emitted projects install. uv cannot install a package into a project of the same name.
 TAKEN = """
     anyio asgiref ast-serialize attrs autobahn automat cbor2 cffi channels channels-redis click colorama constantly
     coverage cryptography daphne dj-database-url django django-stubs django-stubs-ext environs h11 h2 hiredis hpack
@@ -28,29 +28,29 @@ TAKEN = """
     typing-extensions tzdata ujson uvicorn uvloop watchfiles websockets wsproto zope-interface
 """
 UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates, line and paragraph separators
-CRUFT = "_output_dir" not in ANSWERS  # which renders the answers again at each update
+CRUFT = "_output_dir" not in ANSWERS  # cruft renders the answers again at each update
 
 
 def problem(answers):
-    """Return what is wrong with the answers and what to do about it, in one line, or None."""
+    """Return what is wrong with the answers and how to fix it, in one line, or None."""
     for key in ("project_name", "description", "author_name", "author_email"):
         text = answers[key]
         if any(unicodedata.category(character) in UNPRINTABLE for character in text):
             return f"{key} contains a line break or another control character: use plain text in one line."
         if CRUFT and (found := re.search(r"\{[\x7b%#]", text)):
-            return f"{key} contains {found[0]}, which cruft would run as a template at each update: leave it out."
+            return f"{key} contains {found[0]}, which cruft would render as a template at each update: remove it."
         if len(text) > LONGEST_TEXT:
             return f"{key} has {len(text)} characters: use at most {LONGEST_TEXT}."
     for key in ("project_name", "author_name"):
         if not answers[key].strip():
-            return f"{key} is empty: give one, such as {key}='Talking Site'."
+            return f"{key} is empty: use a text such as {key}='Talking Site'."
     if answers["author_email"] and not EMAIL.fullmatch(answers["author_email"]):
-        return "author_email is no e-mail address: give one, such as ann@example.com, or leave it empty."
+        return "author_email is not an e-mail address: use one such as ann@example.com, or leave it empty."
 
     slug = answers["project_slug"]
     if not SLUG.fullmatch(slug):
         return (
-            f"project_slug {slug!a} is no valid distribution name: use lower case letters, digits, - and _, "
+            f"project_slug {slug!a} is not a valid distribution name: use lower case letters, digits, - and _, "
             "with a letter or digit at both ends, such as talking-site."
         )
     if re.sub("[-_]+", "-", slug) in TAKEN.split():
@@ -60,16 +60,16 @@ def problem(answers):
 
     for key, choices in answers["_choices"].items():
         if answers[key] not in choices:
-            return f"{key} {answers[key]!a} is not on offer: choose one of {', '.join(choices)}."
+            return f"{key} {answers[key]!a} is not a choice: use one of {', '.join(choices)}."
     if answers["deploy"] == "kubernetes":
         for key, needed in {"channel_layer": "redis", "database": "postgresql"}.items():
             if answers[key] != needed:
-                return f"{key} {answers[key]!a} serves one machine, kubernetes many: choose {needed}, or deploy=docker."
+                return f"{key} {answers[key]!a} serves one machine, kubernetes many: use {needed}, or deploy=docker."
     return None
 
 
 def remove_folders(target, output):
-    """Delete the empty folders between the target, which is still empty too, and where projects go.
+    """Delete the empty folders between the target, which is still empty, and the folder of projects.
 
     Cookiecutter made them all, and would delete the last one only.
     """

@@ -1,4 +1,4 @@
-"""Fixtures that are expensive, so that each worker has them once."""
+"""Expensive fixtures, made once per worker."""
 
 import functools
 import os
@@ -14,13 +14,13 @@ collect_ignore = ["engine"]  # runs inside baked projects
 
 
 def pytest_xdist_auto_num_workers():
-    """One more than there are cores, for much of what the tests do is waiting until somebody is back."""
+    """Use one worker more than there are cores, because much of the tests' time is waiting."""
     return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="session", autouse=True)
 def announce(pytestconfig):
-    """From here on, what takes long to install is said at once, and not kept with the output of a test."""
+    """Print long installations at once, instead of with the output of a test."""
     capture = pytestconfig.pluginmanager.getplugin("capturemanager")
 
     def say(line):
@@ -32,7 +32,7 @@ def announce(pytestconfig):
 
 @pytest.fixture(scope="session")
 def environment(cookies_session):
-    """A function that returns the shared environment of a Python and a Django, and builds it where it is not there."""
+    """Return a function for the shared environment of a Python and a Django, which builds a missing one."""
 
     @functools.cache
     def get(python, django):
@@ -45,7 +45,7 @@ def environment(cookies_session):
 
 @pytest.fixture(scope="session")
 def redis(tmp_path_factory):
-    """A real Redis, shared by the tests of one worker; those of the emitted projects keep to groups of their own."""
+    """A real Redis, shared by the tests of one worker. Emitted projects use groups of their own."""
     server = Redis(tmp_path_factory.mktemp("redis"))
     server.start()
     yield server
@@ -63,7 +63,7 @@ def postgres():
 
 @pytest.fixture(scope="session")
 def services(request):
-    """A function that returns the environment variables of the services that these answers need, all of them real."""
+    """Return a function for the environment variables of the real services that these answers need."""
 
     def get(answers):
         variables = {}

@@ -176,7 +176,7 @@ def test_events_are_carried(page, server):
 
 
 def test_resume_parameters_are_asked_for_each_connection(page, server):
-    """What `resume` returns is added to the query, and empty values are left out."""
+    """The query gets the values of `resume`, but for empty ones."""
     page.evaluate("globalThis.last = null; open('a', '/echo?x=1', {resume: () => ({after: last, other: undefined})})")
     wait_for(page, "a", OPEN)
     page.evaluate("last = 7; clients.a.reconnect()")
@@ -185,7 +185,7 @@ def test_resume_parameters_are_asked_for_each_connection(page, server):
 
 
 def test_url_may_be_a_function(page, server):
-    """It is called for each connection. A failure is retried, unless its cause is a close code."""
+    """A function is called for each connection. The client retries a failure, unless its cause is a close code."""
     page.evaluate(
         """() => {
           let number = 0;

@@ -102,7 +102,7 @@ def test_demo_refuses_what_is_no_port(port, start):
     process, output = start(port)
     assert process.wait(15) == 2
     line, _ = output.read_text().splitlines()
-    assert line == f"PORT={port} is no port: use a number from 1 to 65535, such as PORT=8001."
+    assert line == f"PORT={port} is not a port: use a number from 1 to 65535, such as PORT=8001."
 
 
 STEPS = [

@@ -175,7 +175,7 @@ def test_generated_parts_are_up_to_date(name):
     """The questions, the files that they change and the numbers follow cookiecutter.json, and lines are short."""
     page = readme.PAGES[name].read_text(encoding="utf-8")
     part = readme.parts(page, name)[1]
-    assert part == readme.MAKERS[name](), "run `make docs`"
+    assert part == readme.MAKERS[name](), f"run `python -m tools.readme {name}`"
     assert max(map(len, part.splitlines())) <= 120
 
 

@@ -226,7 +226,7 @@ def test_nasty_text_survives_updates(turn, template):
             "create", "--no-input", "--extra-context", json.dumps(given), str(template.folder), folder=template.folder
         )
         assert done.returncode == 1
-        line = f"Error: {braces[0]} contains {{{{, which cruft would run as a template at each update: leave it out."
+        line = f"Error: {braces[0]} contains {{{{, which cruft would render as a template at each update: remove it."
         assert line in done.stderr.splitlines()
         assert not (template.folder / "talking-site").exists()
         answers |= dict.fromkeys(braces, "no braces")

@@ -1,4 +1,4 @@
-"""Programs that people run: `python -m tools.<name>`, in the template's folder."""
+"""Programs for people: `python -m tools.<name>`, in the template's folder."""
 
 import sys
 from pathlib import Path

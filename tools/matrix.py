@@ -1,4 +1,4 @@
-"""Print the combinations whose suites are run, or CI's jobs as JSON: `python -m tools.matrix [--github]`."""
+"""Combinations whose suites are run, or CI's jobs as JSON: `python -m tools.matrix [--github]`."""
 
 import json
 import sys

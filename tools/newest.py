@@ -1,7 +1,7 @@
-"""Take the upper bounds off what emitted projects require, in the template's files: `python -m tools.newest`.
+"""Removal of upper bounds from the requirements of emitted projects: `python -m tools.newest`.
 
-The nightly run does that to its own copy, and so meets new releases of the dependencies before they are let in.
-A Django that was chosen for its age keeps its bound.
+The nightly run does that to its own copy, so that it tests new releases of the dependencies before they are allowed.
+An older Django keeps its bound.
 """
 
 import re
@@ -13,7 +13,7 @@ BOUND = re.compile(r"""("[\w.-]+(?:\[[\w,]+\])?>=[\w.]+),<[\w.]+""")
 
 
 def without_bounds(text: str) -> str:
-    """The text of a file with requirements, whose lines keep their bounds where they begin with an older Django."""
+    """Remove the bounds of a file's requirements, except on lines that begin with an older Django."""
     older = tuple(f'"{version}":' for version in CHOICES["django_version"][1:])
     lines = text.splitlines(keepends=True)
     return "".join(line if line.lstrip().startswith(older) else BOUND.sub(r"\1", line) for line in lines)

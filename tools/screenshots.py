@@ -1,4 +1,4 @@
-"""Takes the pictures in docs/screenshots, or in the folder that is given: two people talk on the default project."""
+"""Pictures of two users in the default project, for docs/screenshots or the given folder."""
 
 import sys
 import tempfile
@@ -23,8 +23,8 @@ from django.db.models import F
 from chat.models import Message
 Message.objects.update(at=F("at") - timedelta(days=1))"""
 TALK = (
-    [("ann", "Who is in for the harbour tomorrow? The boats leave at ten."), ("ben", "Me! Shall I bring the bread?")],
-    [("ann", "Please do. Coffee is on me."), ("ben", "Then we lack nothing but the sun ☀️")],
+    [("ann", "Who is in for the harbour tomorrow? The boats leave at ten."), ("ben", "Me! I will bring the bread.")],
+    [("ann", "Great. Coffee is on me."), ("ben", "Then we lack nothing but the sun ☀️")],
 )
 HEBREW = (("ann", "שלום! מישהו רוצה קפה?"), ("ben", "כן, בשמחה ☕"), ("ann", "ניפגש ב-Café Nordlicht בעשר"))
 
@@ -36,7 +36,7 @@ def sign_up(visits: Visits, name: str) -> Window:
 
 
 def talk(windows: dict[str, Window], path: str, *lines: tuple[str, str]) -> None:
-    """Say these lines in a room; each waits for the one before."""
+    """Send these lines in a room, each after the one before."""
     for window in windows.values():
         window.page.goto(path)
         expect(window.status).to_have_text("Connected")

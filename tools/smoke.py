@@ -1,6 +1,6 @@
-"""Sets the default project up, and lets two people talk on it: `python -m tools.smoke`, on Linux, macOS and Windows.
+"""Smoke test on Linux, macOS and Windows: `python -m tools.smoke` sets up the default project, and two users chat.
 
-With the URL of a site that runs already, and a file with its certificate, it lets them talk there.
+With the URL of a running site and a file with its certificate, they chat there.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ PATIENCE = 60  # seconds for the first answer
 
 @contextlib.contextmanager
 def people_who_talk(site) -> Iterator[list]:
-    """The sockets of two, of whom one said something that both heard."""
+    """Yield the sockets of two users after a message from one to the other."""
     ann, ben = Person(site, "session"), Person(site, "session")
     with ann.connect("smoke") as one, ben.connect("smoke") as other:
         assert (receive(one)["type"], receive(other)["type"]) == ("welcome", "welcome")
@@ -38,7 +38,7 @@ def people_who_talk(site) -> Iterator[list]:
 
 
 def set_up(folder: Path) -> Path:
-    """Generate the default project, and type the commands of its `make setup`."""
+    """Generate the default project, and run the commands of its `make setup`."""
     generate = [sys.executable, "-m", "cookiecutter", "--no-input", "--default-config", "--output-dir", str(folder)]
     subprocess.run([*generate, str(TEMPLATE)], check=True)
     project = folder / "talking-site"
@@ -62,7 +62,7 @@ def wait_for_answer(server: subprocess.Popen, url: str) -> None:
 
 
 def serve_and_talk(project: Path) -> None:
-    """Two people talk on the project's own server, which ends when it is told to."""
+    """Let two users chat on the project's own server, which exits on request."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     python = project / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")

@@ -1,4 +1,4 @@
-"""The connection manager of FastAPI's documentation, one for each room."""
+"""Connection manager of FastAPI's documentation, one per room."""
 
 import json
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""The floor: texts go to everybody in a room as frames written by hand on uvloop, and nothing else happens."""
+"""Lower bound of the cost: hand-written frames on uvloop, broadcast to a room, and nothing else."""
 
 import asyncio
 import base64
@@ -14,7 +14,7 @@ rooms = defaultdict(set)
 
 
 class Member(asyncio.Protocol):
-    """A connection. Understands what the load sends: masked text frames under 64 KiB, and a close."""
+    """A connection that understands the load's frames: masked text under 64 KiB, and a close."""
 
     room = None
     data = b""
@@ -49,7 +49,7 @@ class Member(asyncio.Protocol):
         self.room.add(self.transport)
 
     def take_frame(self):
-        """Pass on the first frame; returns whether it was there as a whole."""
+        """Pass on the first frame. Return whether it was complete."""
         data = self.data
         if len(data) < 6:
             return False

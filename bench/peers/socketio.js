@@ -1,4 +1,4 @@
-// Rooms of Socket.IO; through Redis where REDIS_URL is set.
+// Rooms of Socket.IO, through Redis if REDIS_URL is set.
 "use strict";
 
 const { createServer } = require("http");

@@ -1,4 +1,4 @@
-"""Rooms of python-socketio; through Redis where REDIS_URL is set."""
+"""Rooms of python-socketio, through Redis if REDIS_URL is set."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A room whose members hear what one of them says; nothing is stored."""
+"""Room with broadcast and without storage."""
 
 from realtime.broadcast import apublish, group_name
 from realtime.consumers import RealtimeConsumer

@@ -1,11 +1,11 @@
-"""The project's own settings; without its limits for each user, unless BENCH_LIMITS is set."""
+"""Settings of the project, without limits per user unless BENCH_LIMITS is set."""
 
 import os
 
 from config.settings import *  # noqa: F403
 
 if not os.environ.get("BENCH_LIMITS"):
-    # A limit that the engine adds under such a name is lifted as well.
+    # Limits that the engine adds under such names are lifted as well.
     for name in [name for name in globals() if name.startswith(("REALTIME_", "CHAT_"))]:
         if {"RATE", "BURST", "CONNECTIONS", "ROOMS"}.intersection(name.split("_")):
             globals()[name] = 1_000_000

@@ -28,12 +28,12 @@ NASTY = {
 
 
 def literal(text: str) -> str:
-    """What makes cookiecutter, which renders answers that it is not asked for as templates, take a text as it is."""
+    """Quote a text for cookiecutter, which renders answers on the command line as templates."""
     return f"{{{{ {json.dumps(text, ensure_ascii=False)} }}}}" if "{" in text else text
 
 
 def generate(folder: Path, *arguments: str, typed: str | None = None, **options) -> subprocess.CompletedProcess:
-    """Run cookiecutter as a user does, with `out` below the folder as target and nothing of ours in the way."""
+    """Run cookiecutter as a user does, with `out` below the folder as target and a configuration of its own."""
     out = folder / "out"
     if not out.exists():
         out.mkdir()

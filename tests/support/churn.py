@@ -1,8 +1,8 @@
-"""Runs inside an emitted project: while some stay in a room, others join and leave; prints what that leaves behind.
+"""Visits to a room inside an emitted project, and what they leave behind.
 
-`python churn.py SECONDS` answers one JSON object: `rate` (visits per second), `heard` (how often each member heard what
-was published in the end), `before` and `after` (the counts), and `memory` (bytes) and `objects`, both before the first
-lap and after each. A warm-up is not counted.
+`python churn.py SECONDS` lets some members stay while others join and leave. Prints one JSON object: `rate` (visits per
+second), `heard` (how often each member received the event that was published last), `before` and `after` (the counts),
+and `memory` (bytes) and `objects`, both before the first lap and after each. A warm-up is not counted.
 """
 
 import asyncio
@@ -26,15 +26,15 @@ from realtime.consumers import RealtimeConsumer
 ROOM = "room-x"
 JOIN = {"presence": True}
 MEMBERS = 20
-RATE = 1000  # visits per second, if the machine can
+RATE = 1000  # visits per second, at most
 AT_ONCE = 100
-WARM_UP, LAPS = 5, 3  # seconds, and parts of the seconds after them
-REST = 5  # seconds until what is put off is done
+WARM_UP, LAPS = 5, 3  # seconds, and fractions of the seconds after them
+REST = 5  # seconds for delayed work
 PATIENCE = 10
 
 
 class AsyncVisitor(RealtimeConsumer):
-    """Joins the room."""
+    """Consumer that joins the room."""
 
     own_channel = False
 
@@ -44,7 +44,7 @@ class AsyncVisitor(RealtimeConsumer):
 
 
 class SyncVisitor(RealtimeConsumer):
-    """The same, where consumers are sync."""
+    """Sync consumer that joins the room."""
 
     own_channel = False
 
@@ -54,7 +54,7 @@ class SyncVisitor(RealtimeConsumer):
 
 
 class Visit:
-    """A connection to the application, without a server between."""
+    """Connection to the application without a server."""
 
     def __init__(self):
         self.got = Counter()
@@ -77,7 +77,7 @@ class Visit:
 
 
 async def come_and_go(seconds):
-    """Let visitors join and leave at once, RATE per second; returns how many."""
+    """Let visitors join and leave at once, RATE per second. Return their number."""
     start = time.monotonic()
     visits = started = 0
 
@@ -98,7 +98,7 @@ async def come_and_go(seconds):
 
 
 def counts():
-    """What could have been left behind, but for memory; what is garbage by now is not."""
+    """Count everything that could be left behind, except memory. Garbage does not count."""
     layer = get_channel_layer()
     found = {
         "tasks": len(asyncio.all_tasks()),
@@ -118,7 +118,7 @@ def counts():
 
 
 async def settled():
-    """The counts, as soon as they stay the same, or after a while."""
+    """Return the counts once they stay the same, or after a while."""
     deadline, found = time.monotonic() + PATIENCE, [{}]
     while time.monotonic() < deadline and found[-3:] != [found[-1]] * 3:
         found.append(counts())
@@ -127,7 +127,7 @@ async def settled():
 
 
 def memory():
-    """The resident memory of this process in bytes."""
+    """Return the resident memory of this process in bytes."""
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 

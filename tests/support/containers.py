@@ -1,7 +1,7 @@
-"""A Docker engine of the tests' own, and images in place of those that compose files take from a registry.
+"""Docker engine for the tests, and images that replace those of a registry.
 
-Debian's packages have what it takes: nothing is pulled. The engine has its own folder, makes bridges without touching
-the firewall, and ends with the process that started it.
+The images are made of Debian's packages, and nothing is pulled. The engine has its own folder, makes bridges without
+changing the firewall, and ends with the process that started it.
 """
 
 import contextlib
@@ -29,12 +29,12 @@ IMAGES = Path(__file__).parent / "images"
 PACKAGES = {"dockerd": "docker.io", "docker-compose": "docker-compose", "debootstrap": "debootstrap"}
 BASE = re.search(r"^FROM (\S+:\S+) ", (EMITTED / "Dockerfile").read_text(), re.MULTILINE)[1]
 SERVICES = sorted(set(re.findall(r"image: ((?:nginx|redis|postgres):\S+)", (EMITTED / "compose.yaml").read_text())))
-# What Python's official image has beside Python, and what a copied Python wants.
+# Additions of Python's official image, and libraries for a copied Python.
 LIBRARIES = """
     ca-certificates libbz2-1.0 libexpat1 libffi8 liblzma5 libncursesw6 libreadline8 libsqlite3-0 libssl3 libuuid1
     netbase openssl tzdata zlib1g
 """
-# `docker compose` is docker-compose, whichever of the two a machine has.
+# `docker compose` runs docker-compose, whichever of the two is installed.
 PLUGIN = """#!/bin/sh
 [ "$1" = docker-cli-plugin-metadata ] && exec echo '{"SchemaVersion": "0.1.0", "Vendor": "tests", "Version": "1"}'
 shift
@@ -43,7 +43,7 @@ exec docker-compose "$@"
 
 
 class Engine:
-    """A started dockerd with the images that projects want, and the commands that people type."""
+    """A started dockerd with the images of the projects, and the commands that users type."""
 
     def __init__(self) -> None:
         require_programs(PACKAGES)
@@ -86,7 +86,7 @@ class Engine:
         return subprocess.run(["docker", "info"], env=self.environ, capture_output=True, timeout=30).returncode == 0
 
     def stop(self) -> None:
-        """Remove containers and networks, end the engine, and leave nothing behind."""
+        """Remove containers and networks, end the engine, and delete its folder."""
         with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):  # it may not answer
             for container in self.docker("ps", "--all", "--quiet").split():
                 self.docker("rm", "--force", "--volumes", container)
@@ -103,11 +103,11 @@ class Engine:
         subprocess.run(["rm", "-rf", str(self.folder)], check=True)  # Python takes ten times as long
 
     def docker(self, *arguments: str, folder: Path = TEMPLATE, timeout: float = 120, **variables: str) -> str:
-        """The output of a command that must succeed."""
+        """Run a command that must succeed. Return its output."""
         return run(["docker", *arguments], folder, self.environ | variables, timeout)
 
     def build(self, folder: Path, tag: str, *options: str) -> str:
-        """Build the Dockerfile of a folder; the packages come over the network of this machine."""
+        """Build the Dockerfile of a folder. The packages come over the network of this machine."""
         return self.docker("build", "--network", "host", "--progress", "plain", "--tag", tag, *options, str(folder))
 
     def health(self, container: str) -> str:
@@ -138,7 +138,7 @@ class Engine:
             (folder / "new.tar").rename(kept)
 
     def make_base(self, root: Path) -> None:
-        """Debian with a Python of this machine, which stands in for Python's official image."""
+        """Make Debian with a Python of this machine, which replaces Python's official image."""
         packages = ",".join(LIBRARIES.split())
         debian = ["debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(root)]
         run(debian, TEMPLATE, self.environ, 240)
@@ -164,9 +164,9 @@ class Engine:
 
 
 def adapt(project: Path) -> None:
-    """Change what this machine may refuse: taken ports, more open files than its limit, and a network for builds.
+    """Change what this machine may refuse: used ports, too many open files, and a network for builds.
 
-    Everything else in compose.yaml stays as it is. nginx.conf is rewritten for the nginx of Debian.
+    The rest of compose.yaml stays as it is. nginx.conf is rewritten for Debian's nginx.
     """
     path = project / "compose.yaml"
     content = re.sub(r'"127\.0\.0\.1:\d+:', lambda _: f'"127.0.0.1:{free_port()}:', path.read_text())

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-# What differs from the default project when one answer changes: "+" came, "-" went, the others have other bytes.
+# Differences from the default project when one answer changes: "+" is new, "-" is gone, the others have other bytes.
 DIFFERENCES = {
     ("project_name", "Other Site"): {
         "LICENSE",
@@ -180,7 +180,7 @@ DIFFERENCES = {
 
 
 def content(project: Path) -> dict[str, bytes]:
-    """The files of a project, but for .env, whose secret always differs."""
+    """Return the files of a project except .env, whose secret always differs."""
     files = {path.relative_to(project).as_posix(): path for path in project.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in files.items() if name != ".env"}
 
@@ -192,7 +192,7 @@ def difference(one: dict[str, bytes], other: dict[str, bytes]) -> set[str]:
 
 
 def secret_and_rest(project: Path) -> tuple[str, str]:
-    """The secret in .env, and what is left of the file."""
+    """Return the secret in .env, and the rest of the file."""
     text = (project / ".env").read_bytes().decode()
     (secret,) = re.findall("^SECRET_KEY=(.+)$", text, re.MULTILINE)
     return secret, text.replace(secret, "")

@@ -1,4 +1,4 @@
-"""Baking projects, and running their own commands in environments that they share."""
+"""Baking of projects, and their own commands in shared environments."""
 
 import os
 import secrets
@@ -12,7 +12,7 @@ from support.matrix import CONTEXT, TEMPLATE, covering, requirements
 
 BUILD = TEMPLATE / "build"
 NO_LEAKS = ("PYTEST_", "COV_", "COVERAGE_", "DJANGO_", "MAKE", "MFLAGS", "UV_", "VIRTUAL_ENV")
-# Each of a thousand processes would compile what it imports, which takes longer than most of what they do.
+# Compiling the imports in each of a thousand processes takes longer than most of their work.
 NO_LEAKS += ("PYTHONDONTWRITEBYTECODE",)
 KEPT = {"UV_CACHE_DIR", "UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL"}
 SETTINGS = {
@@ -21,11 +21,11 @@ SETTINGS = {
     if "=" in line and line[0] not in "#{"
 }
 
-announce = print  # tests have their own
+announce = print  # conftest.py replaces it
 
 
 def bake(cookies, **answers: str) -> Path:
-    """The folder of a new project; fails when cookiecutter did, or when it did not get these very answers."""
+    """Bake a new project. Fails unless cookiecutter used exactly these answers."""
     unknown = answers.keys() - CONTEXT.keys()
     assert not unknown, f"cookiecutter.json has no {unknown}"
     result = cookies.bake(extra_context=answers)
@@ -35,20 +35,20 @@ def bake(cookies, **answers: str) -> Path:
 
 
 def clean_environ(**variables: str) -> dict[str, str]:
-    """Our environment variables without those that would change what a project does, and with those given."""
+    """Return our environment variables without those that change a project's behaviour, and with the given ones."""
     inherited = {
         name: value
         for name, value in os.environ.items()
         if name in KEPT or (name not in SETTINGS and not name.startswith(NO_LEAKS))
     }
-    if "REDIS_URL" in variables:  # which may be shared with other sites
+    if "REDIS_URL" in variables:  # other sites may use the same Redis
         variables.setdefault("REDIS_PREFIX", f"test-{uuid4().hex}")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return {**inherited, "PATH": path, **variables}
 
 
 def run(command: list[str], folder: Path, environ: dict[str, str], timeout: float = 240) -> str:
-    """The output of a command that must succeed."""
+    """Run a command that must succeed. Return its output."""
     done = subprocess.run(
         command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout
     )
@@ -58,7 +58,7 @@ def run(command: list[str], folder: Path, environ: dict[str, str], timeout: floa
 
 
 def build_environment(cookies, python: str, django: str) -> Path:
-    """An environment with the requirements of all projects for one Python and Django; kept until they change."""
+    """Build an environment for all projects on one Python and Django. Kept until the requirements change."""
     projects = [
         bake(cookies, **answers, django_version=django)
         for answers in covering("server", "channel_layer", "consumers", "auth", "database")
@@ -78,7 +78,7 @@ def build_environment(cookies, python: str, django: str) -> Path:
 
 
 def environ_for(environment: Path, **variables: str) -> dict[str, str]:
-    """Variables under which a project's own commands use a shared environment, and neither a lock nor the network."""
+    """Return variables for a project's own commands in a shared environment, without a lock or the network."""
     return clean_environ(
         UV_PROJECT_ENVIRONMENT=str(environment),
         UV_PYTHON=str(environment / "bin" / "python"),
@@ -89,7 +89,7 @@ def environ_for(environment: Path, **variables: str) -> dict[str, str]:
 
 
 def production_values(project: Path) -> dict[str, str]:
-    """Return the values of .env.example, with the changes that it asks for in production."""
+    """Return the values of .env.example, with the changes that it requires in production."""
     lines = (project / ".env.example").read_text(encoding="utf-8").splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#")) | {
         "DEBUG": "false",

@@ -1,4 +1,4 @@
-"""A client that keeps the chat's contract amid faults, and holds the server to its side of it."""
+"""Client that follows the chat's protocol during faults, and checks that the server follows it too."""
 
 import asyncio
 import contextlib
@@ -15,20 +15,20 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 LOST = 1006  # the connection ended without a close frame
 RECONNECT = {LOST, 1001, 1011, 1012, 4012, 4408}
-ACKNOWLEDGEMENT = 3  # seconds, then a message is sent again
+ACKNOWLEDGEMENT = 3  # seconds until a message is sent again
 PAGE = 500
-HEALING = 15  # seconds after which everybody has everything, once nothing fails any more
+HEALING = 15  # seconds until all members have all messages, once nothing fails
 
 
 def open_room(site, room, query="", **options):
-    """What connects to a room, as a page of the site does."""
+    """Connect to a room as a page of the site does."""
     url = f"{site.url.replace('http', 'ws', 1)}/ws/chat/{quote(room, safe='')}/{query}"
     defaults = {"origin": site.url, "proxy": None, "compression": None, "close_timeout": 1, "ssl": site.tls}
     return connect(url, **(defaults | options))
 
 
 async def wait_for(condition, what, patience):
-    """Return once `condition()` is true; fails with what `what()` says when it takes too long."""
+    """Wait until `condition()` is true. Fails with `what()` after too long."""
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, f"not within {patience} s: {what()}"
@@ -36,18 +36,18 @@ async def wait_for(condition, what, patience):
 
 
 class Client:
-    """A program of a person, which talks in one room: it reconnects, resumes, resends, and fetches what is in a gap."""
+    """Client of one user in one room: reconnects, resumes, sends again, and fetches gaps from the history."""
 
     def __init__(self, person, room, messages=()):
         self.person = person
         self.room = room
-        self.messages = list(messages)  # the first has the number 1, and none is missing
-        self.sent = Counter()  # how often, by reference
-        self.acknowledged = {}  # the numbers, by reference
-        self.socket = None  # while it is open and was welcomed
+        self.messages = list(messages)  # from number 1, without a gap
+        self.sent = Counter()  # count by reference
+        self.acknowledged = {}  # number by reference
+        self.socket = None  # set while it is open and welcomed
         self.connections = 0
         self.errors = Counter()
-        self.news = asyncio.Event()  # there is reason to look whether to send again
+        self.news = asyncio.Event()  # set when a message may have to be sent again
 
     def __str__(self):
         return f"{self.room} after {self.last}"
@@ -57,7 +57,7 @@ class Client:
         return len(self.messages)
 
     async def listen(self):
-        """Be connected, and connect again after a while, without an end; fails when the server breaks a promise."""
+        """Stay connected, with reconnects, until cancelled. Fails if the server breaks the protocol."""
         while True:
             try:
                 await self.visit()
@@ -67,13 +67,13 @@ class Client:
             except InvalidStatus as refused:
                 assert refused.response.status_code >= 500, refused
             except (OSError, InvalidHandshake, httpx.TransportError):
-                pass  # the server is away
+                pass  # the server is down
             finally:
                 self.socket = None
             await asyncio.sleep(random.uniform(0.1, 1))
 
     async def visit(self):
-        """One connection; raises ConnectionClosed at its end."""
+        """Run one connection. Raises ConnectionClosed at its end."""
         headers = self.person.headers()
         async with open_room(self.person.site, self.room, f"?after={self.last}", additional_headers=headers) as socket:
             while True:
@@ -94,7 +94,7 @@ class Client:
                         self.errors[event["code"]] += 1
 
     def take(self, message):
-        """Keep the next message; only the answer to what was sent again may come out of turn."""
+        """Store the next message. Only the answer to a message sent again may come out of turn."""
         seq, ref = message["seq"], message["ref"]
         if seq == self.last + 1:
             self.messages.append(message)
@@ -106,7 +106,7 @@ class Client:
             self.news.set()
 
     async def fetch(self, before):
-        """Read what is missing before that number from the history."""
+        """Read the messages before a number from the history."""
         while self.last + 1 < before:
             query = f"?after={self.last}&limit={PAGE}"
             page = await asyncio.to_thread(self.person.history, self.room, query)
@@ -115,14 +115,14 @@ class Client:
                 self.take(message)
 
     async def speak(self, going_on):
-        """Say something a few times per second, as long as `going_on()`."""
+        """Send some messages per second while `going_on()`."""
         while going_on():
             ref = uuid4().hex
             await self.say(ref, ref)
             await asyncio.sleep(random.uniform(0.2, 0.5))
 
     async def say(self, ref, text):
-        """Send a message until it is acknowledged, on every new connection and when the answer is late."""
+        """Send a message until it is acknowledged, again on each new connection and if the answer is late."""
         while ref not in self.acknowledged:
             self.news.clear()
             if self.socket:
@@ -134,7 +134,7 @@ class Client:
 
 
 async def happen(fault, moments):
-    """Let a fault happen at each of these seconds."""
+    """Cause a fault at each of these seconds."""
     start = time.monotonic()
     for moment in moments:
         await asyncio.sleep(start + moment - time.monotonic())
@@ -142,12 +142,12 @@ async def happen(fault, moments):
 
 
 async def all_connected(clients):
-    """Wait until each has a connection at the same time."""
+    """Wait until all clients are connected at the same time."""
     await wait_for(lambda: all(client.socket for client in clients), lambda: "a connection for everybody", 30)
 
 
 async def settle(*groups):
-    """Everybody gets, without a new connection, what is stored, which is returned by room."""
+    """Wait until all clients have the stored messages, without a new connection. Return them by room."""
     clients = [client for group in groups for client in group]
     await all_connected(clients)
     connections = [client.connections for client in clients]
@@ -164,7 +164,7 @@ async def settle(*groups):
 
 
 async def everything(client):
-    """The whole history of a client's room."""
+    """Return the whole history of a client's room."""
     reader = Client(client.person, client.room)
     page = {"more": True}
     while page["more"]:
@@ -174,7 +174,7 @@ async def everything(client):
 
 
 def check_everything(clients, stored):
-    """Everything that was said is stored once, under the number that its sender was told; returns the references."""
+    """Check that each sent message is stored once, with the number that its sender got. Return the references."""
     references = Counter(message["ref"] for messages in stored.values() for message in messages)
     assert references == Counter(ref for client in clients for ref in client.acknowledged)
     for client in clients:

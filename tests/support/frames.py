@@ -1,4 +1,4 @@
-"""WebSocket client over a raw socket, which sends whatever frames a test wants."""
+"""WebSocket client over a raw socket, which can send any frame."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
 def frame(opcode, payload=b"", *, fin=True, rsv=0, masked=True):
-    """The bytes of a frame."""
+    """Return the bytes of a frame."""
     length = len(payload)
     head = bytes([fin << 7 | rsv << 4 | opcode])
     if length < 126:
@@ -26,7 +26,7 @@ def frame(opcode, payload=b"", *, fin=True, rsv=0, masked=True):
 
 
 def fragments(opcode, *pieces):
-    """The frames of one message."""
+    """Return the frames of one message."""
     last = len(pieces) - 1
     return [frame(CONTINUATION if n else opcode, piece, fin=n == last) for n, piece in enumerate(pieces)]
 
@@ -36,7 +36,7 @@ def closing(code, reason=b""):
 
 
 class Client:
-    """A WebSocket client that sends what a test wants."""
+    """WebSocket client that sends the frames of a test."""
 
     def __init__(self, site, path="/ws/echo/", headers=""):
         self.socket = socket.create_connection(("127.0.0.1", site.port), PATIENCE)

@@ -1,4 +1,4 @@
-"""The combinations that are tested: all are derived from the choices in cookiecutter.json."""
+"""Combinations that are tested, all derived from the choices in cookiecutter.json."""
 
 import functools
 import itertools
@@ -17,7 +17,7 @@ ENGINE = ("server", "channel_layer", "consumers")  # axes of the engine's own su
 SIGNED_IN = [auth for auth in CHOICES["auth"] if auth != "none"]
 PYTHONS = ("3.12", "3.13")
 PYTHONS_OF_CI = (*PYTHONS, "3.14")
-# Answers that another one needs.
+# Answers that need another answer.
 PRESUPPOSED = {("deploy", "kubernetes"): {"channel_layer": "redis", "database": "postgresql"}}
 
 Answers = dict[str, str]
@@ -26,12 +26,12 @@ Row = TypeVar("Row")
 
 
 def combinations(*keys: str) -> list[Answers]:
-    """Every combination of the choices of these questions, the last one changing fastest."""
+    """Return every combination of the choices of these questions. The last question changes fastest."""
     return [dict(zip(keys, values, strict=True)) for values in itertools.product(*(CHOICES[key] for key in keys))]
 
 
 def label(answers: Answers) -> str:
-    """The name of a combination in the output of pytest."""
+    """Return the name of a combination in the output of pytest."""
     return "-".join(answers.values())
 
 
@@ -91,22 +91,22 @@ def engine_runs() -> Runs:
 
 
 def covering(*keys: str) -> list[Answers]:
-    """A few combinations in which every choice of these questions occurs."""
+    """Return a few combinations that contain every choice of these questions."""
     longest = max(len(CHOICES[key]) for key in keys)
     return [{key: CHOICES[key][turn % len(CHOICES[key])] for key in keys} for turn in range(longest)]
 
 
 def is_possible(answers: Answers) -> bool:
-    """Whether no answer lacks what it needs, however many questions are answered."""
+    """Return whether each answer has the answers that it needs. Some questions may be open."""
     needed = [items for (key, choice), items in PRESUPPOSED.items() if answers.get(key) == choice]
     return all(answers.get(key, choice) == choice for items in needed for key, choice in items.items())
 
 
 def pairs(choices: dict[str, list[str]]) -> list[Answers]:
-    """Few combinations in which any two choices meet, where they can.
+    """Return few combinations in which any two choices meet, if they can.
 
-    Each begins with two that did not meet yet, and goes on, question by question, with the choice that meets most of
-    the chosen ones for the first time.
+    Each starts with two that have not met yet. Question by question it adds the choice that meets most of the chosen
+    ones for the first time.
     """
     items = [(key, choice) for key in choices for choice in choices[key]]
     met = (frozenset(two) for two in itertools.combinations(items, 2) if two[0][0] != two[1][0])
@@ -128,9 +128,9 @@ def pairs(choices: dict[str, list[str]]) -> list[Answers]:
 
 
 def ci_jobs() -> dict[str, Runs]:
-    """What each of CI's machines runs: a server's core combinations on a Python and a Django, or pairs on a Python.
+    """Return the runs of each machine of CI: a server's combinations on a Python and a Django, or pairs on a Python.
 
-    One machine for each combination would spend most of its time on the set-up that twelve share.
+    A machine per combination would spend most of its time on the set-up that twelve share.
     """
     jobs: dict[str, Runs] = {}
     for python, django, server in itertools.product(PYTHONS_OF_CI, CHOICES["django_version"], CHOICES["server"]):
@@ -144,7 +144,7 @@ def ci_jobs() -> dict[str, Runs]:
 
 
 def is_quick(answers: Answers) -> bool:
-    """Whether a combination is one of the few that `make check` runs."""
+    """Return whether a combination is one of the few that `make check` runs."""
     return {key: answers[key] for key in CORE} in covering(*CORE)
 
 
@@ -154,6 +154,6 @@ def is_measured(answers: Answers) -> bool:
 
 
 def requirements(project: Path) -> set[str]:
-    """What an emitted project needs, at run time and for its tests, as its pyproject.toml says."""
+    """Return the requirements in an emitted project's pyproject.toml, at run time and for its tests."""
     content = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
     return {*content["project"]["dependencies"], *content["dependency-groups"]["dev"]}

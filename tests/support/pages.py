@@ -1,4 +1,4 @@
-"""Recipes of an emitted project, and the commands that its pages give."""
+"""Recipes of an emitted project, and the commands on its pages."""
 
 import re
 
@@ -6,6 +6,6 @@ RECIPES = ("rename-the-rooms", "add-a-field", "add-a-consumer", "publish-from-a-
 
 
 def commands(text):
-    """The lines of the blocks of shell commands on a page, without comments."""
+    """Return the lines of a page's blocks of shell commands, without comments."""
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
     return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]

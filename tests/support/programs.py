@@ -1,4 +1,4 @@
-"""Programs that come with no package of Python's."""
+"""Programs that are not Python packages."""
 
 import os
 import shutil
@@ -9,11 +9,11 @@ from support import emitted
 from support.emitted import BUILD, run
 from support.matrix import TEMPLATE
 
-ROOTS = "/usr/sbin:/usr/bin:/sbin:/bin"  # where Debian puts them; sbin is not on everybody's PATH
+ROOTS = "/usr/sbin:/usr/bin:/sbin:/bin"  # Debian's folders of programs; sbin is not on every PATH
 
 
 def require_programs(packages: dict[str, str]) -> None:
-    """Install the Debian packages of the programs that are missing; fails with the command where that takes root."""
+    """Install the Debian packages of missing programs. Fails with the command if that needs root."""
     BUILD.mkdir(exist_ok=True)
     with FileLock(BUILD / "packages.lock"):  # apt-get does not wait for another one
         missing = [package for program, package in packages.items() if not shutil.which(program, path=ROOTS)]

@@ -1,4 +1,4 @@
-"""The emitted nginx.conf in front of server processes, with loopback addresses in the place of containers."""
+"""Emitted nginx.conf in front of server processes, with loopback addresses instead of containers."""
 
 import shutil
 import ssl
@@ -17,9 +17,9 @@ ADDRESSES = ("127.0.0.1", "127.0.0.2")  # of the servers, all on one port
 
 
 def for_debian(configuration: str) -> str:
-    """Rewrite an nginx.conf for the 1.22 of Debian, which has no `http2` directive (it came with nginx 1.25.1).
+    """Rewrite an nginx.conf for Debian's 1.22, which has no `http2` directive (new in nginx 1.25.1).
 
-    The image of compose.yaml is newer, and warns of the old form.
+    The image of compose.yaml is newer and warns about the old form.
     """
     new = "listen 443 ssl;\n        http2 on;\n"
     assert configuration.count(new) == 1, f"nginx.conf has not exactly one {new!r}"
@@ -27,7 +27,7 @@ def for_debian(configuration: str) -> str:
 
 
 class Names:
-    """Answers each question with the addresses of the servers, as Docker does for the replicas of a service."""
+    """DNS server that answers with the addresses of the servers, as Docker does for replicas of a service."""
 
     def resolve(self, request, handler):
         reply = request.reply()
@@ -37,7 +37,7 @@ class Names:
 
 
 class Proxy:
-    """Where nginx answers; looks like a site to a client."""
+    """Running nginx, which a client uses like a site."""
 
     def __init__(self, site_port: int) -> None:
         self.site_port = site_port
@@ -45,7 +45,7 @@ class Proxy:
         self.url = f"https://localhost:{self.port}"
         self.plain_url = f"http://localhost:{self.plain_port}"
         self.folder = Path(tempfile.mkdtemp(prefix="nginx-"))
-        self.folder.chmod(0o755)  # nginx's workers are another user, who may not enter pytest's folders
+        self.folder.chmod(0o755)  # nginx's workers run as another user, who cannot enter pytest's folders
         authority = trustme.CA()
         certificate = authority.issue_cert("localhost")
         certificate.private_key_pem.write_to_path(self.folder / "privkey.pem")
@@ -55,7 +55,7 @@ class Proxy:
         authority.configure_trust(self.tls)
 
     def adapt(self, configuration: str) -> str:
-        """The configuration with ports and folders of the test's own."""
+        """Return the configuration with the test's own ports and folders."""
         temporary = ("client_body", "fastcgi", "proxy", "scgi", "uwsgi")  # the compiled-in folders belong to root
         for theirs, ours in {
             "listen 80;": f"listen 127.0.0.1:{self.plain_port};",

@@ -42,6 +42,7 @@ class Connection:
         self.receiving: asyncio.Task[object] | None = None  # waits for the client
         self.work: asyncio.Task[None] | None = None  # for the last frame, if a consumer has a task
         self.idle: asyncio.Future[None] | None = None
+        self.deadline: asyncio.TimerHandle | None = None
         self.ended: asyncio.Future[None] = self.loop.create_future()
         self.end_code: int | None = None
 
@@ -79,7 +80,7 @@ class Connection:
         if self.receiving is not None:
             self.receiving.cancel()
         elif self.task is not None:
-            self.loop.call_later(PATIENCE, self.task.cancel)
+            self.deadline = self.loop.call_later(PATIENCE, self.task.cancel)
 
     async def drain(self) -> None:
         """Close with 4012 when the work for the last frame is done."""
@@ -97,6 +98,8 @@ class Connection:
     async def close_outbox(self) -> None:
         """Wait a short time until the client has taken what was sent."""
         self.outbox.closed = True
+        if self.deadline is not None:
+            self.deadline.cancel()
         if self.outbox.writer is not None:
             await asyncio.wait({self.outbox.writer}, timeout=PATIENCE)
         if self.outbox.writer is not None:

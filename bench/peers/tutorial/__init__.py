@@ -1,1 +1,1 @@
-"""What the official tutorial of Channels builds, on every server and channel layer."""
+"""Project of the official Channels tutorial, on every server and channel layer."""

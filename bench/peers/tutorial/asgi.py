@@ -1,4 +1,4 @@
-"""The tutorial's application; TUTORIAL_AUTH puts it behind AuthMiddlewareStack, as the tutorial does."""
+"""Application of the tutorial. If TUTORIAL_AUTH is set, AuthMiddlewareStack wraps it, as in the tutorial."""
 
 import importlib
 import os

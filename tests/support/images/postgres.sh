@@ -1,5 +1,5 @@
-# As the official image does: begin as root, make the database and run scripts the first time, go on as postgres, and
-# require no password within the container.
+# Like the official image: start as root, create the database and run scripts the first time, continue as postgres.
+# Require no password within the container.
 set -e
 if [ "$(id -u)" = 0 ]; then
     mkdir -p "$PGDATA"

@@ -27,7 +27,7 @@ const OLDER_SIZE = 100;
  */
 export class ChatClient extends EventTarget {
   status = "closed";
-  /** @type {User | null} the user of this page, once the server has told */
+  /** @type {User | null} known from the first welcome on */
   me = null;
 
   #client;
@@ -240,7 +240,7 @@ export class ChatClient extends EventTarget {
         }
         this.#deliverEarly();
       } while (this.#last > before && (page.more || this.#early.size));
-      // What the history lacks too was deleted: go on without it.
+      // The history lacks deleted messages: go on without them.
       const rest = [...this.#early.values()].sort((a, b) => a.seq - b.seq);
       for (const message of rest) this.#deliver(message);
     } catch {
