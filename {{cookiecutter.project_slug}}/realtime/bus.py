@@ -91,7 +91,7 @@ class Bus:
                     membership.member.end(Close.SIGNED_OUT)
 
     def was_signed_out(self, user: str, credential: str | None, since: float) -> bool:
-        """Tell whether the user was signed out after the sign-in was looked up."""
+        """Return whether the user was signed out after the sign-in was looked up."""
         times = (self.signed_out.get((user, own), 0.0) for own in (None, credential))
         return max(times) > since
 
@@ -160,7 +160,7 @@ class Bus:
                     self.forget(process)
 
     async def close(self) -> None:
-        """Send the other processes a goodbye, so that they forget the users of this one."""
+        """Announce the end of this process, so that the others forget its users."""
         self.closed = True
         goodbye = {"type": "realtime.goodbye", "process": self.channel}
         self.tasks.start(self.layer.group_send(PROCESSES, goodbye))

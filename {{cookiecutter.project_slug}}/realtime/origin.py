@@ -1,4 +1,4 @@
-"""Refuses handshakes that another site's page started."""
+"""Validation of the Origin header of handshakes."""
 
 import logging
 from io import BytesIO
@@ -31,7 +31,7 @@ def parse_origin(value: str) -> str:
 
 
 def is_allowed(origin: str, scope: Scope) -> bool:
-    """Tell whether pages of the origin may open this socket.
+    """Return whether pages of the origin may open this socket.
 
     Without `ALLOWED_ORIGINS` only pages of the same host may, if `ALLOWED_HOSTS` has it.
     """
@@ -45,10 +45,10 @@ def is_allowed(origin: str, scope: Scope) -> bool:
 
 
 class OriginValidator:
-    """Answers a handshake with 403 when its Origin is not one of `ALLOWED_ORIGINS`.
+    """Answers a handshake with 403 if its Origin is not one of `ALLOWED_ORIGINS`.
 
-    Browsers always send the header (RFC 6455, section 4.1). Who sends none is no browser, so
-    that no visitor's cookie is misused, and signs in like everybody.
+    Browsers always send the header (RFC 6455, section 4.1). A client without it is not a browser:
+    it cannot misuse a visitor's cookie, and signs in like others.
     """
 
     def __init__(self, inner: Application) -> None:

@@ -1,4 +1,4 @@
-"""The JSON protocol that all sockets speak: events, errors and close codes."""
+"""JSON protocol of all sockets: events, errors and close codes."""
 
 import json
 from collections.abc import Mapping
@@ -9,9 +9,9 @@ from realtime.types import Application, Receive, Scope, Send
 
 
 class Close:
-    """Why a socket was closed; from 4000 on they are ours (RFC 6455, section 7.4.2).
+    """Close codes. Applications define those from 4000 on (RFC 6455, section 7.4.2).
 
-    Plain numbers, since daphne takes no enumeration.
+    Plain numbers, because daphne accepts no enumeration.
     """
 
     INTERNAL_ERROR = 1011
@@ -26,10 +26,10 @@ class Close:
 
 
 class EventError(Exception):
-    """An event of the client that is refused; the connection stays open.
+    """Refusal of an event. The connection stays open.
 
-    `code` is for programs, `detail` for people, `ref` is what the client called the event. The
-    seconds of `retry_after` say that it is no use to send the event again at once.
+    `code` is for programs, `detail` for people. `ref` is the client's reference of the event.
+    `retry_after` is the number of seconds after which the client may send the event again.
     """
 
     def __init__(
@@ -80,13 +80,13 @@ def check_event(content: Any) -> dict[str, Any]:
 
 
 def ref_of(event: object) -> str | None:
-    """The client's name of an event, None where it has no valid one (1 to 64 characters)."""
+    """Return the client's reference of an event, or None without a valid one (1 to 64 characters)."""
     ref = event.get("ref") if isinstance(event, dict) else None
     return ref if isinstance(ref, str) and 1 <= len(ref) <= 64 and is_storable(ref) else None
 
 
 def is_storable(text: str) -> bool:
-    """Whether a database can hold the text: PostgreSQL refuses NUL, UTF-8 lone surrogates."""
+    """Return whether a database can store the text: without NUL (PostgreSQL) and surrogates."""
     return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text)
 
 

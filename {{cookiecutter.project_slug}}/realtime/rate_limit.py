@@ -13,7 +13,7 @@ class Bucket:
     def __init__(self) -> None:
         self.left: float = settings.REALTIME_BURST
         self.at = time.monotonic()
-        self.fills = 0  # how often the bucket was full
+        self.fills = 0  # number of times that the bucket was full
 
     def refill(self) -> None:
         now = time.monotonic()
@@ -60,6 +60,6 @@ class FrameLimit:
         return allowed
 
     def is_flooded(self) -> bool:
-        """Tell whether `REALTIME_MAX_REFUSED` frames were refused."""
+        """Return whether `REALTIME_MAX_REFUSED` frames were refused."""
         flooded: bool = self.refused >= settings.REALTIME_MAX_REFUSED
         return flooded

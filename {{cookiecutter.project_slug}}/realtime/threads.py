@@ -1,4 +1,4 @@
-"""Lets the sync code of different connections run side by side."""
+"""Threads for the sync code of connections, so that it runs concurrently."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from realtime.types import Application, Receive, Scope, Send
 
 
 class DatabaseThread(ThreadPoolExecutor):
-    """One thread, which after each call closes the database connections that are to be closed."""
+    """One thread, which closes old database connections after each call."""
 
     def __init__(self, name: str) -> None:
         super().__init__(max_workers=1, thread_name_prefix=name, initializer=keep_connections)
@@ -31,14 +31,14 @@ class DatabaseThread(ThreadPoolExecutor):
 
 
 def keep_connections() -> None:
-    """Let the connections of this thread, which lasts, last as well, unless a pool keeps them."""
+    """Keep the database connections of this thread open, unless a pool does."""
     for connection in connections.all():
         if "pool" not in connection.settings_dict["OPTIONS"]:
             connection.settings_dict = {**connection.settings_dict, "CONN_MAX_AGE": 600}
 
 
 class ThreadPool:
-    """Gives each connection one of `REALTIME_THREADS` threads for its sync handlers and queries.
+    """Give each connection one of `REALTIME_THREADS` threads for its sync handlers and queries.
 
     By default Channels runs the sync code of all connections on a single thread, one after another.
     """
