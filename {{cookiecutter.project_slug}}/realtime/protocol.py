@@ -47,7 +47,7 @@ class EventError(Exception):
 
 
 def encode(event: Mapping[str, Any]) -> str:
-    """The event as the text of one frame."""
+    """Encode an event as the text of one frame."""
     return json.dumps(event, ensure_ascii=False, separators=(",", ":"))
 
 
