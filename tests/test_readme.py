@@ -31,6 +31,9 @@ RUN = {
     "make lint": "test_readme.py::test_lint_of_a_new_project_succeeds",
     "make lint test": "test_recipes.py::test_recipes_do_what_they_say",  # in two
     "uv run .*|git apply.*|touch .*|perl -pi .*": "test_recipes.py::test_recipes_do_what_they_say",
+    "rm -r chat .*": "test_examples.py::test_chat_can_be_deleted",
+    "python manage.py serve": "test_unbaked.py::test_tutorials_and_engine_work_together",
+    "python manage.py runserver": "test_unbaked.py::test_development_server_has_sockets",
     "uvx cruft create https://.*|uvx cruft update": "test_update.py::test_update_keeps_what_people_wrote",
     "uvx cruft link https://.*": "test_update.py::test_project_of_plain_cookiecutter_is_linked",
     "make load( URL=.*)?": "test_load.py::test_load_is_measured",
@@ -67,6 +70,7 @@ RUN = {
 # What cannot be run here: why, and what is run instead.
 NOT_HERE = {
     "make (check|test|test-abuse|docs|bench.*)": (ITSELF, "test_readme.py::test_targets_start_what_is_said"),
+    "uv add channels .*": ("needs the network", "test_unbaked.py::test_public_names_can_be_imported"),
     "git pull": ("there is nothing to pull", "test_containers.py::test_update_loses_nothing"),
     "docker push .*": ("needs a registry", "test_containers.py::test_image_holds_nothing_that_it_does_not_need"),
     "kubectl .*": (CLUSTER, "test_deploy.py::test_manifests_run_the_site"),

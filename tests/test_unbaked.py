@@ -166,6 +166,16 @@ def test_tutorials_and_engine_work_together(project, server, layer, request):
         assert [close_code(socket) for socket in (chats[1], other)] == [4012, 4012]
 
 
+def test_development_server_has_sockets(project):
+    """`runserver` is the engine's, which serves sockets as well, although daphne's app is installed."""
+    folder, environ = project
+    runserver = ["uv", "run", "python", "manage.py", "runserver"]
+    with start_site(runserver, folder, environ) as site, contextlib.ExitStack() as stack:
+        visitor = Browser(site, stack)
+        assert "No polls are available." in visitor.http.get("/polls/").text
+        presence(visitor.connect("/ws/board/"), 1)
+
+
 def test_steps_add_few_lines():
     """The diffs of the README add at most 15 lines to the project."""
     readme = (TEMPLATE / "{{cookiecutter.project_slug}}" / "realtime" / "README.md").read_text(encoding="utf-8")

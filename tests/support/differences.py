@@ -132,6 +132,9 @@ DIFFERENCES = {
         "tests/test_settings.py",
         "tests/test_startup.py",
     },
+    ("examples", "none"): {
+        ".env.example",
+    },
     ("deploy", "kubernetes"): {
         ".github/workflows/ci.yml",
         ".gitignore",

@@ -2,7 +2,7 @@
 
 import re
 
-RECIPES = ("rename-the-rooms", "add-a-field", "add-a-consumer", "publish-from-a-view")
+RECIPES = ("rename-the-rooms", "add-a-field", "add-a-consumer", "publish-from-a-view", "delete-the-chat")
 
 
 def commands(text):
