@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from support.emitted import bake, clean_environ, run
 from support.matrix import combinations, is_possible, label, spread
-from support.pages import RECIPES, commands
+from support.pages import DELETE, RECIPES, commands
 
 # Every combination of the answers that pages depend on; the others take turns.
 POSSIBLE = filter(is_possible, combinations("auth", "channel_layer", "database", "deploy"))
@@ -162,8 +162,8 @@ def test_recipes_apply(emitted):
     _, project = emitted
     patches = [f"docs/recipes/{name}.md" for name in RECIPES]
     assert sorted(path.name for path in (project / "docs" / "recipes").iterdir()) == sorted(
-        ["README.md", *(f"{name}.md" for name in RECIPES)]
+        ["README.md", *(f"{name}.md" for name in (*RECIPES, DELETE))]
     )
-    for patch in (*([patch] for patch in patches), patches):
+    for patch in (*([patch] for patch in patches), [f"docs/recipes/{DELETE}.md"], patches):
         done = subprocess.run(["git", "apply", "--check", *patch], cwd=project, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, ""), patch

@@ -2,7 +2,8 @@
 
 import re
 
-RECIPES = ("rename-the-rooms", "add-a-field", "add-a-consumer", "publish-from-a-view", "delete-the-chat")
+RECIPES = ("rename-the-rooms", "add-a-field", "add-a-consumer", "publish-from-a-view")
+DELETE = "delete-the-chat"  # the recipe that leaves nothing for the others
 
 
 def commands(text):
