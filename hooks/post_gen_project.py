@@ -31,7 +31,6 @@ UNNEEDED = {
     "compose.yaml": ANSWERS["deploy"] == "none" and not SERVICES,
     "Dockerfile": ANSWERS["deploy"] == "none",
     ".dockerignore": ANSWERS["deploy"] == "none",
-    "config/sqlite.py": ANSWERS["database"] != "sqlite",
     "deploy/README.md": ANSWERS["deploy"] == "none",
     "deploy/nginx.conf": ANSWERS["deploy"] == "none",
     "deploy/postgresql.sh": ANSWERS["database"] != "postgresql",

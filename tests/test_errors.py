@@ -217,7 +217,7 @@ def test_what_is_not_ready_is_told_in_a_line_each(project, environ, postgres, tm
         ann, ben = Person(site, "session"), Person(site, "session")
         with ann.connect("lobby") as connection:
             assert receive(connection)["type"] == "welcome"
-        assert len(log.found("WARNING realtime.layers: Cannot subscribe, retrying: .*connecting to")) == 1
+        assert len(log.found("WARNING realtime.redis.layer: Cannot subscribe, retrying: .*connecting to")) == 1
         log.check()
 
         redis.start()

@@ -91,7 +91,7 @@ def test_tests_of_channels_redis_pass(name, distribution, prepare, environment, 
     sentinel.start()
     changes = {
         "from channels_redis.pubsub import RedisPubSubChannelLayer": (
-            f"from realtime.layers import {LAYER} as RedisPubSubChannelLayer"
+            f"from realtime.redis.layer import {LAYER} as RedisPubSubChannelLayer"
         ),
         "redis://localhost:6379": own_redis.url,
         '("localhost", 26379)': f'("127.0.0.1", {sentinel.port})',
@@ -132,17 +132,18 @@ FORMS = [
 ]
 SCRIPT = """
 import asyncio, json
-from django.conf import settings
-from realtime.layers import PipelinedRedisChannelLayer, probe
-from realtime.places import Places
+from django.test import override_settings
+from realtime.connection_limit import get_connection_limit
+from realtime.layers import probe
+from realtime.redis.layer import PipelinedRedisChannelLayer
 
 async def count(host):
-    settings.REDIS_HOSTS = [host]
-    await probe()
-    places = Places()
-    taken = [await places.take(str(host), str(number)) for number in range(11)]
-    await places.close()
-    return taken
+    with override_settings(REDIS_HOSTS=[host]):
+        await probe()
+        limit = get_connection_limit()
+        counted = [await limit.acquire(str(host), str(number)) for number in range(11)]
+    await limit.close()
+    return counted
 
 async def talk(host):
     layer = PipelinedRedisChannelLayer(hosts=[host], prefix="site:")
@@ -178,7 +179,7 @@ def test_hosts_in_all_forms(prepare, own_redis):
 
 SILENCE = """
 import asyncio, os, signal
-from realtime.layers import PipelinedRedisChannelLayer
+from realtime.redis.layer import PipelinedRedisChannelLayer
 
 async def main(pid, host):
     layer = PipelinedRedisChannelLayer(hosts=[host], prefix="site:")

@@ -20,7 +20,7 @@ EMITTED = "{{cookiecutter.project_slug}}"
 # another, has one that went, and other lines in four.
 OLDER = {
     "realtime/topic.py": None,
-    "realtime/places.in-memory.py": None,
+    "LICENSE.MIT": None,
     "chat/went.py": ("", "GONE = True\n"),
     "chat/views.py": ('"""', '"""In other words: '),
     "static/site.css": ("", "/* Another first line. */\n"),

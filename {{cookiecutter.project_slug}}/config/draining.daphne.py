@@ -11,13 +11,13 @@ from typing import Any
 
 from autobahn.exception import Disconnected
 from daphne.server import Server, reactor
-from django.conf import settings
 from OpenSSL import crypto
 from twisted.internet import ssl
 from twisted.logger import globalLogBeginner
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from config.protocols import HTTPFactory, WebSocketFactory, WebSocketProtocol
+from realtime.conf import settings
 from realtime.process import get_process
 from realtime.protocol import Close
 
@@ -44,7 +44,8 @@ class DrainingServer(Server):  # type: ignore[misc]
         )
         factory: Any = HTTPFactory(self)
         if settings.TLS_CERTFILE and settings.TLS_KEYFILE:
-            factory = TLSMemoryBIOFactory(tls_options(), False, factory)
+            options = tls_options(settings.TLS_CERTFILE, settings.TLS_KEYFILE)
+            factory = TLSMemoryBIOFactory(options, False, factory)
         listener.setblocking(False)
         self.port = reactor.adoptStreamPort(listener.fileno(), listener.family, factory)
         self.listen_success(self.port)
@@ -87,12 +88,12 @@ class DrainingServer(Server):  # type: ignore[misc]
         self.draining.add_done_callback(lambda _: reactor.callLater(0.1, self.stop))
 
 
-def tls_options() -> ssl.CertificateOptions:
-    """Return Twisted's TLS defaults with the chain of TLS_CERTFILE and the key of TLS_KEYFILE."""
+def tls_options(certificate_file: str, key_file: str) -> ssl.CertificateOptions:
+    """Return Twisted's TLS defaults with a certificate chain and its key."""
     end = b"-----END CERTIFICATE-----"
-    *blocks, _ = Path(settings.TLS_CERTFILE).read_bytes().split(end)
+    *blocks, _ = Path(certificate_file).read_bytes().split(end)
     first, *others = [ssl.Certificate.loadPEM(block + end).original for block in blocks]
-    key = crypto.load_privatekey(crypto.FILETYPE_PEM, Path(settings.TLS_KEYFILE).read_bytes())
+    key = crypto.load_privatekey(crypto.FILETYPE_PEM, Path(key_file).read_bytes())
     return ssl.CertificateOptions(privateKey=key, certificate=first, extraCertChain=others)
 
 

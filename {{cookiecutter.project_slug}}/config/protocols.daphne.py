@@ -6,11 +6,11 @@ from typing import Any
 from autobahn.websocket.types import ConnectionRequest
 from daphne import http_protocol, ws_protocol
 from daphne.server import reactor
-from django.conf import settings
 from twisted.internet.interfaces import IPushProducer
 from twisted.web.http import HTTPChannel
 from zope.interface import implementer
 
+from realtime.conf import settings
 from realtime.protocol import Close
 from realtime.rate_limit import FrameLimit
 

@@ -11,7 +11,6 @@ import hypercorn.asyncio.run
 import hypercorn.asyncio.tcp_server
 import hypercorn.protocol.h2
 import hypercorn.protocol.h11
-from django.conf import settings
 from h2.errors import ErrorCodes
 from h2.events import (
     DataReceived,
@@ -37,6 +36,7 @@ from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
+from realtime.conf import settings
 from realtime.protocol import Close
 from realtime.rate_limit import FrameLimit
 

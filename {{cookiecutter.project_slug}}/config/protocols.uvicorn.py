@@ -5,7 +5,6 @@ from collections.abc import Callable
 from encodings.utf_8 import IncrementalDecoder
 from typing import Any
 
-from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets import websockets_sansio_impl
@@ -15,6 +14,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from realtime.conf import settings
 from realtime.protocol import Close
 from realtime.rate_limit import FrameLimit
 

@@ -2,9 +2,8 @@
 
 import socket
 
-from django.conf import settings
-
 from config import workers
+from realtime.conf import settings
 
 
 def serve(listener: socket.socket) -> None:

@@ -9,10 +9,10 @@ import sys
 from typing import Any
 
 import hypercorn.asyncio
-from django.conf import settings
 from hypercorn.config import Config
 
 from config import workers
+from realtime.conf import settings
 
 if sys.platform == "win32":
     new_event_loop = asyncio.new_event_loop

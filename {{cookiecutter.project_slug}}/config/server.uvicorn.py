@@ -8,11 +8,11 @@ import socket
 from types import FrameType
 
 import uvicorn
-from django.conf import settings
 from websockets import http11
 
 from config import workers
 from config.protocols import HTTPProtocol, WebSocketProtocol
+from realtime.conf import settings
 
 
 class Server(uvicorn.Server):

@@ -1,20 +1,20 @@
-"""Settings, from the environment; `.env.example` explains each variable."""
+"""Settings, from the environment. `.env.example` explains each variable."""
 
 import logging
+from pathlib import Path
 
 from django.utils.text import slugify
 from environs import validate
 
-from config.environment import BASE_DIR, check_certificate, env, seal
-{% if cookiecutter.channel_layer == "redis" %}
-from config.hosts import project_name, redis_hosts
-{% endif %}
-{% if cookiecutter.database == "sqlite" %}
-from config.sqlite import PrivateConnection
-{% endif %}
+from realtime.environment import Environment, check_certificate, check_processes
+from realtime.layers import channel_layers
+from realtime.logs import logging_config
+
+BASE_DIR = Path(__file__).resolve().parent.parent
 
 # Environment
 
+env = Environment(BASE_DIR)
 DEBUG = env.bool("DEBUG", False)
 SECRET_KEY = env.secret_key("SECRET_KEY", development=DEBUG)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", [] if DEBUG else ..., subcast=str.strip)
@@ -25,23 +25,11 @@ ALLOWED_ORIGINS = env.origins(
     [f"http://{host}:{PORT}" for host in ("127.0.0.1", "localhost")] if DEBUG else ...,
 )
 FORWARDED_ALLOW_IPS = env.networks("FORWARDED_ALLOW_IPS", ["127.0.0.1", "::1"])
-DATABASE = env.database("DATABASE_URL", scheme="{{ cookiecutter.database }}")
-{% if cookiecutter.channel_layer == "redis" %}
-env.add_parser("redis_hosts", redis_hosts)
-REDIS_HOSTS = env.redis_hosts("REDIS_URL")
-REDIS_PREFIX = env.str(
-    "REDIS_PREFIX",
-    project_name(),
-    validate=validate.Regexp(r"[A-Za-z0-9_.-]+\Z", error="Use letters, digits, -, _ and . only."),
-)
+DATABASE = env.database("DATABASE_URL")
+REDIS_HOSTS = env.redis_hosts("REDIS_URL", [])
+REDIS_PREFIX = env.redis_prefix("REDIS_PREFIX", env.project_name())
+SERVER = env.str("SERVER", "{{ cookiecutter.server }}")
 WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 1, validate=validate.Range(1))
-{% else %}
-WEB_CONCURRENCY = env.int(
-    "WEB_CONCURRENCY",
-    1,
-    validate=validate.Equal(1, error="The in-memory channel layer serves one process only."),
-)
-{% endif %}
 MACHINES = env.int("MACHINES", 1, validate=validate.Range(1))
 {% if cookiecutter.auth != "none" %}
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", DEBUG)
@@ -52,19 +40,12 @@ MESSAGE_RETENTION_DAYS = env.int("MESSAGE_RETENTION_DAYS", 0, validate=validate.
 TLS_CERTFILE = env.file("TLS_CERTFILE", None)
 TLS_KEYFILE = env.file("TLS_KEYFILE", None)
 HSTS_SECONDS = env.int("HSTS_SECONDS", 3600, validate=validate.Range(0))
-METRICS_TOKEN = env.str(
-    "METRICS_TOKEN",
-    "",
-    validate=validate.Regexp(
-        r"([A-Za-z0-9._~+/=-]{20,})?\Z",
-        error="Not 20 or more letters and digits. Make one: "
-        'python -c "import secrets; print(secrets.token_urlsafe(32))".',
-    ),
-)
+METRICS_TOKEN = env.token("METRICS_TOKEN", "")
 LOG_LEVEL = env.log_level("LOG_LEVEL", logging.INFO)
 LOG_FORMAT = env.str("LOG_FORMAT", "line", validate=validate.OneOf(["line", "json"]))
-seal()
+env.seal()
 check_certificate(TLS_CERTFILE=TLS_CERTFILE, TLS_KEYFILE=TLS_KEYFILE)
+check_processes(REDIS_HOSTS, WEB_CONCURRENCY=WEB_CONCURRENCY, MACHINES=MACHINES)
 
 # Application
 
@@ -73,6 +54,8 @@ INSTALLED_APPS = [
     # Before staticfiles, whose `runserver` it replaces by one that speaks WebSocket.
     "daphne",
 {% endif %}
+    "realtime",  # before staticfiles, whose `runserver` has no WebSocket
+    "channels",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -80,7 +63,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "servestatic",
-    "realtime",
 {% if cookiecutter.auth != "none" %}
     "accounts",
 {% endif %}
@@ -131,90 +113,18 @@ TEMPLATES = [
     },
 ]
 
-# Database
+# Database and channel layer. The URLs of the environment choose their kinds.
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-DATABASES = {
-    "default": {
-        **DATABASE,
-{% if cookiecutter.database == "postgresql" %}
-        # Under ASGI a connection that Django kept would stay with a thread, so a pool keeps them,
-        # and looks whether they survived a restart of the database.
-        "CONN_MAX_AGE": 0,
-        "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {
-            # Nothing waits for ever: neither for a machine that is gone, nor for a slow query, nor
-            # for a lock, behind which others would queue. A migration that takes longer gets an
-            # `?options=-c%20statement_timeout=0` in its DATABASE_URL.
-            "connect_timeout": 5,
-            "tcp_user_timeout": 15_000,
-            "options": "-c statement_timeout=30s -c lock_timeout=5s",
-            **DATABASE.get("OPTIONS", {}),
-            # After the time-out for reconnecting the pool tries again as soon as it is asked.
-            "pool": {"min_size": 1, "max_size": 16, "timeout": 5, "reconnect_timeout": 5},
-        },
-{% else %}
-        "NAME": BASE_DIR / DATABASE["NAME"],
-        "OPTIONS": {
-            # Writers queue at BEGIN instead of failing half-way with "database is locked".
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
-            "init_command": "PRAGMA journal_mode=WAL;",
-            "factory": PrivateConnection,
-        },
-        # A file, since a database in memory cannot be shared with a server under test.
-        "TEST": {"NAME": BASE_DIR / "test.sqlite3"},
-{% endif %}
-    }
-}
-
-# Channel layer
-
-CHANNEL_LAYERS = {
-    "default": {
-{% if cookiecutter.channel_layer == "redis" %}
-        "BACKEND": "realtime.layers.PipelinedRedisChannelLayer",
-        "CONFIG": {"hosts": REDIS_HOSTS, "prefix": f"{REDIS_PREFIX}:"},
-{% else %}
-        "BACKEND": "realtime.layers.QuickInMemoryChannelLayer",
-        # One channel carries all groups, for as long as the process lives.
-        "CONFIG": {"capacity": 10_000, "group_expiry": 10 * 365 * 24 * 3600},
-{% endif %}
-    }
-}
-
-# Real-time limits
-
-REALTIME_MAX_MESSAGE_BYTES = 1024 * 1024  # the server cuts the connection above it
-REALTIME_MAX_FRAGMENTS = 1000  # of one message; 1009 above this
-REALTIME_MAX_FRAME_BYTES = 64 * 1024  # refused with `too_long`
-REALTIME_MAX_ERRORS = 10  # in a row, then the socket is closed with 4400
-REALTIME_MAX_CONNECTIONS = 10  # per user, beyond it 4409
-REALTIME_RATE = 20  # frames of a user per second and process, beyond it `rate_limited`
-REALTIME_BURST = 40  # frames at once
-REALTIME_MAX_REFUSED = 200  # frames beyond the rate, then 4429
-REALTIME_MAX_OUTBOX = 256  # events that wait for a slow client, then 4408
-REALTIME_MAX_OUTBOX_BYTES = 1024 * 1024  # the size of these events, then 4408
-REALTIME_MAX_REPLAY_BYTES = 1024 * 1024  # of a replay, and of a page of history
-REALTIME_REPLAY_SECONDS = 30  # for a client to take 64 KiB of a replay, then 4408
-REALTIME_THREADS = 16  # for sync handlers and queries, each with a database connection
+DATABASES = {"default": DATABASE}
+CHANNEL_LAYERS = channel_layers(REDIS_HOSTS, REDIS_PREFIX)
 
 {% if cookiecutter.examples == "chat" %}
-# Chat
+# Limits. `realtime/conf.py` lists those of sockets and requests: override them here.
 
 CHAT_ROOMS_PER_DAY = 100  # of each user; `rate_limited` above this
 
 {% endif %}
-# Server limits
-
-SERVER_MAX_HEAD_BYTES = 32 * 1024  # request line and headers; 431 above this
-SERVER_HEAD_SECONDS = 10  # from the first byte of a request to the end of its headers
-SERVER_MAX_BODY_BYTES = 1024 * 1024  # 413 above this
-SERVER_BODY_SECONDS = 30  # from the end of the headers to the end of the body
-SERVER_IDLE_SECONDS = 5  # close a connection that starts no request for this long
-SERVER_PING_SECONDS = 20  # between pings; a WebSocket that answers none for this long is dropped
-DATA_UPLOAD_MAX_MEMORY_SIZE = SERVER_MAX_BODY_BYTES  # Django's own limit, for forms
-
 # Sign-in and security
 
 {% if cookiecutter.auth == "none" %}
@@ -223,8 +133,6 @@ SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 {% else %}
 {% if cookiecutter.auth == "token" %}
 REALTIME_AUTHENTICATORS = ["accounts.authentication.authenticate"]
-{% else %}
-REALTIME_AUTHENTICATORS = ["realtime.auth.sessions.authenticate"]
 {% endif %}
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "home"
 AUTH_PASSWORD_VALIDATORS = [
@@ -239,7 +147,7 @@ AUTH_PASSWORD_VALIDATORS = [
 {% endif %}
 CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
 SECURE_CSP = {
-    "default-src": ["'self'"],  # WebSockets of this site are of 'self' too
+    "default-src": ["'self'"],  # includes WebSockets of this site
     "base-uri": ["'none'"],
     "form-action": ["'self'"],
     "frame-ancestors": ["'none'"],
@@ -254,7 +162,7 @@ if not DEBUG:
     SECURE_SSL_REDIRECT = True
     SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
     SECURE_HSTS_SECONDS = HSTS_SECONDS
-    # No promise for the subdomains, nor a preload: both bind other sites of the domain.
+    # No promise for subdomains, and no preload: both bind other sites of the domain.
     SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
@@ -270,7 +178,7 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 if not DEBUG:
     STORAGES = {
         "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-        "staticfiles": {"BACKEND": "config.storage.StaticStorage"},
+        "staticfiles": {"BACKEND": "realtime.storage.StaticStorage"},
     }
 
 # Time and language
@@ -281,41 +189,4 @@ USE_TZ = True
 
 # Logging
 
-OWN_APPS = [app for app in INSTALLED_APPS if (BASE_DIR / app).is_dir()]
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {
-        "connection": {"()": "realtime.logs.ConnectionFilter"},
-        "outage": {"()": "realtime.logs.OutageFilter"},
-    },
-    "formatters": {
-        "line": {
-            "()": "realtime.logs.LineFormatter",
-            "fmt": "%(asctime)s %(levelname)s %(name)s: %(message)s",
-        },
-        "json": {
-            "()": "realtime.logs.JSONFormatter",
-            "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s "
-            "%(client)s %(connection)s %(user)s %(room)s",
-        },
-    },
-    "handlers": {
-        "console": {
-            "class": "logging.StreamHandler",
-            "filters": ["connection", "outage"],
-            "formatter": LOG_FORMAT,
-        }
-    },
-    "loggers": {
-        # LOG_LEVEL=DEBUG is for these only: libraries write headers, cookies and frames there.
-        **{name: {"level": LOG_LEVEL} for name in ("config", *OWN_APPS)},
-        # SECURITY.md lists its events: LOG_LEVEL does not silence them.
-        "security": {"level": "INFO"},
-        # At DEBUG it writes the values of every query: texts, session keys, password hashes.
-        "django.db.backends": {"level": "INFO"},
-        # Under DEBUG a handler of Django's own would write every line again.
-        **({"django": {}} if DEBUG else {}),
-    },
-    "root": {"handlers": ["console"], "level": max(LOG_LEVEL, logging.INFO)},
-}
+LOGGING = logging_config(BASE_DIR, INSTALLED_APPS, level=LOG_LEVEL, style=LOG_FORMAT, debug=DEBUG)

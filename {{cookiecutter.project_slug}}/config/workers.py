@@ -15,11 +15,11 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 
 import django
-from django.conf import settings
 from django.utils.log import configure_logging
 from prometheus_client.multiprocess import mark_process_dead
 
 from config import startup
+from realtime.conf import settings
 
 RECEIVE_BYTES = 8 * 1024  # which Linux doubles
 UNSENT_BYTES = 16 * 1024

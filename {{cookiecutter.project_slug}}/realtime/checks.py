@@ -1,51 +1,35 @@
-"""System checks that name the mistakes which lose messages, or let others in, in production."""
+"""System checks for mistakes that lose messages or open the site to others in production."""
 
-{% if cookiecutter.channel_layer == "redis" %}
 import asyncio
-{% endif %}
-{% if cookiecutter.database == "postgresql" %}
 from collections.abc import Sequence
-{% endif %}
 from typing import Any
 
-{% if cookiecutter.channel_layer == "redis" %}
 from asgiref.sync import async_to_sync
-{% endif %}
-{% if cookiecutter.database == "sqlite" %}
-from django.core.checks import CheckMessage, Error, register
-{% else %}
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connection
-{% endif %}
 
 from realtime.conf import settings
-{% if cookiecutter.channel_layer == "redis" %}
 from realtime.layers import probe
 
 PATIENCE = 2  # seconds
-{% endif %}
 
 
 @register(deploy=True)
 def channel_layer_reaches_all_processes(**_: Any) -> list[CheckMessage]:
-    """The in-memory layer is for development: what it sends stays in one process."""
+    """Refuse the in-memory layer, whose messages stay in one process."""
     backend = settings.CHANNEL_LAYERS["default"]["BACKEND"]
     if settings.DEBUG or "InMemoryChannelLayer" not in backend:
         return []
     return [
         Error(
             "The in-memory channel layer serves a single process.",
-{% if cookiecutter.channel_layer == "redis" %}
-            hint="Use channels_redis in CHANNEL_LAYERS, and set REDIS_URL.",
-{% else %}
-            hint="Run one process, or generate the project again with channel_layer=redis.",
-{% endif %}
+            hint="Set REDIS_URL, such as REDIS_URL=redis://127.0.0.1:6379/0. If one process is "
+            'enough, silence this check: SILENCED_SYSTEM_CHECKS = ["realtime.E001"].',
             id="realtime.E001",
         )
     ]
 
 
-{% if cookiecutter.channel_layer == "redis" %}
 @register(deploy=True)
 def channel_layer_answers(**_: Any) -> list[CheckMessage]:
     """Use the channel layer. Without it, sockets get new events from the database only."""
@@ -63,11 +47,10 @@ def channel_layer_answers(**_: Any) -> list[CheckMessage]:
     return []
 
 
-{% endif %}
 @register(deploy=True)
 def pages_may_connect(**_: Any) -> list[CheckMessage]:
-    """Without an origin no page may open a WebSocket."""
-    if settings.ALLOWED_ORIGINS:
+    """Require an origin, because no page may open a WebSocket without one."""
+    if settings.ALLOWED_ORIGINS or settings.ALLOWED_ORIGINS is None:
         return []
     return [
         Error(
@@ -78,40 +61,40 @@ def pages_may_connect(**_: Any) -> list[CheckMessage]:
     ]
 
 
-{% if cookiecutter.database == "sqlite" %}
 @register(deploy=True)
 def database_serves_all_machines(**_: Any) -> list[CheckMessage]:
-    """SQLite is a file: machines that each have their own show different messages."""
-    if settings.MACHINES == 1:
+    """Refuse SQLite for several machines, each of which would have a file of its own."""
+    if settings.MACHINES == 1 or connection.vendor != "sqlite":
         return []
     return [
         Error(
             f"{settings.MACHINES} machines (MACHINES) cannot share an SQLite database.",
-            hint="Use PostgreSQL, or one machine.",
+            hint="Set DATABASE_URL to a postgresql:// URL, or MACHINES=1.",
             id="realtime.E004",
         )
     ]
-{% else %}
+
+
 @register(Tags.database)
 def database_has_enough_connections(
     databases: Sequence[str] | None, **_: Any
 ) -> list[CheckMessage]:
-    """When all pools are full, PostgreSQL must not turn the last processes away."""
-    if not databases:
+    """Compare the pools of all processes with the connections that PostgreSQL accepts."""
+    pool = connection.settings_dict["OPTIONS"].get("pool")
+    if not databases or connection.vendor != "postgresql" or not isinstance(pool, dict):
         return []
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('max_connections')::int")
         (available,) = cursor.fetchone()
     processes = settings.MACHINES * settings.WEB_CONCURRENCY
-    needed = processes * connection.settings_dict["OPTIONS"]["pool"]["max_size"]
+    needed = processes * pool["max_size"]
     if needed < available:
         return []
     return [
         Warning(
-            f"{processes} processes may want {needed} connections of PostgreSQL, "
-            f"which has {available}.",
-            hint="Raise its max_connections, or lower the max_size of the pool in the settings.",
+            f"{processes} processes may open {needed} connections to PostgreSQL, "
+            f"which accepts {available}.",
+            hint="Raise its max_connections, or lower the max_size of the pool in DATABASES.",
             id="realtime.W005",
         )
     ]
-{% endif %}

@@ -4,25 +4,26 @@ import copy
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Protocol
 
-from django.db import DatabaseError, InterfaceError, OperationalError
-{% if cookiecutter.database == "postgresql" %}
-from psycopg.errors import UndefinedTable
-{% endif %}
+from django.db import DatabaseError
 from pythonjsonlogger.json import JsonFormatter
-{% if cookiecutter.channel_layer == "redis" %}
-from redis.exceptions import RedisError
-{% endif %}
 
 from realtime.conf import settings
 from realtime.protocol import Close
 from realtime.types import Scope
 
-# Of these it is the message that tells what to do, wherever they were raised.
-OUTAGES = (InterfaceError, OperationalError{{ ", UndefinedTable" if cookiecutter.database == "postgresql" }}{{ ", RedisError" if cookiecutter.channel_layer == "redis" }})
+# Outages, whose message tells what to do. A traceback would not. They are names, because the
+# packages of some may not be installed.
+OUTAGES = {
+    "django.db.utils.InterfaceError",
+    "django.db.utils.OperationalError",
+    "psycopg.errors.UndefinedTable",
+    "redis.exceptions.RedisError",
+}
 
 FACTS = ("client", "connection", "user", "room")
 facts: ContextVar[dict[str, str] | None] = ContextVar("facts", default=None)
@@ -163,16 +164,68 @@ class JSONFormatter(SafeFormatter, JsonFormatter):
 
 
 class OutageFilter(logging.Filter):
-    """Makes one line of an outage; LOG_LEVEL=DEBUG shows the traceback."""
+    """Reduces the traceback of an outage to one line, unless LOG_LEVEL is DEBUG."""
 
     def filter(self, record: logging.LogRecord) -> logging.LogRecord:
         error = record.exc_info[1] if record.exc_info else None
         if error is None or settings.LOG_LEVEL == logging.DEBUG:
             return record
-        if not isinstance(error, OUTAGES) and not isinstance(error.__cause__, OUTAGES):
+        if not is_outage(error) and not is_outage(error.__cause__):
             return record
         reason, *_ = str(error).splitlines()
         line = copy.copy(record)
         line.msg, line.args = "%s: %s", (record.getMessage(), reason)
         line.exc_info = line.exc_text = None
         return line
+
+
+def is_outage(error: BaseException | None) -> bool:
+    """Tell whether a class of the error is one of `OUTAGES`."""
+    return any(f"{kind.__module__}.{kind.__qualname__}" in OUTAGES for kind in type(error).__mro__)
+
+
+def logging_config(
+    folder: Path, apps: Sequence[str], *, level: int, style: str, debug: bool
+) -> dict[str, Any]:
+    """Return LOGGING for the console: lines of text, or of JSON if `style` is `json`.
+
+    `level` applies to the apps that lie in the project's folder. At DEBUG, libraries would log
+    headers, cookies and frames.
+    """
+    own = ["config", *(app for app in apps if (folder / app).is_dir())]
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {
+            "connection": {"()": "realtime.logs.ConnectionFilter"},
+            "outage": {"()": "realtime.logs.OutageFilter"},
+        },
+        "formatters": {
+            "line": {
+                "()": "realtime.logs.LineFormatter",
+                "fmt": "%(asctime)s %(levelname)s %(name)s: %(message)s",
+            },
+            "json": {
+                "()": "realtime.logs.JSONFormatter",
+                "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s "
+                "%(client)s %(connection)s %(user)s %(room)s",
+            },
+        },
+        "handlers": {
+            "console": {
+                "class": "logging.StreamHandler",
+                "filters": ["connection", "outage"],
+                "formatter": style,
+            }
+        },
+        "loggers": {
+            **{name: {"level": level} for name in own},
+            # SECURITY.md lists these events. LOG_LEVEL does not silence them.
+            "security": {"level": "INFO"},
+            # At DEBUG it logs the values of every query: texts, session keys, password hashes.
+            "django.db.backends": {"level": "INFO"},
+            # Under DEBUG a handler of Django's own would log every line again.
+            **({"django": {}} if debug else {}),
+        },
+        "root": {"handlers": ["console"], "level": max(level, logging.INFO)},
+    }

@@ -1,10 +1,8 @@
-"""What the processes of this machine do, counted for Prometheus."""
+"""Figures of the processes of this machine, for Prometheus."""
 
 import os
 
-{% if cookiecutter.auth != "none" %}
 from django.contrib.auth.decorators import login_not_required
-{% endif %}
 from django.http import HttpRequest, HttpResponse
 from django.utils.crypto import constant_time_compare
 from prometheus_client import (
@@ -34,9 +32,7 @@ MALFORMED = Counter("realtime_malformed", "Layer messages that could not be read
 OUTBOX_DROPS = Counter("realtime_outbox_drops", "Clients closed because they were too slow")
 
 
-{% if cookiecutter.auth != "none" %}
 @login_not_required
-{% endif %}
 def metrics(request: HttpRequest) -> HttpResponse:
     """Return the figures of all processes as text, or 401 if the client may not read them."""
     if not may_read(request):

@@ -1,26 +1,19 @@
-{% if cookiecutter.django_version == "5.2" %}
-"""Lets balancers and collectors in by a process's address, and says what pages may load."""
+"""HTTP middleware: operators name a process by its address, and pages declare what they load."""
 
-from realtime.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.http.response import HttpResponseBase
 from django.middleware import common
 from django.utils.deprecation import MiddlewareMixin
-{% else %}
-"""Lets balancers and collectors in, which name a process by its address."""
 
-from django.http import HttpRequest, HttpResponsePermanentRedirect
-from django.http.response import HttpResponseBase
-from django.middleware import common
-{% endif %}
+from realtime.conf import settings
 
 FOR_OPERATORS = {"/healthz", "/readyz", "/metrics"}
 
 
 class CommonMiddleware(common.CommonMiddleware):
-    """Django's own, except that operators may name any host, and that caches keep nothing.
+    """Django's own, except that operators may name any host, and that caches store nothing.
 
-    A page shows who is signed in. A view for everybody sets a `Cache-Control` of its own.
+    A page shows who is signed in. A public view sets a `Cache-Control` of its own.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
@@ -31,11 +24,10 @@ class CommonMiddleware(common.CommonMiddleware):
     ) -> HttpResponseBase:
         response.headers.setdefault("Cache-Control", "no-store")
         return super().process_response(request, response)
-{% if cookiecutter.django_version == "5.2" %}
 
 
 class ContentSecurityPolicyMiddleware(MiddlewareMixin):
-    """Sends `SECURE_CSP` as the middleware of that name does which Django 6 brings along."""
+    """Sends `SECURE_CSP` before Django 6, which has a middleware of the same name."""
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         # Django's pages for developers have inline styles and scripts.
@@ -43,4 +35,3 @@ class ContentSecurityPolicyMiddleware(MiddlewareMixin):
             policy = (f"{name} {' '.join(values)}" for name, values in settings.SECURE_CSP.items())
             response.headers.setdefault("Content-Security-Policy", "; ".join(policy))
         return response
-{% endif %}

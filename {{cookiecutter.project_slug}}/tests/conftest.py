@@ -9,9 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
-{% if cookiecutter.channel_layer == "redis" %}
 from uuid import uuid4
-{% endif %}
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -19,7 +17,7 @@ from django.db import connection, connections
 from dotenv import dotenv_values
 from pytest_django import Settings
 
-from config.environment import BASE_DIR
+from config.settings import BASE_DIR
 from realtime.process import get_process, processes
 from tests.visitor import Visitor
 
@@ -33,15 +31,13 @@ def channel_layer(settings: Settings) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
 
-{% if cookiecutter.channel_layer == "redis" %}
 @pytest.fixture(autouse=True)
 def redis_prefix(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test has a prefix of its own in Redis, as have the servers that it starts."""
+    """Give each test, and the servers that it starts, a prefix of its own in Redis."""
     settings.REDIS_PREFIX = f"test-{uuid4().hex}"
     monkeypatch.setenv("REDIS_PREFIX", settings.REDIS_PREFIX)
 
 
-{% endif %}
 @pytest.fixture(autouse=True)
 def password_hashers(settings: Settings) -> None:
     """What makes a password safe is that its hash takes long, which a test need not wait for."""

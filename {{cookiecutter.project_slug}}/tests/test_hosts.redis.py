@@ -7,8 +7,8 @@ from environs import ValidationError
 from pytest_django import Settings
 from redis.asyncio.connection import SSLConnection
 
-from config.hosts import MasterConnection, MasterTLSConnection, redis_hosts
 from realtime.layers import probe
+from realtime.redis.hosts import MasterConnection, MasterTLSConnection, redis_hosts
 
 
 def parse(value: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 from pytest_django import Settings
 from websockets.asyncio.client import connect
 
-from realtime.layers import PipelinedRedisChannelLayer
+from realtime.redis.layer import PipelinedRedisChannelLayer
 from tests.conftest import Serve
 from tests.people import handshake_headers
 from tests.test_live import receive

@@ -17,7 +17,7 @@ from django.test import AsyncClient, Client
 from pytest_django import Settings
 
 from chat.models import Message, store_message
-from config.environment import BASE_DIR
+from config.settings import BASE_DIR
 from realtime.logs import ConnectionFilter, LineFormatter, report
 from realtime.presence import QUIET_SECONDS
 from realtime.process import get_process

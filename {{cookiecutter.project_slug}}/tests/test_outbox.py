@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.conf import settings
 from pytest_django import Settings
 
 from chat.history import RoomHistory
 from chat.models import room_group, store_message
 from realtime import connection, history
 from realtime.broadcast import apublish
+from realtime.conf import settings
 from realtime.outbox import Outbox
 from realtime.process import get_process
 from tests.conftest import Visit

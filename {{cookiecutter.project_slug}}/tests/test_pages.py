@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from chat import models
 from chat.models import Message, store_message
-from config.environment import BASE_DIR
+from config.settings import BASE_DIR
 from tests.people import client_of
 
 TEMPLATES = [*BASE_DIR.glob("templates/**/*.html"), *BASE_DIR.glob("*/templates/**/*.html")]
@@ -155,7 +155,7 @@ def test_a_template_has_nothing_inline(template: Path) -> None:
 def test_static_files_are_named_by_their_content(settings: Settings, tmp_path: Path) -> None:
     """In production, also where one module imports another, so that caches never mix versions."""
     settings.STATIC_ROOT = tmp_path
-    static = {"BACKEND": "config.storage.StaticStorage"}
+    static = {"BACKEND": "realtime.storage.StaticStorage"}
     settings.STORAGES = {**settings.STORAGES, "staticfiles": static}
     call_command("collectstatic", interactive=False, verbosity=0)
     [importing] = (tmp_path / "chat").glob("client.????????????.js")

@@ -11,7 +11,7 @@ import pytest
 from django.utils.text import slugify
 from dotenv import dotenv_values
 
-from config.environment import BASE_DIR
+from config.settings import BASE_DIR
 
 type Load = Callable[[dict[str, str]], list[str]]
 
@@ -32,8 +32,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
         with monkeypatch.context() as anew:
             for name, value in environment.items():
                 anew.setenv(name, value)
-            for module in ("config.environment", "config.settings"):
-                anew.delitem(sys.modules, module)
+            anew.delitem(sys.modules, "config.settings")
             try:
                 import_module("config.settings")
             except SystemExit as end:
@@ -81,7 +80,7 @@ def test_development_keeps_its_cookies_apart() -> None:
 def test_production_has_a_secret_of_its_own(load: Load) -> None:
     """With the key that everybody can read it does not start, and says how to make one."""
     (line,) = load(PRODUCTION | {"SECRET_KEY": EXAMPLE["SECRET_KEY"]})
-    assert line.startswith("SECRET_KEY: It is insecure, as the one of .env.example is.")
+    assert line.startswith("SECRET_KEY: Insecure, because everybody can read it in .env.example.")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +92,7 @@ def test_production_has_a_secret_of_its_own(load: Load) -> None:
         ("PORT", "70000"),
         ("WEB_CONCURRENCY", "0"),
         ("DATABASE_URL", "mysql://db/name"),
-        ("DATABASE_URL", "{{ cookiecutter.database }}://host:port/name"),
+        ("DATABASE_URL", "postgresql://host:port/name"),
         ("ALLOWED_ORIGINS", ""),
         ("ALLOWED_ORIGINS", "chat.example"),
         ("ALLOWED_ORIGINS", "https://chat.example/"),
@@ -103,13 +102,11 @@ def test_production_has_a_secret_of_its_own(load: Load) -> None:
         ("METRICS_TOKEN", "short"),
         ("MESSAGE_RETENTION_DAYS", "-1"),
         ("LOG_LEVEL", "LOUD"),
+        ("REDIS_PREFIX", ""),
+        ("REDIS_PREFIX", "two:words"),
 {% if cookiecutter.channel_layer == "redis" %}
         ("REDIS_URL", "localhost"),
         ("REDIS_URL", "redis://:password@one:6379,two:6379"),
-        ("REDIS_PREFIX", ""),
-        ("REDIS_PREFIX", "two:words"),
-{% else %}
-        ("WEB_CONCURRENCY", "2"),
 {% endif %}
 {% if cookiecutter.auth != "none" %}
         ("SIGNUP_OPEN", "sometimes"),
@@ -121,6 +118,15 @@ def test_a_bad_value_ends_the_start_with_one_line(load: Load, name: str, value: 
     (line,) = load(PRODUCTION | {name: value})
     assert line.startswith(f"{name}: ")
     assert not EXAMPLE[name] or f"Example: {name}={EXAMPLE[name]}" in line
+
+
+@pytest.mark.parametrize("name", ["WEB_CONCURRENCY", "MACHINES"])
+def test_several_processes_need_redis(load: Load, name: str) -> None:
+    """Without it one line names both ways out."""
+    assert load(PRODUCTION | {"REDIS_URL": "", name: "2"}) == [
+        f"{name}: 2 needs Redis, because the in-memory channel layer serves one process. "
+        f"Set REDIS_URL, such as REDIS_URL=redis://127.0.0.1:6379/0, or {name}=1."
+    ]
 
 
 def test_a_certificate_and_its_key_belong_together(load: Load, tmp_path: Path) -> None:

@@ -17,11 +17,11 @@ from django.db.migrations.recorder import MigrationRecorder
 from pytest_django import Settings
 
 from config import startup
-from config.environment import BASE_DIR
-{% if cookiecutter.database == "sqlite" %}
-from config.sqlite import PrivateConnection
-{% endif %}
+from config.settings import BASE_DIR
 from realtime.logs import OutageFilter
+{% if cookiecutter.database == "sqlite" %}
+from realtime.sqlite import PrivateConnection
+{% endif %}
 
 
 def run(*arguments: str, **variables: str) -> tuple[int, list[str]]:
@@ -114,7 +114,7 @@ def test_a_migration_that_is_not_applied(
 def test_static_files_that_were_not_collected(settings: Settings, tmp_path: Path) -> None:
     """The server does not start, since it could not show a page."""
     settings.STATIC_ROOT = tmp_path
-    settings.STORAGES = {"staticfiles": {"BACKEND": "config.storage.StaticStorage"}}
+    settings.STORAGES = {"staticfiles": {"BACKEND": "realtime.storage.StaticStorage"}}
     with pytest.raises(SystemExit, match="collectstatic"):
         startup.look()
 

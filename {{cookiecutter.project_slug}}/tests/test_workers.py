@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 
-from config.environment import BASE_DIR
+from config.settings import BASE_DIR
 
 
 def idle(listener: socket.socket) -> None:

@@ -1,12 +1,11 @@
-"""Where Redis is, as REDIS_URL says.
+"""Hosts of Redis, from REDIS_URL.
 
-One URL, or several with commas between them: then groups are spread over the hosts. That of a
+If there are several URLs with commas between them, groups are spread over the hosts. The URL of a
 master that Sentinel watches lists the sentinels: redis+sentinel://:password@one:26379,two/master/0.
-Redis Cluster is not supported by channels_redis.
+channels_redis does not support Redis Cluster.
 """
 
 import re
-import tomllib
 from typing import Any
 
 from channels_redis.utils import create_pool
@@ -17,16 +16,14 @@ from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSL
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import RedisError
 
-from config.environment import BASE_DIR
-
-# So that a restart of Redis is survived, and a Redis that hangs is noticed.
+# survive a restart of Redis, and notice a Redis that hangs
 OPTIONS = {
     "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
     "health_check_interval": 5,
     "socket_timeout": 3,
     "socket_connect_timeout": 3,
 }
-# Where a sentinel is silent, the next one is asked soon.
+# if a sentinel is silent, ask the next one soon
 SENTINEL_OPTIONS = {
     "retry": Retry(NoBackoff(), 0),
     "socket_timeout": 0.5,
@@ -41,7 +38,7 @@ SENTINEL_URL = re.compile(
 
 
 def redis_hosts(value: str) -> list[dict[str, Any]]:
-    """What Channels wants to know of each host; an error says nothing of the value."""
+    """Return the options of each host for channels_redis. Errors do not repeat the value."""
     # A comma within a URL stands between sentinels, or in a password.
     urls = re.split(r"\s*,\s*(?=[a-z+]+://)", value.strip())
     try:
@@ -67,7 +64,7 @@ def parse_host(url: str) -> dict[str, Any]:
 def parse_sentinels(
     scheme: str, login: str, sentinels: str, master: str, rest: str
 ) -> dict[str, Any]:
-    """What Channels wants to know of a master; the sentinels are met with TLS where it is."""
+    """Return the options of a master. If it has TLS, the sentinels have it too."""
     addresses = [parse_url(f"redis://{sentinel}") for sentinel in sentinels.split(",")]
     options: dict[str, Any] = {**parse_url(f"{scheme}://{login}{master}{rest}")}
     return {
@@ -86,15 +83,8 @@ def parse_sentinels(
     }
 
 
-def project_name() -> str:
-    """Return the name in pyproject.toml."""
-    project = tomllib.loads((BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    name: str = project["name"]
-    return name
-
-
 class MasterConnection(SentinelManagedConnection):
-    """Asks for the master whenever it connects; after an error redis-py's own does not."""
+    """Asks for the master at every connect. redis-py's own does not after an error."""
 
     async def _connect(self) -> None:
         self.host, self.port = await self.connection_pool.get_master_address()

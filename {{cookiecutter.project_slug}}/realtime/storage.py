@@ -1,4 +1,4 @@
-"""Static files with a hash in their names, also where one ES module imports another."""
+"""Static files with a hash in their names, in the imports of ES modules too."""
 
 from servestatic.storage import CompressedManifestStaticFilesStorage
 

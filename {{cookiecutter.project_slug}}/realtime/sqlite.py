@@ -1,4 +1,4 @@
-"""SQLite databases that only their owner may read."""
+"""SQLite databases that only their owner can read."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ class PrivateConnection(sqlite3.Connection):
 
     def __init__(self, database: Path | str, *arguments: Any, **options: Any) -> None:
         if isinstance(database, Path):  # and not a `file:` URI
-            # Never open a file that exists: closing it would drop this process's locks on it, and
+            # Never open a file that exists. Closing it would drop the locks of this process, and
             # writers would corrupt it (SQLite, "How To Corrupt An SQLite Database File", 2.2).
             with contextlib.suppress(OSError):  # SQLite reports a wrong path itself
                 os.close(os.open(database, os.O_CREAT | os.O_EXCL, 0o600))

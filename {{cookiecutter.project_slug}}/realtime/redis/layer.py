@@ -1,4 +1,4 @@
-"""The channel layer, which carries messages between processes."""
+"""Channel layer on Redis, which carries messages between processes."""
 
 import asyncio
 import logging
@@ -33,7 +33,7 @@ class MalformedMessageError(ValueError):
 
 
 class PipelinedRedisChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
-    """Channels' own; what is sent to groups at the same time goes to Redis in one go."""
+    """Channels' own, with one round trip for all that is sent to groups at the same time."""
 
     def _get_layer(self) -> RedisPubSubLoopLayer:
         is_new = asyncio.get_running_loop() not in self._layers
@@ -61,7 +61,7 @@ class PipelinedRedisChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
 
 
 class PipelinedShard(RedisSingleShardConnection):  # type: ignore[misc]
-    """Channels' connections to one host; publishes in the order of the calls."""
+    """Channels' connections to one host, which publish in the order of the calls."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -69,10 +69,10 @@ class PipelinedShard(RedisSingleShardConnection):  # type: ignore[misc]
         self.task: asyncio.Task[None] | None = None
         self.wanted: set[str] = set()
         self.subscribing: dict[str, asyncio.Task[None]] = {}
-        self.is_away = False
+        self.is_unavailable = False
 
     async def publish(self, channel: str, message: bytes) -> None:
-        """Return when Redis has it; raises what the connection raises."""
+        """Return when Redis has the message. Raise the errors of the connection."""
         published = asyncio.get_running_loop().create_future()
         self.waiting.append((channel, message, published))
         if self.task is None or self.task.done():
@@ -113,12 +113,12 @@ class PipelinedShard(RedisSingleShardConnection):  # type: ignore[misc]
                 try:
                     await super().subscribe(channel)
                 except (RedisError, OSError) as error:
-                    if not self.is_away:
+                    if not self.is_unavailable:
                         logger.warning("Cannot subscribe, retrying: %s", error)
-                    self.is_away = True
+                    self.is_unavailable = True
                     await asyncio.sleep(RETRY_SECONDS)
                 else:
-                    self.is_away = False
+                    self.is_unavailable = False
                     return
         finally:
             del self.subscribing[channel]
@@ -128,7 +128,7 @@ class PipelinedShard(RedisSingleShardConnection):  # type: ignore[misc]
         try:
             await super().unsubscribe(channel)
         except (RedisError, OSError):
-            self._subscribed_to.discard(channel)  # the connection is lost, and this with it
+            self._subscribed_to.discard(channel)  # lost with the connection
 
     async def flush(self) -> None:
         self.wanted.clear()
@@ -150,12 +150,12 @@ class PipelinedShard(RedisSingleShardConnection):  # type: ignore[misc]
 
 
 class WatchfulPubSub(PubSub):
-    """Connects again when a host is silent, for which redis-py would wait for ever."""
+    """Reconnects if a host is silent, which redis-py would wait for for ever."""
 
     connection: Any
 
     async def on_connect(self, connection: Any) -> None:
-        """Subscribe again, but not to what was to be unsubscribed from: redis-py forgets that."""
+        """Subscribe again, except to what is being unsubscribed: redis-py forgets about that."""
         for channel in self.pending_unsubscribe_channels:
             self.channels.pop(channel, None)
         await super().on_connect(connection)
@@ -167,36 +167,36 @@ class WatchfulPubSub(PubSub):
         await super().check_health()  # type: ignore[no-untyped-call]
 
 
-async def probe() -> None:
+async def probe_hosts() -> None:
     """Use every host as the site does. Raise an error that names those that fail."""
     pools = [create_pool(host) for host in decode_hosts(settings.REDIS_HOSTS)]
     answers = await asyncio.gather(*map(try_host, pools), return_exceptions=True)
-    away = [
+    failed = [
         f"{name(pool)} ({str(answer).rstrip('.')})"
         for pool, answer in zip(pools, answers, strict=True)
         if isinstance(answer, BaseException)
     ]
-    if away:
-        raise ConnectionError("; ".join(away))
+    if failed:
+        raise ConnectionError("; ".join(failed))
 
 
 async def try_host(pool: ConnectionPool) -> None:
     """Change a key and receive what is published to a channel, both with our prefix.
 
-    A user without permission for them gets an answer to PING, and so does a read-only replica.
+    PING is not enough: users without permission and read-only replicas answer it too.
     """
-    place = f"{settings.REDIS_PREFIX}:probe.{uuid4().hex}"
+    probe = f"{settings.REDIS_PREFIX}:probe.{uuid4().hex}"
     async with AsyncExitStack() as stack:
         if isinstance(pool, SentinelConnectionPool):
             await stack.enter_async_context(pool.sentinel_manager)
         redis = await stack.enter_async_context(Redis.from_pool(pool))
-        await redis.zremrangebyscore(place, 0, 0)
+        await redis.zremrangebyscore(probe, 0, 0)
         pubsub = await stack.enter_async_context(redis.pubsub())
-        await pubsub.subscribe(place)
+        await pubsub.subscribe(probe)
         async for message in pubsub.listen():
             if message["type"] == "message":
                 return
-            await redis.publish(place, b"")  # after the answer to SUBSCRIBE
+            await redis.publish(probe, b"")  # after the answer to SUBSCRIBE
 
 
 def name(pool: ConnectionPool) -> str:

@@ -1,0 +1,220 @@
+"""Environment variables of a site. Each invalid value ends the start with one line."""
+
+import os
+import re
+import ssl
+import sys
+import tomllib
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any, NoReturn
+
+import dj_database_url
+from dotenv import dotenv_values
+from environs import Env, EnvValidationError, ValidationError
+
+from realtime.origin import parse_origin
+from realtime.sqlite import PrivateConnection
+
+type IPNetwork = IPv4Network | IPv6Network
+
+REDIS_PACKAGES = ("channels-redis>=4.3,<5", "redis[hiredis]>=8.1,<9")
+POSTGRESQL_PACKAGES = ("psycopg[binary,pool]>=3.3,<4",)
+
+
+class Environment(Env):
+    """The variables of the process, then those of the file `.env` in the project's folder.
+
+    `seal()` judges all values together, so that one start shows every mistake.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(eager=False)
+        self.folder = folder
+        self.read_env(folder / ".env", recurse=False)
+        self.add_parser("secret_key", parse_secret_key)
+        self.add_parser("database", self.parse_database)
+        self.add_parser("redis_hosts", parse_redis_hosts)
+        self.add_parser("redis_prefix", parse_redis_prefix)
+        self.add_parser("origins", parse_origins)
+        self.add_parser("networks", parse_networks)
+        self.add_parser("file", self.parse_file)
+        self.add_parser("token", parse_token)
+
+    def parse_database(self, value: str) -> dict[str, Any]:
+        """Return Django's description of the database. The scheme of the URL chooses its kind."""
+        scheme, _, _ = value.partition("://")
+        try:
+            if scheme == "sqlite":
+                return sqlite(dj_database_url.parse(value), self.folder)
+            if scheme in {"postgresql", "postgres"}:
+                return postgresql(dj_database_url.parse(value))
+        except ValueError:
+            pass
+        raise ValidationError("Not a valid sqlite:// or postgresql:// URL.")
+
+    def parse_file(self, value: str | None) -> str | None:
+        """Return the absolute path of a readable file. An empty value means no file."""
+        if not value:
+            return None
+        path = self.folder / value
+        if not path.is_file() or not os.access(path, os.R_OK):
+            raise ValidationError(f"{path} is not a readable file.")
+        return str(path)
+
+    def project_name(self) -> str:
+        """Return the name in the project's pyproject.toml."""
+        content = (self.folder / "pyproject.toml").read_text(encoding="utf-8")
+        return str(tomllib.loads(content)["project"]["name"])
+
+    def seal(self) -> None:
+        """Exit with a line for each invalid variable, and its example in `.env.example`."""
+        try:
+            super().seal()
+        except EnvValidationError as error:
+            assert isinstance(error.error_messages, dict)
+            examples = dotenv_values(self.folder / ".env.example")
+            sys.exit(
+                "\n".join(
+                    f"{name}: {' '.join(problems)}"
+                    + (f" Example: {name}={examples[name]}" if examples.get(name) else "")
+                    for name, problems in error.error_messages.items()
+                )
+            )
+
+
+def exit_for_packages(variable: str, service: str, requirements: tuple[str, ...]) -> NoReturn:
+    """Exit with the command that adds the missing packages."""
+    names = " ".join(f'"{requirement}"' for requirement in requirements)
+    sys.exit(f"{variable}: the packages for {service} are missing. Install them: uv add {names}")
+
+
+def parse_secret_key(value: str, *, development: bool) -> str:
+    """Return a key of at least 50 characters. Refuse a public one, except in development."""
+    if len(value) < 50:
+        raise ValidationError(
+            "Shorter than 50 characters. Make one: "
+            'python -c "import secrets; print(secrets.token_urlsafe(48))".'
+        )
+    if value.startswith("django-insecure-") and not development:
+        raise ValidationError(
+            "Insecure, because everybody can read it in .env.example. Make your own: "
+            'python -c "import secrets; print(secrets.token_urlsafe(48))".'
+        )
+    return value
+
+
+def sqlite(database: Any, folder: Path) -> dict[str, Any]:
+    return {
+        **database,
+        "NAME": folder / database["NAME"],
+        "OPTIONS": {
+            # Writers queue at BEGIN instead of failing half-way with "database is locked".
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL;",
+            "factory": PrivateConnection,
+        },
+        # A file, because a database in memory cannot be shared with a server under test.
+        "TEST": {"NAME": folder / "test.sqlite3"},
+    }
+
+
+def postgresql(database: Any) -> dict[str, Any]:
+    try:
+        import psycopg  # noqa: F401
+        import psycopg_pool  # noqa: F401
+    except ImportError:
+        exit_for_packages("DATABASE_URL", "PostgreSQL", POSTGRESQL_PACKAGES)
+    return {
+        **database,
+        # Under ASGI a connection that Django keeps stays with one thread. A pool shares them, and
+        # checks after a restart of the database which ones still work.
+        "CONN_MAX_AGE": 0,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {
+            # Nothing waits for ever: neither for a lost machine, nor a slow query, nor a lock that
+            # others queue behind. If a migration takes longer, add
+            # `?options=-c%20statement_timeout=0` to its DATABASE_URL.
+            "connect_timeout": 5,
+            "tcp_user_timeout": 15_000,
+            "options": "-c statement_timeout=30s -c lock_timeout=5s",
+            **database.get("OPTIONS", {}),
+            # After the time-out for reconnecting the pool tries again at the next request.
+            "pool": {"min_size": 1, "max_size": 16, "timeout": 5, "reconnect_timeout": 5},
+        },
+    }
+
+
+def parse_redis_hosts(value: str | list[Any]) -> list[Any]:
+    """Return the hosts of Redis, or an empty list for an empty value: then Redis is not used."""
+    if not value or isinstance(value, list):
+        return []
+    try:
+        from realtime.redis.hosts import redis_hosts
+    except ImportError:
+        exit_for_packages("REDIS_URL", "Redis", REDIS_PACKAGES)
+    return redis_hosts(value)
+
+
+def parse_redis_prefix(value: str) -> str:
+    """Return a prefix that keeps the channels and keys of a site apart from others."""
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", value):
+        raise ValidationError("Use letters, digits, -, _ and . only.")
+    return value
+
+
+def parse_token(value: str) -> str:
+    """Return a bearer token of at least 20 characters, or an empty one: then it is not used."""
+    if not re.fullmatch(r"([A-Za-z0-9._~+/=-]{20,})?", value):
+        raise ValidationError(
+            "Not 20 or more letters and digits. Make one: "
+            'python -c "import secrets; print(secrets.token_urlsafe(32))".'
+        )
+    return value
+
+
+def parse_origins(value: str | list[str]) -> list[str]:
+    """Return the origins of a comma-separated list, each as a browser sends it."""
+    if isinstance(value, list):
+        return value
+    try:
+        return [parse_origin(entry.strip()) for entry in value.split(",")]
+    except ValueError as error:
+        raise ValidationError(f"{error}.") from error
+
+
+def parse_networks(value: str | list[str]) -> list[IPNetwork]:
+    """Return the networks of a comma-separated list. An address is a network of one."""
+    entries = value.split(",") if isinstance(value, str) else value
+    try:
+        return [ip_network(entry.strip()) for entry in entries]
+    except ValueError as error:
+        raise ValidationError(f"{error}.") from error
+
+
+def check_processes(redis_hosts: list[Any], **counts: int) -> None:
+    """Exit with one line if several processes have no Redis to carry messages between them."""
+    for name, count in counts.items():
+        if count > 1 and not redis_hosts:
+            sys.exit(
+                f"{name}: {count} needs Redis, because the in-memory channel layer serves one "
+                f"process. Set REDIS_URL, such as REDIS_URL=redis://127.0.0.1:6379/0, or {name}=1."
+            )
+
+
+def check_certificate(**files: str | None) -> None:
+    """Exit with one line if TLS_CERTFILE and TLS_KEYFILE cannot be used together."""
+    missing = [name for name, path in files.items() if path is None]
+    if len(missing) == 2:
+        return
+    if missing:
+        sys.exit(f"{missing[0]}: missing. Set both of {' and '.join(files)}, or neither.")
+    certificate, key = files.values()
+    assert certificate is not None
+    try:
+        # Without a password, an empty one here, OpenSSL would ask for it.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        reason = error.reason or "invalid, or protected by a password"
+        sys.exit(f"TLS_CERTFILE, TLS_KEYFILE: cannot be used ({reason}). Set a chain and its key.")
