@@ -1,4 +1,4 @@
-"""Odd answers make working projects; impossible ones are refused before anything is written."""
+"""Unusual answers make working projects. Impossible ones are refused before any file is written."""
 
 import html
 import json
@@ -18,7 +18,7 @@ from support.matrix import CHOICES, PYTHONS, TEMPLATE, covering, requirements
 
 
 def bake_nasty(cookies, text: str, **answers: str) -> Path:
-    """A project with a text in every place for free text."""
+    """Bake a project with a text in every field for free text."""
     given = {key: literal(text) for key in ("project_name", "description", "author_name")}
     result = cookies.bake(extra_context={**given, **answers})
     assert result.exception is None, repr(result.exception)
@@ -28,7 +28,7 @@ def bake_nasty(cookies, text: str, **answers: str) -> Path:
 
 @pytest.mark.parametrize("name", NASTY)
 def test_nasty_text_works_everywhere(name, cookies, environment):
-    """It is the same in TOML, in the licence and on the page, and the project passes ruff and Django's checks."""
+    """A hostile text is unchanged in TOML, licence and page, and the project passes ruff and Django's checks."""
     text = NASTY[name]
     answers = {"auth": "none", "channel_layer": "redis", "database": "postgresql", "django_version": "6.1"}
     project = bake_nasty(cookies, text, **answers)
@@ -55,7 +55,7 @@ def test_nasty_text_works_everywhere(name, cookies, environment):
 
 
 def test_typed_braces_are_only_text(tmp_path):
-    """A name typed at the prompt is never rendered, so braces are kept as they are."""
+    """A name typed at the prompt is not rendered, so braces stay as they are."""
     answers = ["{{ cookiecutter._template }}", "my_site", "", "", "", *[""] * len(CHOICES)]
     done = generate(tmp_path, typed="\n".join([*answers, ""]))
     assert done.returncode == 0, done.stderr
@@ -111,7 +111,7 @@ CONTRADICTIONS = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_impossible_answer_is_refused(case, tmp_path):
-    """One line says which answer is wrong and what to do, and nothing is written."""
+    """An impossible answer makes one line that names the answer and the fix, and no file is written."""
     answer, complaint = REFUSED[case]
     done = generate(tmp_path, answer)
     lines = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
@@ -123,7 +123,7 @@ def test_impossible_answer_is_refused(case, tmp_path):
 
 @pytest.mark.parametrize("case", CONTRADICTIONS)
 def test_contradiction_is_refused(case, tmp_path):
-    """One line says which answer does not fit and what to do, and nothing is written."""
+    """Contradictory answers make one line that names the answer and the fix, and no file is written."""
     answers, complaint = CONTRADICTIONS[case]
     done = generate(tmp_path, "deploy=kubernetes", *(f"{key}={value}" for key, value in answers.items()))
     lines = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
@@ -132,7 +132,7 @@ def test_contradiction_is_refused(case, tmp_path):
 
 
 def test_names_of_requirements_are_refused(cookies):
-    """The hook knows every package that some project asks for."""
+    """The hook lists every package that any project requires."""
     hook = (TEMPLATE / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
     taken = set(re.search(r'TAKEN = """(.*?)"""', hook, re.DOTALL)[1].split())
     projects = [bake(cookies, **answers) for answers in covering("server", "channel_layer", "auth", "database")]
@@ -141,8 +141,8 @@ def test_names_of_requirements_are_refused(cookies):
 
 
 @pytest.mark.parametrize("question", CHOICES)
-def test_choice_that_is_not_offered_is_refused(question, tmp_path):
-    """Cookiecutter itself refuses it: the last line names the value and the choices, and nothing is written."""
+def test_unknown_choice_is_refused(question, tmp_path):
+    """Cookiecutter refuses an unknown choice, names the value and the choices, and writes no file."""
     done = generate(tmp_path, f"{question}=nonsense")
     *_, last = done.stderr.splitlines()
     assert (
@@ -154,7 +154,7 @@ def test_choice_that_is_not_offered_is_refused(question, tmp_path):
 
 @pytest.mark.parametrize("question", CHOICES)
 def test_choice_of_a_replay_file_is_refused(question, tmp_path):
-    """A choice that is no longer offered does not get past the hook when it comes from a replay file."""
+    """The hook refuses a choice of a replay file that the template no longer offers."""
     assert generate(tmp_path).returncode == 0
     (replay,) = (tmp_path / "replay").iterdir()
     content = json.loads(replay.read_text())
@@ -175,7 +175,7 @@ def test_choice_of_a_replay_file_is_refused(question, tmp_path):
 
 
 def test_existing_target_is_refused(tmp_path):
-    """Cookiecutter says that the folder is there, and leaves it alone."""
+    """Cookiecutter reports an existing folder and does not change it."""
     target = tmp_path / "out" / "talking-site"
     target.mkdir(parents=True)
     (target / "mine").write_text("precious")
@@ -185,7 +185,7 @@ def test_existing_target_is_refused(tmp_path):
 
 
 def test_overwriting_keeps_the_secret(tmp_path):
-    """`-f` renews the files, but not the development settings with their secret."""
+    """`-f` replaces the files, but not the development settings with their secret."""
     assert generate(tmp_path).returncode == 0
     project = tmp_path / "out" / "talking-site"
     env = (project / ".env").read_bytes()
@@ -197,7 +197,7 @@ def test_overwriting_keeps_the_secret(tmp_path):
 
 
 def test_file_in_the_way_is_refused(tmp_path):
-    """Where the target's parent is no folder, the last line says so, and nothing is written."""
+    """If the target's parent is a file, the last line reports it, and no file is written."""
     (tmp_path / "out").write_text("a file")
     done = generate(tmp_path)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
@@ -207,9 +207,9 @@ def test_file_in_the_way_is_refused(tmp_path):
 
 
 def test_read_only_target_is_refused(tmp_path):
-    """Who may not write into the target is told so, and nothing is written."""
+    """If the target is read-only, the last line reports it, and no file is written."""
     account = []
-    if os.geteuid() == 0:  # root may write everywhere, so nobody tries
+    if os.geteuid() == 0:  # root may write everywhere, so another user tries
         nobody = pwd.getpwnam("nobody")
         account = [str(nobody.pw_gid), str(nobody.pw_uid)]
     done = generate_as(account, tmp_path)
@@ -222,7 +222,7 @@ def test_read_only_target_is_refused(tmp_path):
 
 
 def generate_as(account: list[str], folder: Path) -> subprocess.CompletedProcess:
-    """Generate into a folder that is read-only, with a copy of the template, as a user (group and user id) or as us."""
+    """Generate into a read-only folder with a copy of the template, as another account (group and user id) or ours."""
     (folder / "out").mkdir()
     (folder / "out").chmod(0o555)
     script = (

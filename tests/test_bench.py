@@ -1,4 +1,4 @@
-"""The benchmarks, for a moment each: everything that they compare starts and is measured; no figure is judged."""
+"""Brief benchmarks: every contestant starts and is measured. No figure is judged."""
 
 import re
 import subprocess
@@ -12,12 +12,12 @@ from support.programs import require_programs
 
 from bench.scenarios import SCENARIOS
 
-# They share the projects of one run, and build/demo with its own tests.
+# Share the projects of one run, and build/demo with its own tests.
 pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(900)]
 
 
 def bench(program=("-m", "bench.engine")) -> subprocess.CompletedProcess:
-    """Run the benchmarks briefly, with the node of the tests' own environment on the PATH."""
+    """Run the benchmarks briefly, with the Node of the tests' environment on the PATH."""
     command = [sys.executable, *program, "--brief", "--rounds", "1", "--seconds", "0.2"]
     environ = clean_environ(PYTHONPATH=".:tests")
     return subprocess.run(command, cwd=TEMPLATE, env=environ, capture_output=True, text=True, timeout=800)
@@ -25,7 +25,7 @@ def bench(program=("-m", "bench.engine")) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def report():
-    """The exit code of all scenarios together with their output, by name."""
+    """Run all scenarios together. Return the exit code and each scenario's output by name."""
     require_programs({"cc": "build-essential"})
     find_browser("chromium")
     done = bench()
@@ -36,7 +36,7 @@ def report():
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_scenario_measures_every_contestant(scenario, report):
-    """Each ratio has both of its sides, and no contestant failed."""
+    """Each ratio has both sides, and no contestant fails."""
     section = report[1][scenario]
     assert "failed" not in section
     assert not re.search(r"^ +- ", section, re.M), "a ratio lacks a side"
@@ -44,7 +44,7 @@ def test_scenario_measures_every_contestant(scenario, report):
 
 
 def test_run_succeeds_with_all_peers(report):
-    """Nothing was left out, and the exit code is that of success."""
+    """No peer is left out, and the exit code is 0."""
     done, _ = report
     assert (done.returncode, done.stderr) == (0, "")
     assert "left out" not in done.stdout
@@ -68,7 +68,7 @@ engine.main()
 
 
 def test_failed_contestant_ends_the_run_with_an_error():
-    """The other contestants are measured first, and the last lines name the one that failed."""
+    """The other contestants are measured first, and the last lines name the failed one."""
     done = bench(program=("-c", BROKEN))
     assert done.returncode == 1
     assert re.search(r"^  FastAPI +[\d,]+ ", done.stdout, re.M)

@@ -1,4 +1,4 @@
-"""Clients that do not read cost the server a bounded amount of memory, and their neighbours nothing."""
+"""Clients that do not read cost the server bounded memory, and other clients no event."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from support.matrix import CHOICES, PYTHONS, combinations, label, spread
 from support.servers import start_site
 
 TEXT = "🐌" * 4000  # 16 KB as UTF-8
-MESSAGES = 500  # 8 MB, which is as many as a replay or a page may have
+MESSAGES = 500  # 8 MB, the limit of a replay or a page
 REPLAYS, PAGES = 60, 20
 MIB = 1024**2
 BUDGET = 300 * MIB  # a page has 4 MB while it is built, a thread reads 1 MiB of texts, a replay has a chunk
@@ -21,7 +21,7 @@ BUDGET = 300 * MIB  # a page has 4 MB while it is built, a thread reads 1 MiB of
 
 @pytest.fixture(scope="module", params=spread(combinations("server"), "consumers"), ids=label)
 def site(request, cookies_session, environment):
-    """A site of guests, with a room `long` in which 8 MB were said."""
+    """A site of guests, with 8 MB of messages in the room `long`."""
     project = bake(cookies_session, **request.param, auth="none")
     environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), LOG_LEVEL="WARNING")
     run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
@@ -32,13 +32,13 @@ def site(request, cookies_session, environment):
 
 
 def most_memory(site) -> int:
-    """The bytes that the site's processes had in memory at most."""
+    """Return the highest memory of the site's processes in bytes."""
     statuses = [(process / "status").read_text() for process in site.processes()]
     return sum(int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024 for status in statuses)
 
 
 def request_and_read_nothing(site, path, *headers) -> socket.socket:
-    """A connection on which the answer arrives and stays."""
+    """Open a connection whose answer arrives and is not read."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect(("127.0.0.1", site.port))
@@ -48,7 +48,7 @@ def request_and_read_nothing(site, path, *headers) -> socket.socket:
 
 
 def test_unread_answers_have_a_budget(site):
-    """Sixty replays and twenty pages of history that nobody reads, and two people go on talking."""
+    """Two users continue to chat while sixty replays and twenty pages of history are not read."""
     ann, ben = Person(site, "none"), Person(site, "none")
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(person.connect("lobby")) for person in (ann, ben)]
@@ -69,7 +69,7 @@ def test_unread_answers_have_a_budget(site):
         for _ in range(PAGES):
             stack.enter_context(request_and_read_nothing(site, "/chat/long/messages/"))
         delay = max(delay, talk(sockets))
-        time.sleep(2)  # what is unread piles up
+        time.sleep(2)  # unread answers accumulate
         delay = max(delay, talk(sockets))
         growth = most_memory(site) - before
         print(f"{growth / MIB:.0f} MiB, the longest delay {delay * 1000:.0f} ms")
@@ -77,7 +77,7 @@ def test_unread_answers_have_a_budget(site):
 
 
 def talk(sockets) -> float:
-    """Each says something that the other gets; returns how long that took."""
+    """Let each user send a message to the other. Return the seconds."""
     start = time.monotonic()
     for connection in sockets:
         text = str(time.monotonic())
@@ -89,7 +89,7 @@ def talk(sockets) -> float:
 
 
 def test_cut_replays_and_pages_lose_nothing(site):
-    """A replay has the newest, and the gap before it is read page by page, in both directions."""
+    """A replay has the newest messages, and the gap before it is read page by page, in both directions."""
     person = Person(site, "none")
     with person.connect("long", "?after=0") as connection:
         events = [receive(connection) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""What CI does beyond `make test` is what it says, and runs here as well."""
+"""CI's jobs beyond `make test` run here as well and match their description."""
 
 import json
 import os
@@ -22,14 +22,14 @@ WORKFLOWS = sorted((TEMPLATE / ".github" / "workflows").glob("*.yml"))
 
 
 def requirements_in_tables() -> list[str]:
-    """What cookiecutter.json says that projects require."""
+    """Return the requirements in cookiecutter.json."""
     rows = [row for key in ("server", "django_version") for row in CONTEXT["_choices"][key].values()]
     values = [value for row in rows for value in row.values()]
     return [text for value in values for text in (value if isinstance(value, list) else [value])]
 
 
-def test_github_is_given_the_names_of_the_jobs():
-    """As JSON in one line; a name selects the runs of its job, and `pairs` those of the nightly run."""
+def test_github_gets_the_names_of_the_jobs():
+    """The names of the jobs are JSON in one line. A name selects the runs of its job, and `pairs` the nightly runs."""
     printed = run([sys.executable, "-m", "tools.matrix", "--github"], TEMPLATE, clean_environ())
     jobs = ci_jobs()
     assert (json.loads(printed), printed.count("\n")) == (list(jobs), 1)
@@ -49,7 +49,7 @@ def test_github_is_given_the_names_of_the_jobs():
 
 
 def test_every_pair_can_be_baked(cookies):
-    """None is refused by the hooks."""
+    """The hooks accept every pair of answers."""
     for name, runs in ci_jobs().items():
         for answers, _ in runs if name.startswith("pairs-") else []:
             bake(cookies, **answers)
@@ -58,7 +58,7 @@ def test_every_pair_can_be_baked(cookies):
 @pytest.mark.quick
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_commands_of_the_workflows_exist(path):
-    """The targets of make and the files that they name."""
+    """Workflows name make targets and files that exist."""
     targets = re.search(r"^\.PHONY: (.*)", (TEMPLATE / "Makefile").read_text(encoding="utf-8"))[1].split()
     jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values()
     commands = "\n".join(step.get("run", "") for job in jobs for step in job["steps"])
@@ -66,8 +66,8 @@ def test_commands_of_the_workflows_exist(path):
     assert [name for name in re.findall(r"\btests/\S+\.py", commands) if not (TEMPLATE / name).exists()] == []
 
 
-def test_newest_releases_are_let_in(cookies, tmp_path):
-    """Without its upper bounds a project of the template requires the same packages, from the same versions on."""
+def test_newest_releases_are_allowed(cookies, tmp_path):
+    """Without upper bounds a project requires the same packages, with the same lower bounds."""
     template = tmp_path / "template"
     for name in ("hooks", EMITTED, "tests", "tools"):
         shutil.copytree(TEMPLATE / name, template / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -101,7 +101,7 @@ def dependencies(path: Path) -> list[str]:
 
 @pytest.mark.timeout(300)
 def test_smoke_test_passes():
-    """Two people talk on the default project, set up by its own commands, and are told that the server ends."""
+    """Two users chat on the default project, set up by its own commands, until its server drains."""
     environ = clean_environ(UV_PYTHON=find_python("3.13"))
     output = run([sys.executable, "-m", "tools.smoke"], TEMPLATE, environ)
     assert "Two people talked at " in output
@@ -110,7 +110,7 @@ def test_smoke_test_passes():
 
 @pytest.mark.parametrize(("name", "runs_anywhere"), [("tools/smoke.py", True), ("tests/support/servers.py", False)])
 def test_smoke_test_uses_what_every_system_has(name, runs_anywhere, environment):
-    """For Windows mypy knows no attribute of a module that is not there, as other files of the tests show."""
+    """The smoke test uses no attribute that a module lacks on Windows. Other files show that mypy would report it."""
     python = environment(PYTHONS[1], "6.1") / "bin" / "python"
     command = [str(python), "-m", "mypy", "--platform", "win32", "--check-untyped-defs", "--ignore-missing-imports"]
     environ = clean_environ(MYPYPATH="tests")
@@ -122,7 +122,7 @@ def test_smoke_test_uses_what_every_system_has(name, runs_anywhere, environment)
 
 
 def found_by_renovate(name: str) -> set[tuple[str, str]]:
-    """Name and version of what the patterns of renovate.json find in a file, whose path they take too."""
+    """Return the names and versions that the patterns of renovate.json find in a file."""
     found = set()
     for manager in json.loads((TEMPLATE / "renovate.json").read_text(encoding="utf-8"))["customManagers"]:
         assert all(pattern[0] == pattern[-1] == "/" for pattern in manager["managerFilePatterns"])
@@ -135,12 +135,12 @@ def found_by_renovate(name: str) -> set[tuple[str, str]]:
 
 
 def named(requirements: list[str]) -> set[tuple[str, str]]:
-    """The same of requirements."""
+    """Return the names and versions of requirements."""
     return {tuple(re.match(r"([\w.-]+)(?:\[.*\])?([^;]*)", requirement).groups()) for requirement in requirements}
 
 
 def test_renovate_finds_every_requirement(cookies):
-    """Those of the template, of its tables, and all that any project requires, names in its other files, or pulls."""
+    """Renovate finds each requirement of the template, of its tables and of any project, and each image."""
     assert found_by_renovate("pyproject.toml") == named(dependencies(TEMPLATE / "pyproject.toml"))
     assert found_by_renovate("cookiecutter.json") == named(requirements_in_tables())
     sources = found_by_renovate("cookiecutter.json") | found_by_renovate(f"{EMITTED}/pyproject.toml")
@@ -166,14 +166,14 @@ def test_renovate_finds_every_requirement(cookies):
 
 @pytest.mark.quick
 def test_renovate_can_read_its_file():
-    """It fits the published schema."""
+    """renovate.json matches the published schema."""
     command = ["check-jsonschema", "--builtin-schema", "vendor.renovate", "renovate.json"]
     assert "ok -- validation done" in run(command, TEMPLATE, clean_environ())
 
 
 @pytest.mark.quick
 def test_actions_are_pinned():
-    """Each by its commit, and with the version in the words that Renovate and Dependabot read."""
+    """Each action is pinned by its commit, with the version in the format that Renovate and Dependabot read."""
     for folder in (TEMPLATE, TEMPLATE / EMITTED):
         for path in (folder / ".github" / "workflows").iterdir():
             for action in re.findall(r"uses: (.*)", path.read_text(encoding="utf-8")):

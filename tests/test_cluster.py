@@ -1,4 +1,4 @@
-"""Two processes of a site and one Redis: they know of each other's people, and follow their users."""
+"""Two processes of a site share presence, sign-outs and counts through one Redis."""
 
 import contextlib
 import time
@@ -21,7 +21,7 @@ SITES = [
 
 @pytest.fixture(scope="module", params=SITES)
 def project(request, cookies_session, environment, services):
-    """A project with a database of its own, and the variables that all of its processes have."""
+    """A project with a database of its own, and the variables of all its processes."""
     project = bake(cookies_session, **request.param)
     python = environment(PYTHONS[-1], CHOICES["django_version"][0])
     environ = environ_for(python, **services(request.param))
@@ -31,7 +31,7 @@ def project(request, cookies_session, environment, services):
 
 @contextlib.contextmanager
 def process(project, **variables):
-    """One more server process of the project."""
+    """Start one more server process of the project."""
     folder, environ, auth = project
     with start_site(["uv", "run", "python", "-m", "config.server"], folder, environ | variables) as site:
         site.auth = auth
@@ -55,7 +55,7 @@ def ben(sites):
 
 
 def test_people_of_both_processes_see_each_other_within_a_second(ann, ben):
-    """Who comes and who goes; the newcomer and those who were there."""
+    """Presence in both processes follows joins and leaves, for newcomers and earlier members."""
     with ann.connect("both") as one:
         wait_for_users(one, ann.name)
         start = time.monotonic()
@@ -69,7 +69,7 @@ def test_people_of_both_processes_see_each_other_within_a_second(ann, ben):
 
 
 def test_other_programs_publish(project, sites, ann, ben):
-    """A command, a worker or the shell reaches the members in all processes, in the order of its calls."""
+    """Events from a command, a worker or the shell reach members in all processes, in the order of the calls."""
     with ann.connect("news") as one, ben.connect("news") as other:
         assert (receive(one)["type"], receive(other)["type"]) == ("welcome", "welcome")
         folder, environ, _ = project
@@ -85,7 +85,7 @@ def test_other_programs_publish(project, sites, ann, ben):
 
 
 def test_logging_out_closes_sockets_of_all_processes_within_a_second(sites, ann):
-    """The session is known to both processes; its page may be connected to either."""
+    """A sign-out closes the user's sockets in both processes, and other users' sockets stay."""
     with ann.connect("logout") as one, ann.connect("logout", site=sites[1]) as other:
         assert (receive(one)["type"], receive(other)["type"]) == ("welcome", "welcome")
         start = time.monotonic()
@@ -95,7 +95,7 @@ def test_logging_out_closes_sockets_of_all_processes_within_a_second(sites, ann)
 
 
 def test_connections_are_counted_over_all_processes(sites, ann):
-    """Ten for a user, wherever they are."""
+    """A user has ten connections, counted over all processes."""
     with contextlib.ExitStack() as stack:
         for number in range(10):
             socket = stack.enter_context(ann.connect("many", site=sites[number % 2]))
@@ -108,7 +108,7 @@ def test_connections_are_counted_over_all_processes(sites, ann):
 
 
 def test_a_killed_process_is_forgotten(project, ann):
-    """Its people are gone for the others within 30 seconds, and their places are free again."""
+    """The users of a killed process leave within 30 seconds, and their connections no longer count."""
     with process(project) as doomed, ann.connect("doomed") as one:
         eve = Person(doomed, doomed.auth)
         with contextlib.ExitStack() as stack:
@@ -125,7 +125,7 @@ def test_a_killed_process_is_forgotten(project, ann):
 
 
 def sees_only(connection, name):
-    """Whether an event of the last moments tells that nobody else is there."""
+    """Return whether a recent event reports that the user is alone."""
     try:
         return f'"users":["{name}"]' in connection.recv(0.2)
     except TimeoutError:
@@ -133,7 +133,7 @@ def sees_only(connection, name):
 
 
 def test_several_workers_count_together(project):
-    """`/metrics` of any worker adds up what all of them count; all end when told to."""
+    """`/metrics` of any worker sums up the counts of all, and all workers exit on request."""
     with process(project, WEB_CONCURRENCY="2") as site:
         people = [Person(site, site.auth) for _ in range(4)]
         with contextlib.ExitStack() as stack:

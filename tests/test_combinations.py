@@ -1,6 +1,6 @@
 """Every core combination on every Python and Django, and any two answers together: `make combinations`.
 
-CI spreads them over many machines, and `make test` leaves them out: it runs those of `test_suites.py`.
+CI spreads them over many machines. `make test` runs only those of `test_suites.py`.
 """
 
 import pytest
@@ -19,7 +19,7 @@ from support.matrix import ci_jobs, label
     ],
 )
 def test_combination_passes_its_own_checks(answers, python, cookies, environment, services):
-    """`make lint` and `make test` of the project succeed."""
+    """`make lint` and `make test` of each combination succeed."""
     project = bake(cookies, **answers)
     environ = environ_for(environment(python, answers["django_version"]), **services(answers))
     run(["make", "lint"], project, environ, timeout=300)

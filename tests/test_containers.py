@@ -1,6 +1,6 @@
-"""The image, the stack of Docker Compose and the page on production, with a real engine.
+"""Image, stack of Docker Compose and page on production, with a real engine.
 
-The engine pulls nothing: see `containers.py` for what stands in for the images of others.
+The engine pulls nothing. See `containers.py` for the images that replace those of a registry.
 """
 
 import contextlib
@@ -25,10 +25,10 @@ from websockets.sync.client import connect as connect_websocket
 
 from demo import find_python
 
-pytestmark = [pytest.mark.xdist_group("containers"), pytest.mark.timeout(900)]  # the first of all makes images
+pytestmark = [pytest.mark.xdist_group("containers"), pytest.mark.timeout(900)]  # the first test makes images
 
-GRACE = 20  # seconds that compose.yaml gives the servers to end
-# Of each server one project, the first of which has all services, and the last none.
+GRACE = 20  # seconds that compose.yaml gives the servers to exit
+# One project per server. The first has all services, the last none.
 SITES = complete(
     "server",
     {
@@ -59,7 +59,7 @@ def engine():
 
 
 class Stack:
-    """A project's containers, and where its nginx answers."""
+    """Containers of a project, and the address of its nginx."""
 
     def __init__(self, engine, project, **variables) -> None:
         self.engine = engine
@@ -80,7 +80,7 @@ class Stack:
         return self.engine.docker("compose", *arguments, folder=self.project, **self.variables, **options)
 
     def sh(self, commands: str) -> str:
-        """The output of commands that a person types in the project's folder."""
+        """Run commands that a user types in the project's folder. Return their output."""
         return run(["sh", "-e", "-c", commands], self.project, self.engine.environ | self.variables)
 
     def containers(self, service: str = "") -> list[str]:
@@ -89,7 +89,7 @@ class Stack:
         return self.engine.docker("ps", "--all", "--quiet", "--filter", project, "--filter", f"label={label}").split()
 
     def states(self) -> dict[str, list[str]]:
-        """For each service how its containers are: their health, or the code that they ended with."""
+        """Return the state of each service's containers: their health, or their exit code."""
         states = {}
         for container in self.containers():
             found = self.engine.inspect(container)
@@ -99,7 +99,7 @@ class Stack:
         return states
 
     def connections(self, container: str) -> float:
-        """How many sockets one server has."""
+        """Return the number of sockets of one server."""
         ask = "import urllib.request as r; print(r.urlopen('http://localhost:8000/metrics').read().decode())"
         page = self.engine.docker("exec", container, "python", "-c", ask)
         return float(re.search(r"^realtime_connections (\S+)$", page, re.MULTILINE)[1])
@@ -121,7 +121,7 @@ class Stack:
 
 
 class Visitor(Person):
-    """Somebody who comes through nginx, with the addresses that a browser has for the usual ports."""
+    """A user behind nginx, with the addresses that a browser has for the usual ports."""
 
     def __init__(self, stack, scheme: str, host: str = "localhost") -> None:
         self.port, self.host, self.scheme = stack.ports[scheme], host, scheme
@@ -155,13 +155,13 @@ class Visitor(Person):
 
 @pytest.fixture(scope="module")
 def project(cookies_session):
-    """The project whose stack is started below."""
+    """Bake the project whose stack is started below."""
     return bake_site(cookies_session, "uvicorn")
 
 
 @pytest.fixture(scope="module")
 def image(engine, project):
-    """The name of its image; prints how large it is and how long it takes to build."""
+    """Build its image and return its name. Prints the size and the seconds."""
     start = time.monotonic()
     engine.build(project, "uvicorn-site")
     duration = time.monotonic() - start
@@ -172,13 +172,13 @@ def image(engine, project):
 
 @pytest.fixture(scope="module")
 def stack(engine, project, image):
-    """The stack as development starts it, with the values of .env.example."""
+    """Start the stack as development does, with the values of .env.example."""
     with Stack(engine, project) as stack:
         yield stack
 
 
-def test_image_holds_nothing_that_it_does_not_need(engine, image):
-    """No compiler, no uv, no secret, no tests; its files belong to root, and it does not run as root."""
+def test_image_has_only_what_it_needs(engine, image):
+    """The image has no compiler, uv, secret or tests. Its files belong to root, and it runs as another user."""
     show = (
         "id -u; for name in cc gcc g++ make uv git; do command -v $name; done; "
         "find / -xdev \\( -name .env -o -name .git -o -name '*.sqlite3' -o -path /app/tests \\) -print 2>/dev/null; "
@@ -193,7 +193,7 @@ def test_image_holds_nothing_that_it_does_not_need(engine, image):
 
 
 def test_change_of_code_keeps_the_packages(engine, project, image):
-    """Only what comes after them is made anew."""
+    """A change of the code rebuilds only the layers behind the packages."""
     views = project / "chat" / "views.py"
     views.write_text(views.read_text() + "\n# One more line.\n")
     start = time.monotonic()
@@ -206,7 +206,7 @@ def test_change_of_code_keeps_the_packages(engine, project, image):
 
 
 def test_image_has_what_was_locked(engine, cookies_session):
-    """An older version in uv.lock is what is installed; a uv.lock that does not fit to pyproject.toml is refused."""
+    """The image installs the versions of uv.lock. Its build refuses one that does not match pyproject.toml."""
     project = bake_site(cookies_session, "uvicorn")
     python = find_python((project / ".python-version").read_text().strip())
     run(["uv", "lock", "--upgrade-package", "idna==3.10"], project, clean_environ(UV_PYTHON=python))
@@ -221,7 +221,7 @@ def test_image_has_what_was_locked(engine, cookies_session):
 
 
 def test_stack_is_healthy(stack):
-    """Two servers, and what they need; the rest did its work and ended."""
+    """Two servers and their services are healthy, and the one-time containers have exited with 0."""
     assert stack.states() == {
         "nginx": ["healthy"],
         "web": ["healthy", "healthy"],
@@ -239,8 +239,8 @@ def test_stack_is_healthy(stack):
         assert config["PortBindings"] in (None, {})
 
 
-def test_first_start_makes_a_user(stack):
-    """The page's commands build the image, check the settings, and make a user, here without asking anybody."""
+def test_first_start_creates_a_user(stack):
+    """The commands of the page build the image, check the settings and create a user, here without a prompt."""
     start, check, create = section(stack.project, "First start").splitlines()
     stack.sh(f"{start}\n{check.replace(' exec ', ' exec -T ')} --fail-level CRITICAL")
     wait_until(lambda: stack.states()["web"] == ["healthy"] * 2, "two healthy servers")
@@ -250,7 +250,7 @@ def test_first_start_makes_a_user(stack):
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_people_talk_through_nginx(stack, scheme):
-    """They sign up and hear each other, over plain sockets and over TLS; static files come along."""
+    """Visitors sign up and chat over plain sockets and over TLS, and static files are served."""
     ann, ben = Visitor(stack, scheme), Visitor(stack, scheme)
     with ann.connect(f"room-{scheme}") as one, ben.connect(f"room-{scheme}") as other:
         assert (receive(one)["type"], receive(other)["type"]) == ("welcome", "welcome")
@@ -265,8 +265,8 @@ def test_people_talk_through_nginx(stack, scheme):
         assert ann.http.get(path).status_code == 404
 
 
-def test_people_on_both_servers_hear_each_other(stack):
-    """Sockets are opened until each server has one; then everybody gets what the first says."""
+def test_message_reaches_both_servers(stack):
+    """Members on both servers receive the message of one."""
     ann = Visitor(stack, "https")
     servers = stack.containers("web")
     with contextlib.ExitStack() as sockets:
@@ -280,14 +280,14 @@ def test_people_on_both_servers_hear_each_other(stack):
 
 
 def section(project, title: str, block: int = 0) -> str:
-    """The commands of a section of deploy/README.md."""
+    """Return the commands of a section of deploy/README.md."""
     page = (project / "deploy" / "README.md").read_text()
     text = re.search(rf"### {title}\n(.*?)(?=\n### |\Z)", page, re.DOTALL)[1]
     return re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[block]
 
 
 def test_site_has_no_privileges_in_its_services(stack):
-    """Its role in PostgreSQL owns the database and is no superuser, who has no password; Redis asks for one."""
+    """The site's role in PostgreSQL owns the database without being a superuser, and Redis asks for a password."""
     code = """
 import os, psycopg, redis
 ask = "SELECT current_user, rolsuper, rolcreaterole FROM pg_roles WHERE rolname = current_user"
@@ -307,9 +307,9 @@ except redis.AuthenticationError:
 
 
 def test_update_loses_nothing(stack):
-    """Both servers are replaced while somebody talks, who misses and repeats nothing."""
+    """A member misses and repeats no message while both servers are replaced."""
     commands = section(stack.project, "Update")
-    # There is nothing to pull, the image is there, and docker-compose 1 does not wait.
+    # There is nothing to pull, the image exists, and docker-compose 1 does not wait.
     for left_out in ("git pull\n", "docker compose build\n", " --wait"):
         assert left_out in commands
         commands = commands.replace(left_out, "")
@@ -330,7 +330,7 @@ def test_update_loses_nothing(stack):
 
 @contextlib.contextmanager
 def talking(person):
-    """Somebody says one number after another, and connects again when told to; yields what was acknowledged."""
+    """Send one number after another, and reconnect after 4012. Yield the acknowledged ones."""
     said, stop, failures = [], threading.Event(), []
 
     def talk():
@@ -340,7 +340,7 @@ def talking(person):
                     while not stop.is_set():
                         number = str(len(said))
                         send(connection, type="send", ref=number, text=number)
-                        # What was replayed, or sent a second time, comes before.
+                        # A replayed or repeated message comes first.
                         while (event := receive(connection)).get("ref") != number:
                             assert event["type"] in {"welcome", "message"}, event
                         said.append(event)
@@ -361,8 +361,8 @@ def talking(person):
     assert failures == []
 
 
-def test_new_certificate_is_taken_without_a_restart(stack):
-    """When nginx is told to read it."""
+def test_new_certificate_is_served_after_a_reload(stack):
+    """nginx serves the new certificate after it reloads."""
     first = ssl.get_server_certificate(("127.0.0.1", stack.ports["https"]))
     stack.compose("run", "--rm", "certificate", "rm", "fullchain.pem")
     stack.compose("run", "--rm", "certificate")
@@ -373,7 +373,7 @@ def test_new_certificate_is_taken_without_a_restart(stack):
 
 
 def test_example_secret_is_refused_in_production(stack):
-    """The tables are not touched and no server starts; one line says why."""
+    """The example's secret stops the start: no table changes, no server starts, and one line names the reason."""
     command = ["docker", "compose", "run", "--rm", "--no-deps", "-e", "DEBUG=false"]
     for service in ("migrate", "web"):
         done = subprocess.run(
@@ -389,16 +389,16 @@ def test_example_secret_is_refused_in_production(stack):
         assert "It is insecure, as the one of .env.example is" in lines[0]
 
 
-def test_operators_look(stack):
-    """They see who is healthy, what the servers say, and the pages that are not for visitors."""
+def test_operators_see_health_and_logs(stack):
+    """Operators see the health of the containers, the servers' logs, and the pages closed to visitors."""
     assert stack.sh("docker compose ps").count("(healthy)") == 5
     assert "startup complete" in stack.sh("timeout 5 docker compose logs --follow web || test $? = 124")
     looked = stack.sh(section(stack.project, "Look").replace(" exec ", " exec -T "))
     assert "realtime_connections" in looked
 
 
-def test_backup_comes_back(stack):
-    """What was said before it is there again, what was said later is not, and people can talk on."""
+def test_backup_is_restored(stack):
+    """A restored backup has the messages sent before it and none sent later, and users can chat again."""
     save, restore = (section(stack.project, "Back up", block) for block in (0, 1))
     ann = Visitor(stack, "https")
     with ann.connect("backup") as connection:
@@ -414,8 +414,8 @@ def test_backup_comes_back(stack):
         assert say(connection, "3", "on")["seq"] == 2
 
 
-def test_services_come_back(stack):
-    """Those of development by the command of README.md, nginx when its configuration is read anew."""
+def test_services_restart(stack):
+    """Services restart: those of development by the command of README.md, nginx after a reload."""
     (command,) = re.findall("`(docker compose up -d [^`]+)`", (stack.project / "README.md").read_text())
     stack.sh(f"{command.replace('up -d', 'stop')}\n{command}\ndocker compose restart nginx")
     healthy = ["healthy"]
@@ -429,8 +429,8 @@ def test_services_come_back(stack):
 
 
 @pytest.mark.parametrize("server", SITES)
-def test_server_ends_when_it_is_told_to(engine, cookies_session, server):
-    """In production, on a file system that it cannot write to; the first process of the container is the server."""
+def test_server_exits_in_time(engine, cookies_session, server):
+    """The server exits in time in production on a read-only file system, as the container's first process."""
     project = bake_site(cookies_session, server)
     engine.build(project, f"{server}-site")
     services = {
@@ -454,7 +454,7 @@ def test_server_ends_when_it_is_told_to(engine, cookies_session, server):
 
 
 def test_production_on_one_machine_with_nothing_installed(engine, cookies_session, tmp_path):
-    """One server, SQLite, a folder for the certificate: people talk over TLS, and backups come back."""
+    """One server with SQLite and a folder for the certificate serves users over TLS, and backups are restored."""
     project = bake_site(cookies_session, "hypercorn")
     stack = Stack(engine, project, TLS_FOLDER=str(tmp_path / "tls"))
     with (project / ".env").open("a") as file:
@@ -499,7 +499,7 @@ def test_production_on_one_machine_with_nothing_installed(engine, cookies_sessio
 
 
 def test_smoke_test_passes_on_a_stack(engine, cookies_session, image, tmp_path):
-    """What CI lets run on a machine with Docker's own Compose: people talk, trusting the certificate of nginx."""
+    """The steps of CI's job with Docker Compose work: users chat and trust nginx's certificate."""
     port = str(free_port())
     url = f"https://localhost:{port}"
     with Stack(engine, bake_site(cookies_session, "uvicorn"), HTTPS_PORT=port, ALLOWED_ORIGINS=url) as stack:

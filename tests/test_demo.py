@@ -1,4 +1,4 @@
-"""`make demo` shows the default project, and ends when it is told to."""
+"""`make demo` serves the default project, and exits on request."""
 
 import contextlib
 import fcntl
@@ -17,12 +17,12 @@ from support.emitted import clean_environ, run
 from support.matrix import TEMPLATE
 from support.servers import end_group, free_port, listens, wait_until
 
-pytestmark = pytest.mark.xdist_group("demo")  # they share build/demo
+pytestmark = pytest.mark.xdist_group("demo")  # share build/demo
 
 
 @pytest.fixture
 def start(tmp_path):
-    """A function that starts `make demo` on a port; returns the process, and the file that it writes to."""
+    """Return a function that starts `make demo` on a port, and returns the process and its output file."""
     processes = []
 
     def start(port, template=TEMPLATE):
@@ -45,7 +45,7 @@ def start(tmp_path):
 
 
 def test_demo_is_ready_and_stops_on_ctrl_c(start):
-    """The ready line names the URL, the page is there, and Ctrl-C leaves neither a process nor a traceback."""
+    """The ready line names the URL, the page is served, and Ctrl-C leaves no process and no traceback."""
     port = free_port()
     process, output = start(port)
     line = wait_until(lambda: re.search("^Ready: .*$", output.read_text(), re.MULTILINE), "the ready line", 120)[0]
@@ -62,13 +62,13 @@ def test_demo_is_ready_and_stops_on_ctrl_c(start):
 
 
 def hang_up(process):
-    """Send what a shell sends to its jobs when it ends."""
+    """Send the signal that a shell sends to its jobs when it exits."""
     os.killpg(process.pid, signal.SIGHUP)
 
 
 @pytest.mark.parametrize("end", [subprocess.Popen.terminate, hang_up, end_group], ids=["TERM", "HUP", "KILL"])
 def test_server_of_demo_ends_with_it(end, start):
-    """However `make demo` ends, its port is free soon."""
+    """The port is free soon, however `make demo` ends."""
     port = free_port()
     process, output = start(port)
     wait_until(lambda: "Ready: " in output.read_text(), "the ready line", 120)
@@ -78,7 +78,7 @@ def test_server_of_demo_ends_with_it(end, start):
 
 @pytest.mark.parametrize("shell", [["sh", "-c", '"$@"; true', "sh"], []], ids=["shell", "no-shell"])
 def test_server_of_demo_ends_with_its_terminal(shell):
-    """A terminal that is closed leaves no server behind, whether a shell or make is told so."""
+    """A closed terminal leaves no server behind, whether a shell or make gets the signal."""
     port = free_port()
     with on_terminal([*shell, "make", "demo", f"PORT={port}"], TEMPLATE, close=True) as read:
         read("Ready: ", 120)
@@ -86,7 +86,7 @@ def test_server_of_demo_ends_with_its_terminal(shell):
 
 
 def test_demo_refuses_a_busy_port(start):
-    """One line says what to do; nothing else happens before."""
+    """A busy port makes one line with the fix, before anything else."""
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
         process, output = start(port)
@@ -97,8 +97,8 @@ def test_demo_refuses_a_busy_port(start):
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http", "8000; ls", ""])
-def test_demo_refuses_what_is_no_port(port, start):
-    """One line says what a port is."""
+def test_demo_refuses_an_invalid_port(port, start):
+    """An invalid port makes one line with a valid example."""
     process, output = start(port)
     assert process.wait(15) == 2
     line, _ = output.read_text().splitlines()
@@ -113,13 +113,13 @@ STEPS = [
 
 
 def steps(text):
-    """The lines before the server's own, as they stand in the end, without the figures of their seconds."""
+    """Return the lines before the server's own, in their final state, without the seconds."""
     lines = [line.rpartition("\r")[2] for line in text.partition("\n20")[0].split("\n")]
     return [re.fullmatch(r"(.*) \.\.\. \d+\.\d s", line)[1] for line in lines]
 
 
-def test_fresh_clone_says_what_it_does(start, tmp_path):
-    """Each step and its seconds; they are counted on a terminal, and elsewhere the output is plain."""
+def test_fresh_clone_prints_its_steps(start, tmp_path):
+    """A fresh clone prints each step with its seconds. A terminal shows them count, other output is plain."""
     clone = tmp_path / "clone"
     clone.mkdir()
     for name in ("Makefile", "demo.py", "pyproject.toml", "cookiecutter.json"):
@@ -140,8 +140,8 @@ def test_fresh_clone_says_what_it_does(start, tmp_path):
     assert not re.search(r"[\r\x1b]", text)
 
 
-def test_setting_up_is_quiet_but_on_a_terminal():
-    """What `make test` installs is shown by uv where somebody sits, and a line each elsewhere."""
+def test_setup_is_quiet_except_on_a_terminal():
+    """`make test` shows uv's progress on a terminal, and prints one line per step elsewhere."""
     command = ["make", "--dry-run", "--always-make", "build/venv/devtools"]
     with on_terminal(command, TEMPLATE) as read:
         assert "--quiet --python" not in read("touch build/venv/devtools", 15)
@@ -155,9 +155,9 @@ def test_setting_up_is_quiet_but_on_a_terminal():
 
 @contextlib.contextmanager
 def on_terminal(command, folder, close=False):
-    """Start a command on a terminal of its own; gives a function that reads what it shows, up to some text.
+    """Start a command on a terminal of its own. Yield a function that reads its screen up to a text.
 
-    With `close` the command is only told that the terminal has gone, otherwise it is killed at the end.
+    With `close` the terminal is closed at the end, otherwise the command is killed.
     """
     terminal, its_end = pty.openpty()
     process = subprocess.Popen(
@@ -175,7 +175,7 @@ def on_terminal(command, folder, close=False):
     shown = bytearray()
 
     def reached(text):
-        with contextlib.suppress(OSError):  # nothing new, or the end
+        with contextlib.suppress(OSError):  # no new output, or the end
             shown.extend(os.read(terminal, 65536))
         return text in shown.decode(errors="replace")
 
@@ -195,7 +195,7 @@ def on_terminal(command, folder, close=False):
 
 
 def test_pictures_are_taken(tmp_path):
-    """`make screenshots` takes those that are in docs/screenshots, of the demo in a real browser."""
+    """`make screenshots` takes the pictures of docs/screenshots in a real browser."""
     run(["make", "screenshots", f"FOLDER={tmp_path}"], TEMPLATE, clean_environ())
     wanted = [path.name for path in (TEMPLATE / "docs" / "screenshots").iterdir()]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(wanted)

@@ -1,4 +1,4 @@
-"""What brings a project into production, and what checks it, passes its linters and agrees with the project."""
+"""Files for production and pipelines pass their linters, and agree with the project and each other."""
 
 import itertools
 import os
@@ -31,7 +31,7 @@ LINTERS = [
     (".github/dependabot.yml", *SCHEMA, "vendor.dependabot"),
     (".gitlab-ci.yml", *SCHEMA, "vendor.gitlab-ci"),
     ("compose.yaml", *SCHEMA, "vendor.compose-spec"),
-    # All but those whose kinds Kubernetes itself does not have: kustomization.yaml, gateway.yaml and envoy.yaml.
+    # Without the kinds that are not part of Kubernetes: kustomization.yaml, gateway.yaml and envoy.yaml.
     ("deploy/kubernetes/[!egk]*.yaml", "kubernetes-validate", "--quiet", "--strict"),
     ("**/*.y*ml", "yamllint", "--strict", "-d", YAML_RULES),
 ]
@@ -52,7 +52,7 @@ linted = set()
 
 
 def lint(folder, linters=LINTERS):
-    """What the linters find; a file that had no finding is not read again, in whatever project it is."""
+    """Return the findings of the linters. A file without findings is not read again in another project."""
     found = []
     for pattern, *command in linters:
         files = {(path.name, *command, path.read_bytes()): path for path in sorted(folder.glob(pattern))}
@@ -61,7 +61,7 @@ def lint(folder, linters=LINTERS):
             continue
         command += new.values()
         done = subprocess.run(command, env=clean_environ(), capture_output=True, text=True, cwd=folder)
-        # kubernetes-validate only warns of a kind that it does not know.
+        # kubernetes-validate only warns about an unknown kind.
         if done.returncode or done.stdout.startswith("WARN"):
             found.append(f"{command[0]}: {done.stdout}{done.stderr}")
         else:
@@ -70,7 +70,7 @@ def lint(folder, linters=LINTERS):
 
 
 def check_bounds(folder):
-    """A workflow may read the code and no more, and each of its jobs ends."""
+    """Check that a workflow may only read the code, and that each of its jobs has a time limit."""
     for path in (folder / ".github" / "workflows").iterdir():
         (workflow,) = documents(path)
         assert workflow["permissions"] == {"contents": "read"}
@@ -82,7 +82,7 @@ def documents(path):
 
 
 def scripts(project):
-    """The commands of the pipeline, one string for each job."""
+    """Return the commands of the pipeline, one string per job."""
     if (project / ".gitlab-ci.yml").exists():
         (pipeline,) = documents(project / ".gitlab-ci.yml")
         jobs = [job for job in pipeline.values() if "script" in job]
@@ -92,7 +92,7 @@ def scripts(project):
 
 
 def images(project):
-    """All images that are fetched, from wherever they are named."""
+    """Return all images that are pulled, from every file that names them."""
     found = set()
     if (project / "Dockerfile").exists():
         text = (project / "Dockerfile").read_text(encoding="utf-8")
@@ -120,7 +120,7 @@ def parameters():
 
 @pytest.mark.quick
 def test_no_meeting_is_left_out():
-    """Deploy and ci meet with every server, and a cluster with every sign-in, which changes its manifests."""
+    """Deploy and ci meet every server, and a cluster every sign-in, which changes its manifests."""
     met = {(answers["deploy"], answers["ci"], answers["server"]) for answers in DEPLOYMENTS}
     assert met == {tuple(answers.values()) for answers in combinations("deploy", "ci", "server")}
     clusters = [answers for answers in DEPLOYMENTS if answers["deploy"] == "kubernetes"]
@@ -129,7 +129,7 @@ def test_no_meeting_is_left_out():
 
 @pytest.mark.parametrize("answers", list(parameters()))
 def test_combination_has_no_finding(answers, cookies):
-    """The files that it should have are there, every linter is content with them, and every image has a version."""
+    """Exactly the chosen files exist, every linter passes, and every image has a version."""
     project = bake(cookies, **answers)
     services = {answers["channel_layer"], answers["database"]} & {"redis", "postgresql"}
     wanted = {
@@ -149,7 +149,7 @@ def test_combination_has_no_finding(answers, cookies):
 
 
 def check_pipeline(answers, project, services):
-    """Its jobs are the project's own commands, and run with the services of compose.yaml."""
+    """Check that the jobs run the project's own commands with the services of compose.yaml."""
     jobs = scripts(project)
     commands = "".join(jobs)
     assert re.findall(r"^make (\w+)", jobs[0], re.M) == ["setup", "lint", "test"]
@@ -175,7 +175,7 @@ def check_pipeline(answers, project, services):
 
 
 def check_dependabot(project):
-    """Every week it looks for newer packages and actions, and for images where there are any."""
+    """Check that Dependabot looks weekly for packages and actions, and for images if there are any."""
     (content,) = documents(project / ".github" / "dependabot.yml")
     files = {
         "uv": "pyproject.toml",
@@ -186,14 +186,14 @@ def check_dependabot(project):
     assert {update["package-ecosystem"]: update["schedule"]["interval"] for update in content["updates"]} == {
         name: "weekly" for name, file in files.items() if (project / file).exists()
     }
-    # Dependabot does not look into an ARG (dependabot-core #2057).
+    # Dependabot ignores an ARG (dependabot-core #2057).
     dockerfile = project / "Dockerfile"
     assert not dockerfile.exists() or "$" not in "".join(re.findall(r"^FROM .*", dockerfile.read_text(), re.M))
 
 
 @pytest.mark.quick
 def test_pipeline_of_the_template_has_no_finding():
-    """Nor has the script that it runs."""
+    """The template's own workflows and script have no findings."""
     check_bounds(TEMPLATE)
     own = [linter for linter in LINTERS if linter[0].startswith(".github")]
     assert lint(TEMPLATE, [*own, (".ci/run", "shellcheck"), (".github/**/*.yml", *LINTERS[-1][1:])]) == []
@@ -214,7 +214,7 @@ MISTAKES = {
 @pytest.mark.quick
 @pytest.mark.parametrize("linter", MISTAKES)
 def test_linter_finds_mistakes(linter, tmp_path):
-    """None is content with whatever it is given, or without the programs that it needs."""
+    """Each linter finds a fault that is planted for it."""
     assert MISTAKES.keys() == {linter[1] for linter in LINTERS}
     name, content = MISTAKES[linter]
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -224,7 +224,7 @@ def test_linter_finds_mistakes(linter, tmp_path):
 
 @pytest.fixture(scope="module")
 def cluster(cookies_session):
-    """A project for a cluster, and its manifests by kind and name."""
+    """Return a project for a cluster, and its manifests by kind and name."""
     project = bake(cookies_session, **CLUSTER, project_slug="my_site")
     folder = project / "deploy" / "kubernetes"
     found = [document for path in sorted(folder.glob("*.yaml")) for document in documents(path)]
@@ -235,7 +235,7 @@ def cluster(cookies_session):
 
 @pytest.mark.quick
 def test_kustomization_names_every_manifest(cluster):
-    """But for the secret, which is filled in elsewhere; it sets a valid namespace, and an image for all containers."""
+    """kustomization.yaml lists each manifest but the secret, and sets a valid namespace and all images."""
     project, manifests = cluster
     kustomization = manifests["Kustomization", None]
     assert kustomization["apiVersion"] == "kustomize.config.k8s.io/v1beta1"
@@ -256,7 +256,7 @@ def pod(manifests, kind="Deployment", name="web"):
 
 
 def containers(manifests):
-    """Each container of each pod, with its pod."""
+    """Return each container of each pod, with its pod."""
     for one in (pod(manifests), pod(manifests, "Job", "migrate"), pod(manifests, "CronJob", "cleanup")):
         for container in one.get("initContainers", []) + one["containers"]:
             yield one, container
@@ -264,7 +264,7 @@ def containers(manifests):
 
 @pytest.mark.quick
 def test_pods_have_no_privileges(cluster):
-    """They run as the user of the image, write to /tmp only, and cannot speak to the cluster."""
+    """Containers run as the image's user, write to /tmp only, and have no access to the cluster's API."""
     project, manifests = cluster
     for one, container in containers(manifests):
         assert one["automountServiceAccountToken"] is False
@@ -287,7 +287,7 @@ def test_pods_have_no_privileges(cluster):
 
 @pytest.mark.quick
 def test_cleanup_runs_daily(cluster):
-    """In a cluster by a cron job, never twice at once; with Compose by a service that sleeps between its runs."""
+    """Cleanup runs daily: by a cron job that never overlaps in a cluster, by a service with pauses in Compose."""
     project, manifests = cluster
     job = manifests["CronJob", "cleanup"]["spec"]
     assert re.fullmatch(r"\d+ \d+ \* \* \*", job["schedule"])
@@ -300,7 +300,7 @@ def test_cleanup_runs_daily(cluster):
 
 @pytest.mark.quick
 def test_probes_ask_what_is_meant_for_them(cluster):
-    """Liveness does not depend on the services, and the questions of readiness have time to be answered."""
+    """Liveness does not depend on the services, and readiness has time for its answer."""
     project, manifests = cluster
     (web,) = pod(manifests)["containers"]
     paths = {kind: web[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
@@ -318,7 +318,7 @@ def number(path, pattern):
 
 @pytest.mark.quick
 def test_ports_agree(cluster):
-    """From the gateway through the Service to the port that the settings say; Prometheus takes the same."""
+    """Requests go from the gateway through the Service to the port of the settings, which Prometheus uses too."""
     _, manifests = cluster
     (web,) = pod(manifests)["containers"]
     (port,) = web["ports"]
@@ -340,9 +340,9 @@ def test_ports_agree(cluster):
 @pytest.mark.quick
 @pytest.mark.parametrize("auth", CHOICES["auth"])
 def test_gateway_shows_what_is_for_visitors(auth, cookies):
-    """The paths of operators go to a Service without pods, all others to the site, and all of it is HTTPS.
+    """Operators' paths go to a Service without pods, all others to the site, and all of them by HTTPS.
 
-    The kinds of Gateway API are no part of Kubernetes, so that the validator has no schema of them.
+    The kinds of Gateway API are not part of Kubernetes, so the validator has no schema of them.
     """
     folder = bake(cookies, **CLUSTER, auth=auth) / "deploy" / "kubernetes"
     (config,) = documents(folder / "configmap.yaml")
@@ -396,7 +396,7 @@ def test_gateway_shows_what_is_for_visitors(auth, cookies):
 
 @pytest.mark.quick
 def test_network_lets_through_what_is_needed(cluster):
-    """Only the gateway and Prometheus reach the pods, which reach names, PostgreSQL and Redis; nothing else passes."""
+    """Only the gateway and Prometheus reach the pods, and the pods reach only DNS, PostgreSQL and Redis."""
     _, manifests = cluster
     found = {name: one["spec"] for (kind, name), one in manifests.items() if kind == "NetworkPolicy"}
     nothing, web, services = (found[name] for name in ("nothing", "web", "services"))
@@ -417,8 +417,8 @@ def test_network_lets_through_what_is_needed(cluster):
 
 
 @pytest.mark.parametrize("debug", ["true", "false"])
-def test_role_of_the_site_is_no_superuser(debug, cluster):
-    """It owns its database, whose superuser has no password; in development it may make one for the tests."""
+def test_role_of_the_site_has_few_rights(debug, cluster):
+    """The site's role owns its database without being a superuser, and in development may create one for the tests."""
     project, _ = cluster
     server = Postgres()
     server.start()
@@ -448,12 +448,12 @@ def test_role_of_the_site_is_no_superuser(debug, cluster):
 @pytest.mark.quick
 @pytest.mark.parametrize("database", CHOICES["database"])
 def test_backup_is_in_no_image(database, cookies):
-    """It is written outside of the folder that an image is built from, and ignored if it is moved there."""
+    """A backup is written outside of the image's folder, and ignored if it is moved there."""
     project = bake(cookies, deploy="docker", database=database)
     page = (project / "deploy" / "README.md").read_text(encoding="utf-8")
     written = re.findall(r"^\(umask 077; .* > (\S+)\)$", page, re.M)
     commands = "".join(re.findall(r"^```sh\n(.*?)^```", page, re.M | re.S))
-    assert len(written) == 1 == len(re.findall(r" > (?!/data/)", commands))  # that is in the container
+    assert len(written) == 1 == len(re.findall(r" > (?!/data/)", commands))  # in the container
     assert not (project / written[0]).resolve().is_relative_to(project)
     ignored = (project / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert f"*{PurePath(written[0]).suffix}" in ignored
@@ -461,7 +461,7 @@ def test_backup_is_in_no_image(database, cookies):
 
 @pytest.mark.quick
 def test_services_ask_for_passwords(cluster):
-    """Redis too, whose health check has to know it."""
+    """Redis requires a password, which its health check uses."""
     project, _ = cluster
     (compose,) = documents(project / "compose.yaml")
     redis = compose["services"]["redis"]
@@ -477,7 +477,7 @@ def test_services_ask_for_passwords(cluster):
 
 @pytest.mark.quick
 def test_updates_take_nothing_away(cluster):
-    """A new pod comes before an old one goes, and the autoscaler's number is nobody else's."""
+    """A new pod is ready before an old one stops, and only the autoscaler sets the number of pods."""
     _, manifests = cluster
     deployment = manifests["Deployment", "web"]["spec"]
     update = deployment["strategy"]["rollingUpdate"]
@@ -491,7 +491,7 @@ def test_updates_take_nothing_away(cluster):
 
 @pytest.mark.quick
 def test_default_postgresql_has_enough_connections(cluster):
-    """As many pods as the autoscaler may start do not use up what it has without being told."""
+    """The autoscaler's highest number of pods fits PostgreSQL's default limit of connections."""
     project, manifests = cluster
     data = manifests["ConfigMap", "web"]["data"]
     pool = number(project / "config" / "settings.py", r'"max_size": (\d+)')
@@ -501,7 +501,7 @@ def test_default_postgresql_has_enough_connections(cluster):
 @pytest.mark.quick
 @pytest.mark.parametrize("server", CHOICES["server"])
 def test_pods_have_time_to_end(server, cookies):
-    """All time-outs on the way out, one after another, are within the grace period."""
+    """All timeouts of a shutdown together are within the grace period."""
     project = bake(cookies, **CLUSTER, server=server)
     manifests = {("Deployment", "web"): documents(project / "deploy" / "kubernetes" / "deployment.yaml")[0]}
     (web,) = pod(manifests)["containers"]
@@ -513,7 +513,7 @@ def test_pods_have_time_to_end(server, cookies):
 
 
 def environ_of(manifests, container):
-    """The variables that Kubernetes would set in a container."""
+    """Return the variables that Kubernetes would set in a container."""
     sources = {
         "configMapRef": manifests["ConfigMap", "web"]["data"],
         "secretRef": manifests["Secret", "web"]["stringData"],
@@ -524,7 +524,7 @@ def environ_of(manifests, container):
 
 @pytest.mark.quick
 def test_settings_of_the_cluster_are_known(cluster):
-    """ConfigMap and Secret have no key that .env.example does not explain, and none twice."""
+    """.env.example explains each key of ConfigMap and Secret, and no key is in both."""
     _, manifests = cluster
     config, secret = manifests["ConfigMap", "web"]["data"], manifests["Secret", "web"]["stringData"]
     assert config.keys() & secret.keys() == set()
@@ -535,7 +535,7 @@ def test_settings_of_the_cluster_are_known(cluster):
 
 @pytest.mark.parametrize("server", CHOICES["server"])
 def test_manifests_run_the_site(server, cookies, environment, services):
-    """Their commands work with their variables: not with the secret as it is, nor before the migrations, but then."""
+    """The manifests' commands fail with the example secret and before migrations, and succeed afterwards."""
     project = bake(cookies, **CLUSTER, server=server, auth="none")
     (project / ".env").unlink()
     folder = project / "deploy" / "kubernetes"
@@ -576,7 +576,7 @@ def test_manifests_run_the_site(server, cookies, environment, services):
     environ = clean_environ(**environ_of(manifests, web))
     run([str(python), "manage.py", "collectstatic", "--no-input"], project, environ)
     with start_site([str(python), *web["command"][1:]], project, environ) as site:
-        # As the kubelet and Prometheus do, which know the address only.
+        # As the kubelet and Prometheus do, which know only the address.
         bearer = {"Authorization": f"Bearer {secret['METRICS_TOKEN']}"}
         asked = {"/healthz": {}, "/readyz": {}, "/metrics": bearer}
         answers = [httpx.get(f"{site.url}{path}", headers=asked[path], trust_env=False) for path in asked]

@@ -1,4 +1,4 @@
-"""What emitted pages say is so: links lead somewhere, commands, files and functions are there, patches apply."""
+"""Emitted pages are right: links resolve, commands, files and functions exist, patches apply."""
 
 import re
 import subprocess
@@ -8,10 +8,10 @@ from support.emitted import bake, clean_environ, run
 from support.matrix import combinations, is_possible, label, spread
 from support.pages import DELETE, RECIPES, commands
 
-# Every combination of the answers that pages depend on; the others take turns.
+# Every combination of the answers that pages depend on. The others take turns.
 POSSIBLE = filter(is_possible, combinations("auth", "channel_layer", "database", "deploy"))
 COMBINATIONS = spread(POSSIBLE, "consumers", "server")
-# What a page of a project does not know of unless that was chosen.
+# Words that a page may use only if the choice was made.
 WORDS = {
     ("channel_layer", "redis"): r"redis",
     ("database", "postgresql"): r"postgres",
@@ -32,7 +32,7 @@ def parameters():
 
 @pytest.fixture(params=list(parameters()), scope="module")
 def emitted(request, cookies_session):
-    """The answers, and the project."""
+    """Return the answers and the project."""
     return request.param, bake(cookies_session, **request.param)
 
 
@@ -41,31 +41,31 @@ def pages(project):
 
 
 def prose(text):
-    """A page without its blocks of code."""
+    """Return a page without its blocks of code."""
     return re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
 
 
 def quoted_paths(text):
-    """What a page names in its prose that looks like a file or a folder of the project."""
+    """Return the quoted names in a page's prose that look like files or folders."""
     names = [name for name in QUOTED.findall(prose(text)) if re.fullmatch(r"[\w./-]+", name)]
     return {name for name in names if re.search(r"^[^/].*/|\.(py|js|md|toml|yaml)$", name)}
 
 
 def anchors(text):
-    """What a link may name on a page: its headings as GitHub and GitLab write them."""
+    """Return a page's headings as GitHub and GitLab write them in links."""
     titles = re.findall(r"^#+ (.+)$", prose(text), re.M)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_readme_is_short(emitted):
-    """It has at most sixty lines, and AGENTS.md is a page."""
+    """README.md has at most 60 lines, and AGENTS.md at most 80."""
     _, project = emitted
     assert len((project / "README.md").read_text(encoding="utf-8").splitlines()) <= 60
     assert len((project / "AGENTS.md").read_text(encoding="utf-8").splitlines()) <= 80
 
 
 def test_links_lead_somewhere(emitted):
-    """Each link to a file of the project, and to a heading in it, and every page is linked from README.md."""
+    """Each link to a file or heading of the project resolves, and README.md leads to every page."""
     _, project = emitted
     seen, new = set(), {project / "README.md"}
     while new:
@@ -85,7 +85,7 @@ def test_links_lead_somewhere(emitted):
 
 
 def test_pages_know_what_was_chosen_only(emitted):
-    """Neither the rules, nor the picture, nor the recipes speak of anything else."""
+    """No page mentions a choice that was not made."""
     answers, project = emitted
     chosen = set(answers.items()) | ({("deploy", "docker")} if answers["deploy"] == "kubernetes" else set())
     for path, text in pages(project).items():
@@ -94,8 +94,8 @@ def test_pages_know_what_was_chosen_only(emitted):
                 assert not re.search(WORDS[choice], text, re.I), f"{path}: {choice}"
 
 
-def test_agents_are_told_what_is_there(emitted):
-    """Every file, folder and make target that AGENTS.md names exists, and the test that it runs."""
+def test_agents_page_names_what_exists(emitted):
+    """Every file, folder and make target in AGENTS.md exists, and so does the test that it runs."""
     _, project = emitted
     page = (project / "AGENTS.md").read_text(encoding="utf-8")
     paths = quoted_paths(page)
@@ -108,8 +108,8 @@ def test_agents_are_told_what_is_there(emitted):
     assert (rest, f"def test_{name}(" in (project / file).read_text(encoding="utf-8")) == ([], True)
 
 
-def test_defences_are_where_it_is_said(emitted):
-    """Every file that SECURITY.md names exists, and every setting is one; it says what is not defended."""
+def test_defences_exist(emitted):
+    """Every file and setting in SECURITY.md exists, and it lists what it does not defend."""
     _, project = emitted
     page = (project / "SECURITY.md").read_text(encoding="utf-8")
     paths = quoted_paths(page)
@@ -123,7 +123,7 @@ def test_defences_are_where_it_is_said(emitted):
 
 
 def test_picture_is_drawn_with_what_is_there(emitted):
-    """It is plain Mermaid; each numbered step has a row with files and functions that exist."""
+    """docs/message.md has a plain Mermaid diagram, and each step has a row with existing files and functions."""
     _, project = emitted
     page = (project / "docs" / "message.md").read_text(encoding="utf-8")
     (diagram,) = re.findall(r"^```mermaid\n(.*?)^```$", page, re.M | re.S)
@@ -158,7 +158,7 @@ def test_picture_is_drawn_with_what_is_there(emitted):
 
 
 def test_recipes_apply(emitted):
-    """Each to the project as it was generated, and all of them one after another."""
+    """Each recipe applies to the new project, and so do all of them one after another."""
     _, project = emitted
     patches = [f"docs/recipes/{name}.md" for name in RECIPES]
     assert sorted(path.name for path in (project / "docs" / "recipes").iterdir()) == sorted(

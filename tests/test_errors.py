@@ -1,4 +1,4 @@
-"""What people get wrong, or have not started yet, is told in one line with the way out, by real processes."""
+"""Mistakes and missing services make one line with the fix, in real processes."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ MIGRATIONS = r"ERROR config\.startup: Unapplied migrations: \d+\. Run `make setu
 
 
 def refusal(command, folder, environ):
-    """What a command writes that must fail, without what make adds to it."""
+    """Run a command that must fail. Return its output without make's own lines."""
     done = subprocess.run(
         command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
     )
@@ -43,7 +43,7 @@ def project(request, cookies_session):
 
 @pytest.fixture(scope="module")
 def environ(environment):
-    """Variables under which a command finds a PostgreSQL and a Redis that are not there; their passwords are secret."""
+    """Return variables for a PostgreSQL and a Redis that are not there, with secret passwords."""
     closed = free_port()
     return environ_for(
         environment(PYTHONS[-1], CHOICES["django_version"][0]),
@@ -55,13 +55,13 @@ def environ(environment):
 
 @pytest.fixture(scope="module")
 def plain(cookies_session):
-    """A project that needs no service."""
+    """Bake a project that needs no service."""
     return bake(cookies_session)
 
 
 @pytest.fixture(scope="module")
 def old_python(tmp_path_factory):
-    """A function that returns the folder of an environment with an old Python."""
+    """Return a function for the folder of an environment with an old Python."""
 
     def get(version):
         folder = tmp_path_factory.mktemp(f"python{version}") / "environment"
@@ -73,7 +73,7 @@ def old_python(tmp_path_factory):
 
 @pytest.mark.parametrize("target", ["setup", "dev", "serve", "test", "lint"])
 def test_uv_is_missing(target, plain, tmp_path):
-    """Make says where to get it, whatever it was asked for."""
+    """Without uv, every make target names where to get it."""
     for program in ("make", "sh"):
         (tmp_path / program).symlink_to(shutil.which(program))
     done = subprocess.run(["make", target], cwd=plain, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
@@ -86,21 +86,21 @@ def test_uv_is_missing(target, plain, tmp_path):
 
 @pytest.mark.parametrize("arguments", [["manage.py", "check"], ["-m", "config.server"]])
 def test_python_is_too_old(arguments, plain, old_python):
-    """It is told what it is and what is needed, instead of what it cannot read."""
+    """An old Python is reported with its version and the required one, instead of a syntax error."""
     (line,) = refusal([str(old_python("3.11") / "python"), *arguments], plain, clean_environ())
     assert re.fullmatch(r"Python 3\.12 or newer is needed, this is 3\.11\.\d+: put `uv run` before the command\.", line)
 
 
-def test_uv_is_told_to_take_an_old_python(plain):
-    """Then uv names both versions itself."""
+def test_uv_refuses_an_old_python(plain):
+    """uv names the requested and the required Python."""
     environ = clean_environ(UV_PYTHON=find_python("3.11"))
-    said = " ".join(" ".join(refusal(["make", "setup"], plain, environ)).split())  # uv breaks long lines
+    said = " ".join(" ".join(refusal(["make", "setup"], plain, environ)).split())  # uv wraps long lines
     assert re.search(r"Python 3\.11\.\d+, which is incompatible with the project's Python requirement: `>=3\.12`", said)
 
 
 @pytest.mark.parametrize("target", ["demo", "test", "check"])
 def test_python_is_too_old_for_the_template(target, old_python):
-    """Its Makefile says so before it does anything."""
+    """The template's Makefile names the required Python before it runs a command."""
     environ = clean_environ()
     environ["PATH"] = f"{old_python('3.10')}{os.pathsep}{environ['PATH']}"
     done = subprocess.run(["make", target], cwd=TEMPLATE, env=environ, capture_output=True, text=True)
@@ -117,7 +117,7 @@ def taken(port):
 
 @pytest.mark.parametrize(("command", "processes"), [(["make", "serve"], "1"), (SERVER, "2")], ids=["make", "two"])
 def test_port_is_taken(command, processes, project, environ):
-    """The server ends with a line that names the port and how to take another."""
+    """If the port is busy, the server exits with a line that names the port and the setting."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
         lines = refusal(command, project, {**environ, "PORT": port, "WEB_CONCURRENCY": processes})
@@ -125,7 +125,7 @@ def test_port_is_taken(command, processes, project, environ):
 
 
 def test_port_is_taken_in_development(project, environ, tmp_path):
-    """The line is seen under `make dev` too, which waits for an edit then."""
+    """`make dev` shows the line too, and waits for an edit."""
     log = tmp_path / "log"
     with socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as output:
         port = str(listener.getsockname()[1])
@@ -149,7 +149,7 @@ def test_port_is_taken_in_development(project, environ, tmp_path):
 
 
 def test_static_files_are_missing(project, environ):
-    """The server does not start in production, and says what collects them."""
+    """In production the server exits without collected static files, and names the command."""
     production = {"DEBUG": "false", "ALLOWED_HOSTS": "localhost", "ALLOWED_ORIGINS": "https://localhost"}
     shutil.rmtree(project / "staticfiles", ignore_errors=True)
     assert refusal(SERVER, project, {**environ, **production, "PORT": str(free_port())}) == [
@@ -157,8 +157,8 @@ def test_static_files_are_missing(project, environ):
     ]
 
 
-def test_postgresql_is_away(project, environ):
-    """A command names the database, and not the password; a server says the same, and starts."""
+def test_postgresql_is_down(project, environ):
+    """A command names the database without its password. A server logs the same and starts."""
     address = environ["DATABASE_URL"].partition("@")[2]
     (line,) = refusal([*MANAGE, "migrate"], project, environ)
     assert line.startswith(f"The database {address} does not answer: ")
@@ -171,7 +171,7 @@ def test_postgresql_is_away(project, environ):
 
 
 def test_postgresql_refuses(plain_postgresql, postgres, environ):
-    """A wrong password, or a database that is not there, is named by PostgreSQL itself."""
+    """PostgreSQL's own message names a wrong password or a missing database."""
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
         connection.execute("CREATE ROLE ann LOGIN PASSWORD 'other'")
         rules = postgres.folder / "data" / "pg_hba.conf"
@@ -192,8 +192,8 @@ def plain_postgresql(cookies_session):
     return bake(cookies_session, database="postgresql")
 
 
-def test_what_is_not_ready_is_told_in_a_line_each(project, environ, postgres, tmp_path):
-    """Without tables and Redis the server starts; each event makes a line, and all works when they come."""
+def test_missing_services_make_a_line_each(project, environ, postgres, tmp_path):
+    """Without tables and Redis the server starts, logs one line per event, and works once they exist."""
     redis = Redis(tmp_path, "--requirepass", "hunter2")
     variables = {
         "REDIS_URL": f"redis://:hunter2@127.0.0.1:{redis.port}/0",
@@ -226,7 +226,7 @@ def test_what_is_not_ready_is_told_in_a_line_each(project, environ, postgres, tm
                 one, other = (stack.enter_context(person.connect("lobby")) for person in (ann, ben))
                 assert (receive(one)["type"], receive(other)["type"]) == ("welcome", "welcome")
                 tries = iter(range(1000))
-                wait_until(lambda: hears(one, other, f"a{next(tries)}"), "the other hears", 15)
+                wait_until(lambda: hears(one, other, f"a{next(tries)}"), "the other receives it", 15)
         finally:
             redis.stop()
 
@@ -238,7 +238,7 @@ def test_what_is_not_ready_is_told_in_a_line_each(project, environ, postgres, tm
 
 
 class Log:
-    """What a server wrote."""
+    """Output of a server."""
 
     def __init__(self, path):
         self.path = path
@@ -247,7 +247,7 @@ class Log:
         return [line for line in self.path.read_text().splitlines() if re.search(pattern, line)]
 
     def check(self):
-        """Every event is a line of its own, and no password is in one."""
+        """Check that every event is one line, without a password."""
         text = self.path.read_text()
         assert [line for line in text.splitlines() if not re.match(r"\d{4}-\d\d-\d\d ", line)] == [], text
         assert "hunter2" not in text

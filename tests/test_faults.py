@@ -1,4 +1,4 @@
-"""Servers and Redis are killed, clients come and go, stall and flood: nothing is lost, and nothing stays behind."""
+"""Servers and Redis are killed while clients come, go, stall and flood: no message is lost, and nothing leaks."""
 
 import asyncio
 import contextlib
@@ -19,18 +19,21 @@ from support.faults import Client, all_connected, check_everything, happen, sett
 from support.matrix import CHOICES, PYTHONS, combinations, label, spread
 from support.servers import Redis, start_site
 
-SECONDS = int(os.environ.get("FAULT_SECONDS", 60))  # of talk, and twice as long as the coming and going
+SECONDS = int(os.environ.get("FAULT_SECONDS", 60))  # of chat, and twice as long in churn
 KILLS, OUTAGES = math.ceil(SECONDS / 12), math.ceil(SECONDS / 20)
 ROOMS = [f"room {number}" for number in range(5)]
-PEOPLE, CLIENTS = 25, 50  # a killed process may count its connections for a while: each is to stay well below ten
-LEAK = 1024**2  # bytes, some hundred for each who came and went in a lap
+PEOPLE, CLIENTS = (
+    25,
+    50,
+)  # a killed process may count its connections for a while, so each person has far fewer than ten
+LEAK = 1024**2  # bytes: some hundred per visitor of a lap
 
 SITES = spread(combinations("server", "channel_layer"), "consumers", "auth", "database", "django_version")
 
 
 @pytest.fixture
 def own_redis(tmp_path):
-    """A Redis that nobody else uses, and that a test may stop."""
+    """Start a Redis of the test's own, which it may stop."""
     redis = Redis(tmp_path)
     redis.start()
     yield redis
@@ -38,7 +41,7 @@ def own_redis(tmp_path):
 
 
 def test_no_choice_is_left_out():
-    """Each server meets both layers, and every other choice is there."""
+    """Each server meets both layers, and every other choice occurs."""
     assert {(site["server"], site["channel_layer"]) for site in SITES} == set(
         itertools.product(CHOICES["server"], CHOICES["channel_layer"])
     )
@@ -49,7 +52,7 @@ def test_no_choice_is_left_out():
 @pytest.mark.timeout(4 * SECONDS + 120)
 @pytest.mark.parametrize("answers", SITES, ids=label)
 def test_every_message_once_and_in_order(answers, cookies, environment, services, own_redis):
-    """Whatever is killed and cut meanwhile, each message is stored once, and everybody ends with the same list."""
+    """Each message is stored once and all clients end with the same list, whatever is killed and cut meanwhile."""
     project = bake(cookies, **answers)
     variables = {**services(answers), "LOG_LEVEL": "WARNING"}
     if answers["channel_layer"] == "redis":
@@ -75,11 +78,11 @@ def test_every_message_once_and_in_order(answers, cookies, environment, services
         site = start()
         with ThreadPoolExecutor(4) as threads:
             people = list(threads.map(lambda _: Person(site, answers["auth"]), range(PEOPLE)))
-        # Two clients of each person, in two rooms.
+        # Two clients per person, in two rooms.
         clients = [Client(people[number % PEOPLE], ROOMS[(number + number // PEOPLE) % 5]) for number in range(CLIENTS)]
         faults = {restart: [(number + 0.25) * SECONDS / KILLS for number in range(KILLS)]}
         if answers["channel_layer"] == "redis":
-            # The last one is there when the talk ends, so that the last words are lost.
+            # The last one hits while the chat ends, so that the last messages are lost.
             faults[interrupt_redis] = [(number + 1) * SECONDS / OUTAGES - 1 for number in range(OUTAGES)]
         try:
             print(label(answers), *asyncio.run(talk_amid(faults, clients)))
@@ -89,7 +92,7 @@ def test_every_message_once_and_in_order(answers, cookies, environment, services
 
 
 async def talk_amid(faults, clients):
-    """Let all talk while the faults happen, and compare what each has in the end; returns what there was."""
+    """Let all clients chat during the faults, and compare their lists. Return the number of faults."""
     async with asyncio.TaskGroup() as listening:
         tasks = [listening.create_task(client.listen()) for client in clients]
         await all_connected(clients)
@@ -100,7 +103,7 @@ async def talk_amid(faults, clients):
             for fault, moments in faults.items():
                 talking.create_task(happen(fault, moments))
             talking.create_task(cut(clients))
-        # Newcomers want everything, of which the oldest is not replayed.
+        # Newcomers read everything. The oldest messages are not replayed.
         newcomers = [Client(client.person, client.room) for client in clients[: len(ROOMS)]]
         tasks += [listening.create_task(client.listen()) for client in newcomers]
         stored = await settle(clients, newcomers)
@@ -126,7 +129,7 @@ async def cut(clients):
 @pytest.mark.parametrize("consumers", CHOICES["consumers"])
 @pytest.mark.parametrize("layer", CHOICES["channel_layer"])
 def test_joins_and_leaves_leak_nothing(layer, consumers, cookies, environment, own_redis):
-    """A thousand per second come to a room and go, and leave no task, thread, group, subscription or memory."""
+    """A thousand visits per second to a room leave no task, thread, group, subscription or memory."""
     answers = {"channel_layer": layer, "consumers": consumers, "auth": "none"}
     project = bake(cookies, **answers)
     shutil.copy(Path(__file__).parent / "support" / "churn.py", project)
@@ -137,6 +140,6 @@ def test_joins_and_leaves_leak_nothing(layer, consumers, cookies, environment, o
     report = json.loads(output)
     assert report["after"] == report["before"]
     assert report["heard"] == [1] * len(report["heard"])
-    # What leaks grows in each lap, while what the allocator keeps for the busiest moment grows once.
+    # A leak grows in each lap. Memory that the allocator keeps for the busiest moment grows once.
     assert min(later - earlier for earlier, later in itertools.pairwise(report["memory"])) < LEAK
     assert min(later - earlier for earlier, later in itertools.pairwise(report["objects"])) < 1000

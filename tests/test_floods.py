@@ -1,4 +1,4 @@
-"""One client that floods with frames of any kind is closed, and its neighbours lose nothing."""
+"""A client that floods with any kind of frame is closed, and other clients lose no event."""
 
 import asyncio
 import contextlib
@@ -18,8 +18,8 @@ from support.servers import start_site, wait_until
 from websockets.exceptions import ConnectionClosed
 
 RATE, BURST = 20, 40  # frames of a user per second, and at once
-MEMBERS, MESSAGES = 20, 10  # in the room, and of each of them
-SECONDS = 2  # of talk, and of a flood that is not stopped
+MEMBERS, MESSAGES = 20, 10  # in the room, and per client
+SECONDS = 2  # of chat, and of a flood that is not stopped
 PATIENCE = 20
 
 TEXT, CLOSE, PING, PONG = b"\x01", 8, b"\x89", b"\x8a"
@@ -48,8 +48,8 @@ def site(request, cookies_session, environment):
 
 
 @pytest.mark.parametrize("kind", FLOODS)
-def test_a_flood_is_closed_and_the_others_hear_everything(kind, site):
-    """The client gets 4429, however it floods, and leaves no open socket behind."""
+def test_flood_is_closed_and_others_lose_nothing(kind, site):
+    """A flooding client gets 4429, whatever it sends, and leaves no open socket."""
     before = site.open_sockets()
     code, seconds, delays = asyncio.run(talk_beside_a_flood(site, kind))
     hundredths = statistics.quantiles(delays, n=100)
@@ -59,7 +59,7 @@ def test_a_flood_is_closed_and_the_others_hear_everything(kind, site):
 
 
 async def talk_beside_a_flood(site, kind):
-    """Return the close code, after how many seconds it came, and the delays of the others."""
+    """Return the close code, the seconds until it came, and the delays of the other clients."""
     async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
         members = [await stack.enter_async_context(open_room(site, kind, ping_interval=None)) for _ in range(MEMBERS)]
         heard, delays = [[] for _ in members], []
@@ -91,7 +91,7 @@ async def listen(connection, texts, delays):
 
 
 def flood(site, room, first, frame):
-    """Send a frame as fast as possible; return the close code, or None, and after how many seconds it came."""
+    """Send a frame as fast as possible. Return the close code or None, and the seconds until it came."""
     head = (
         f"GET /ws/chat/{room}/ HTTP/1.1",
         f"Host: 127.0.0.1:{site.port}",
@@ -129,12 +129,12 @@ def flood(site, room, first, frame):
             except BlockingIOError:
                 pass
             except OSError:
-                sending = False  # the server does not read any more; it may have said why
+                sending = False  # the server stopped reading, perhaps after its close frame
     return None, time.monotonic() - start
 
 
 def frames_of(data):
-    """Pass over the complete frames of a server up to one that closes; return the rest."""
+    """Skip complete frames of a server up to a close. Return the rest."""
     while len(data) >= 4 and data[0] & 15 != CLOSE:
         length, offset = data[1], 2
         if length > 125:
@@ -156,7 +156,7 @@ def test_ten_sockets_have_the_rate_of_their_user(site):
 
 
 async def talk_at_once(site, person):
-    """Send what ten sockets were allowed if each had a rate of its own; return for how many seconds."""
+    """Send at ten times the rate of a user over ten sockets. Return the seconds."""
     start = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
         for number in range(10):

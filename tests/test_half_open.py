@@ -1,4 +1,4 @@
-"""A client whose network is gone costs a file for a minute at most, on every server."""
+"""A client whose network fails costs a file handle for a minute at most, on every server."""
 
 import contextlib
 import os
@@ -14,16 +14,16 @@ from support.matrix import CHOICES, PYTHONS
 from support.programs import require_programs
 from support.servers import free_port, start_site, wait_until
 
-PATIENCE = 45  # seconds; the kernel alone would try for a quarter of an hour
+PATIENCE = 45  # seconds; the kernel alone would retry for a quarter of an hour
 TEXT = "🐌" * 4000  # 16 KB as UTF-8
-MANY = 60  # of these are more than a small buffer of the client and the server's own
+MANY = 60  # more of these than fit a small buffer of the client and the server's own
 
 SITES = [
     pytest.param((number, server), id=server, marks=pytest.mark.xdist_group(f"closing-{server}"))
     for number, server in enumerate(CHOICES["server"])
 ]
 
-# Joins a room with a small buffer, tells its name, and reads nothing more.
+# Joins a room with a small buffer, prints its name, and reads nothing more.
 CLIENT = """
 import re, socket, sys, time
 host, port = sys.argv[1], int(sys.argv[2])
@@ -43,7 +43,7 @@ time.sleep(300)
 
 
 class Network:
-    """A machine of its own, in a network namespace, with a cable to this one."""
+    """A machine in a network namespace of its own, with a cable to this one."""
 
     def __init__(self, number):
         self.name = f"half-open-{os.getpid()}-{number}"
@@ -69,7 +69,7 @@ class Network:
 
     @contextlib.contextmanager
     def client(self, site):
-        """A client in a room, with its name."""
+        """Start a client in a room. Return its name."""
         command = ["ip", "netns", "exec", self.name, sys.executable, "-c", CLIENT, site.host, str(site.port)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             try:
@@ -78,7 +78,7 @@ class Network:
                 process.kill()
 
     def cut(self):
-        """From now on nothing gets through, and nobody is told."""
+        """Drop all packets from now on, without a signal to either end."""
         self.ip("-n", self.name, "link", "set", "cable", "down")
 
 
@@ -92,7 +92,7 @@ def network(request):
 
 @pytest.fixture(scope="module")
 def site(network, cookies_session, environment):
-    """A site of guests on that network, which waits for a tenth of the time."""
+    """A site of guests on that network, with a tenth of the timeouts."""
     project = bake(cookies_session, server=network.server, auth="none")
     with (project / "config" / "settings.py").open("a") as settings:
         settings.write("SERVER_PING_SECONDS = 2\n")
@@ -114,7 +114,7 @@ def site(network, cookies_session, environment):
 
 
 def test_client_without_a_network_is_dropped(network, site):
-    """Its user leaves the room, and its socket is closed, also when much is on its way to it."""
+    """The user leaves the room and the socket is closed, also with unsent data."""
     ben = Person(site, "none")
     ben.http.close()
     with ben.connect("lobby") as connection, network.client(site) as name:

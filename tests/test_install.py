@@ -1,4 +1,4 @@
-"""A project of each server, installed from nothing by the commands of its own README."""
+"""One project per server, installed from nothing by the commands of its own README."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ INSTALLATIONS = covering("server", "channel_layer", "database", "auth")
 
 
 def commands(project: Path) -> list[list[str]]:
-    """The make commands of the README, in its order."""
+    """Return the make commands of the README, in order."""
     blocks = re.findall(r"^```\w*\n(.*?)^```", (project / "README.md").read_text(encoding="utf-8"), re.M | re.S)
     lines = [line.partition("#")[0].split() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line[:1] == ["make"]]
@@ -24,9 +24,9 @@ def commands(project: Path) -> list[list[str]]:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("answers", INSTALLATIONS, ids=label)
 def test_installation_by_the_readme_works(answers, cookies, services):
-    """Set-up, the tests and the development server work, and the latter reloads what is edited."""
+    """Set-up, tests and development server work, and the development server reloads after an edit."""
     project = bake(cookies, **answers)
-    # Where uv would neither find the interpreter nor be able to download it, it is told.
+    # Name the interpreter to uv, which cannot find or download it on some machines.
     environ = clean_environ(UV_PYTHON=find_python("3.13"), **services(answers))
     said = commands(project)
     setup, dev, test = ["make", "setup"], ["make", "dev"], ["make", "test"]
@@ -46,12 +46,12 @@ def test_installation_by_the_readme_works(answers, cookies, services):
 
 
 def check_reload(project: Path, person: Person) -> None:
-    """What is written into a template, or into Python, is served without a restart by hand."""
+    """Check that an edited template and edited Python are served without a manual restart."""
 
     def page():
         try:
             return person.http.get("/").text
-        except Exception:  # it is between two starts
+        except Exception:  # between two starts
             return ""
 
     assert "edited template" not in page()

@@ -1,4 +1,4 @@
-"""Every core combination, started by its own serve command, talks over real sockets as the contract says."""
+"""Every core combination, started by its own serve command, follows the protocol over real sockets."""
 
 import contextlib
 import json
@@ -49,19 +49,19 @@ def ben(site):
 
 @pytest.fixture
 def room(request):
-    """A room that no other test uses."""
+    """Return a room that no other test uses."""
     return request.node.originalname.removeprefix("test_")[:64]
 
 
 @contextlib.contextmanager
 def joined(person, room, query=""):
-    """A socket of a person in a room, and the greeting that it got."""
+    """Open a socket of a user in a room. Yield it with its first event."""
     with person.connect(room, query) as socket:
         yield socket, receive(socket)
 
 
 def test_pages_come_with_their_files(ann):
-    """The page of a room is there, and so is each file that it names."""
+    """The page of a room is served, and so is each file that it names."""
     page = ann.http.get("/chat/caf%C3%A9/")
     assert page.status_code == 200
     assert re.search(r"<title>(.*?)\s*</title>", page.text)[1] == "café · Talking Site"
@@ -71,7 +71,7 @@ def test_pages_come_with_their_files(ann):
 
 
 def test_two_people_talk(ann, ben, room):
-    """Both get the same stored message, numbered from 1, and the sender's copy bears the reference."""
+    """Both members get the same stored message, numbered from 1, and the sender's copy has the reference."""
     with joined(ann, room) as (one, greeting), joined(ben, room) as (other, greeting_of_other):
         assert greeting == {"type": "welcome", "room": room, "user": ann.name, "seq": 0}
         assert greeting_of_other == {"type": "welcome", "room": room, "user": ben.name, "seq": 0}
@@ -87,7 +87,7 @@ def test_two_people_talk(ann, ben, room):
 
 
 def test_resend_is_stored_once(ann, ben, room):
-    """The same reference gets the stored message back, and nobody else sees it again."""
+    """A repeated reference returns the stored message to its sender, and no other member gets it again."""
     with joined(ann, room) as (one, _), joined(ben, room) as (other, _):
         stored = say(one, "same", "once")
         assert say(one, "same", "once") == stored
@@ -98,8 +98,8 @@ def test_resend_is_stored_once(ann, ben, room):
     assert [message["seq"] for message in ann.history(room)["messages"]] == [1, 2]
 
 
-def test_reconnecting_replays_what_was_missed(ann, room):
-    """`after` brings what came since, no more; without it come the latest."""
+def test_reconnect_replays_missed_messages(ann, room):
+    """`after` replays the messages after a number, and without it the latest are replayed."""
     with joined(ann, room) as (socket, _):
         messages = [say(socket, f"r{number}", f"text {number}") for number in range(1, 6)]
     with joined(ann, room, "?after=3") as (socket, greeting):
@@ -115,16 +115,16 @@ def test_reconnecting_replays_what_was_missed(ann, room):
 
 
 def test_history_is_read_in_pages(ann, room):
-    """`after` and `limit` cut the history, and `more` says whether there is more."""
+    """`after` and `limit` select the history, and `more` reports whether there are more messages."""
     with joined(ann, room) as (socket, _):
         messages = [say(socket, f"h{number}", f"text {number}") for number in range(1, 5)]
     assert ann.history(room, "?after=1&limit=2") == {"messages": messages[1:3], "more": True}
     assert ann.history(room, "?after=3&limit=2") == {"messages": messages[3:], "more": False}
-    assert ann.history("nobody was here") == {"messages": [], "more": False}
+    assert ann.history("never sent") == {"messages": [], "more": False}
 
 
 def test_typing_reaches_the_others_only(ann, ben, room):
-    """Who types does not hear of it."""
+    """The other members get a typing event, and the sender does not."""
     with joined(ann, room) as (one, _), joined(ben, room) as (other, _):
         send(one, type="typing")
         assert receive(other) == {"type": "typing", "user": ann.name}
@@ -132,8 +132,8 @@ def test_typing_reaches_the_others_only(ann, ben, room):
         assert receive(one) == {"type": "pong"}
 
 
-def test_bad_frames_are_answered_and_survived(ann, room):
-    """Each mistake gets its own code, and the connection stays open."""
+def test_invalid_frames_get_errors(ann, room):
+    """Each kind of error has its own code, and the connection stays open."""
     frames = {
         "{": "bad_json",
         b"\x00\xff": "binary",
@@ -158,8 +158,8 @@ def test_bad_frames_are_answered_and_survived(ann, room):
         assert say(socket, "x", "after all")["seq"] == 1
 
 
-def test_a_client_that_never_learns_is_closed(ann, room):
-    """Ten errors in a row end the connection with 4400."""
+def test_repeated_errors_close_the_connection(ann, room):
+    """Ten errors in a row close the connection with 4400."""
     with joined(ann, room) as (socket, _):
         for _ in range(10):
             socket.send("{")
@@ -167,14 +167,14 @@ def test_a_client_that_never_learns_is_closed(ann, room):
 
 
 def test_unknown_path_is_closed(site, ann):
-    """A path without a socket, and a room that cannot be, end with 4404."""
+    """An unknown path and an invalid room close with 4404."""
     for path in ("/ws/elsewhere/", "/ws/chat/%0A/", f"/ws/chat/{'x' * 65}/"):
         with open_socket(site, path, additional_headers=ann.headers()) as socket:
             assert (path, close_code(socket)) == (path, 4404)
 
 
 def test_other_sites_are_refused(site, ann, room):
-    """A page from elsewhere gets 403 in the handshake, also from this host under another port or scheme."""
+    """A page of another origin gets 403 in the handshake, also of this host with another port or scheme."""
     for origin in (
         "https://evil.example",
         f"http://127.0.0.1:{site.port + 1}",
@@ -188,8 +188,8 @@ def test_other_sites_are_refused(site, ann, room):
         assert receive(socket)["type"] == "welcome"
 
 
-def test_strangers_are_told_why(site, ann, room):
-    """Without a login the socket opens and closes with 4401; without accounts everybody is a guest."""
+def test_strangers_get_4401(site, ann, room):
+    """Without a login the socket opens and closes with 4401. Without accounts every visitor is a guest."""
     with open_socket(site, f"/ws/chat/{room}/") as socket:
         if site.auth == "none":
             assert re.fullmatch("guest-[0-9a-f]{8}", receive(socket)["user"])
@@ -198,7 +198,7 @@ def test_strangers_are_told_why(site, ann, room):
 
 
 def test_tokens_and_tickets_open_sockets(site, ann, room):
-    """A token goes in a header or a subprotocol, a ticket works once; where there are none, neither does."""
+    """A token works in a header or a subprotocol, and a ticket works once. Without tokens neither works."""
     path = f"/ws/chat/{room}/"
     if site.auth != "token":
         assert ann.http.post("/api/ticket/").status_code in {403, 404}
@@ -214,7 +214,7 @@ def test_tokens_and_tickets_open_sockets(site, ann, room):
 
 
 def test_one_person_holds_ten_connections(ann, room):
-    """The eleventh is closed with 4409, and there is room again when one has gone."""
+    """The eleventh connection is closed with 4409, and another can open after one has closed."""
     with contextlib.ExitStack() as stack:
         for _ in range(10):
             stack.enter_context(joined(ann, room))
@@ -226,7 +226,7 @@ def test_one_person_holds_ten_connections(ann, room):
 
 
 def test_term_signal_ends_it(site, ann, ben, room):
-    """With an open connection, which is told 4012, and one that hangs, all that was started is gone in ten seconds."""
+    """After TERM a socket gets 4012, and all processes exit within ten seconds even if another client hangs."""
     with joined(ann, room) as (socket, _), unresponsive_socket(site, f"/ws/chat/{room}/", ben.headers()):
         assert site.terminate() < 10
         assert close_code(socket) == 4012

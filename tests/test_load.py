@@ -1,4 +1,4 @@
-"""The load that emitted projects bring along, run by their own command against themselves."""
+"""Load test of emitted projects, run by its own command against the project."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ def environ(environment):
 
 
 def load(project, environ, *command: str, **variables: str) -> tuple[int, str, str]:
-    """The exit code of the command, what it reported and what it complained about."""
+    """Run the load. Return its exit code, report and errors."""
     variables = {"CONNECTIONS": "20", "ROOMS": "2", "RATE": "30", "DURATION": "3", **variables}
     done = subprocess.run(command or LOAD, cwd=project, env={**environ, **variables}, capture_output=True, timeout=90)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
@@ -29,7 +29,7 @@ def load(project, environ, *command: str, **variables: str) -> tuple[int, str, s
 
 @pytest.mark.parametrize("answers", covering("auth", "server"), ids=label)
 def test_load_is_measured(answers, cookies, environ):
-    """Users of each kind come in, all that they say is acknowledged and reaches the nine others of a room."""
+    """Users of each kind sign in, and all their messages are acknowledged and reach the nine others of a room."""
     project = bake(cookies, **answers)
     run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
     with start_site(["make", "serve"], project, environ) as site:
@@ -37,7 +37,7 @@ def test_load_is_measured(answers, cookies, environ):
         assert (code, complaint) == (0, ""), report
     assert "connections   20 of 20 " in report
     sent, acknowledged = map(int, re.search(r"^messages +(\d+) sent .*, (\d+) acknowledged$", report, re.M).groups())
-    assert sent == acknowledged > 20  # of 90, on a machine that does much else
+    assert sent == acknowledged > 20  # of 90, on a busy machine
     assert f"\ndeliveries    {9 * sent} to others " in report
     assert "\nfaults        0 lost, 0 doubled\nreconnects    0\n" in report
     for row in ("opening", "own message", "others'"):
@@ -48,8 +48,8 @@ def test_load_is_measured(answers, cookies, environ):
 
 
 @pytest.mark.parametrize("auth", CHOICES["auth"])
-def test_a_site_that_is_not_there_gets_one_line(auth, cookies, environ):
-    """No traceback, and no report of nothing."""
+def test_unreachable_site_makes_one_line(auth, cookies, environ):
+    """An unreachable site makes one line, without a traceback or an empty report."""
     url = f"http://127.0.0.1:{free_port()}"
     code, report, complaint = load(bake(cookies, auth=auth), environ, URL=url)
     assert (code, report) == (1, "")
@@ -57,8 +57,8 @@ def test_a_site_that_is_not_there_gets_one_line(auth, cookies, environ):
 
 
 @pytest.mark.parametrize("auth", SIGNED_IN)
-def test_users_of_a_file_come_in_where_sign_up_is_closed(auth, cookies, environ):
-    """Without the file one line says that it is wanted; with a wrong password, whose it is."""
+def test_users_of_a_file_sign_in_if_sign_up_is_closed(auth, cookies, environ):
+    """If sign-up is closed, one line asks for a file of accounts, and one names an account with a wrong password."""
     project = bake(cookies, auth=auth)
     run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
     create = "from django.contrib.auth.models import User; User.objects.create_user('ann', password='a b')"
@@ -80,7 +80,7 @@ def test_users_of_a_file_come_in_where_sign_up_is_closed(auth, cookies, environ)
 
 @contextlib.contextmanager
 def faulty_site(seqs):
-    """A site whose every connection has a room of its own, and whose n-th message goes out under each of `seqs(n)`."""
+    """Serve one room per connection, in which the n-th message is sent with each of `seqs(n)`."""
 
     def answer_pages(connection, request):
         return None if request.path.startswith("/ws/") else connection.respond(200, "")
@@ -109,7 +109,7 @@ def faulty_site(seqs):
     ],
 )
 def test_faults_are_seen(seqs, faults, cookies, environ):
-    """What is missing, and what is there twice, is counted and makes the command fail."""
+    """Missing and repeated messages are counted, and the command fails."""
     project = bake(cookies, auth="none")
     options = {"CONNECTIONS": "1", "ROOMS": "1", "RATE": "3", "DURATION": "0.9"}
     with faulty_site(seqs) as url:

@@ -1,4 +1,4 @@
-"""Logs of each server: what a defender needs, no secret at any level, and no line that somebody else wrote."""
+"""Logs of each server: security events, no secret at any level, and no line from outside."""
 
 import contextlib
 import itertools
@@ -33,7 +33,7 @@ addresses = (f"203.0.113.{number}" for number in itertools.count(1))
 
 @pytest.fixture(scope="module")
 def projects(cookies_session, environment):
-    """A function that returns a project with tables for a server, and its environment; each is made once."""
+    """Return a function for a migrated project of a server and its environment, each made once."""
     made = {}
 
     def get(server, auth="token"):
@@ -49,7 +49,7 @@ def projects(cookies_session, environment):
 
 @pytest.fixture(scope="module", params=SITES)
 def site(request, projects):
-    """A site that logs as much as it can."""
+    """A site at the most verbose log level."""
     server, log_format = request.param
     project, environ = projects(server)
     log = project.parent / f"{project.name}.log"
@@ -71,20 +71,20 @@ def new_client(site):
 
 
 def lines(site, mark=0):
-    """What was logged since a mark; a server writes a little after it answers."""
+    """Return the log since a mark. A server may write a little after its answer."""
     time.sleep(0.3)
     return site.log.read_bytes()[mark:].decode()
 
 
 def cut_off(connection):
-    """Reset a connection, as a machine does that lost its power and comes back."""
+    """Reset a connection, as a machine does after a power failure."""
     raw = connection.socket
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     raw.close()
 
 
 def send_raw(site, data):
-    """Send bytes that no client library would, and wait for an answer or the end of the connection."""
+    """Send bytes that no client library would send, and wait for an answer or the end."""
     with socket.create_connection(("127.0.0.1", site.port), 10) as connection, contextlib.suppress(OSError):
         connection.sendall(data)
         connection.settimeout(2)
@@ -92,13 +92,13 @@ def send_raw(site, data):
 
 
 def send_frame(connection, opcode, payload):
-    """Send one frame as it is, below what the client library would refuse."""
+    """Send one raw frame, which the client library would refuse."""
     head = bytes([0x80 | opcode, 0x80 | len(payload)]) + b"\0\0\0\0"
     connection.socket.sendall(head + payload)
 
 
 def test_secrets_are_not_logged(site, person):
-    """Cookies, tickets, tokens, texts and passwords, wherever a server, Django or a library may write them."""
+    """Cookies, tickets, tokens, texts and passwords are not logged by the server, Django or a library."""
     mark = site.log.stat().st_size
     text, wrong = "a-text-that-nobody-else-reads", "a-password-that-is-wrong"
     used, unused = person.ticket(), person.ticket()
@@ -108,7 +108,7 @@ def test_secrets_are_not_logged(site, person):
         say(by_header, "one", text)
     with open_socket(site, f"{ROOM}?ticket={used}", additional_headers={"Cookie": cookies}) as by_ticket:
         receive(by_ticket)
-        by_ticket.send(f'{{"type":"send","ref":"two","text":"{text}"')  # no JSON
+        by_ticket.send(f'{{"type":"send","ref":"two","text":"{text}"')  # invalid JSON
         receive(by_ticket)
     subprotocols = ["bearer", person.token]
     with open_socket(site, ROOM, subprotocols=subprotocols, additional_headers={"Cookie": cookies}) as by_subprotocol:
@@ -139,11 +139,11 @@ def test_secrets_are_not_logged(site, person):
     secrets.update(person.http.cookies.values(), stranger.cookies.values())
     found = {secret: [line for line in log.splitlines() if secret in line] for secret in secrets if secret in log}
     assert not found
-    assert "sign_in_failed" in log, log  # what is looked for would be there
+    assert "sign_in_failed" in log, log  # the check would find it
 
 
 def test_each_line_is_a_record(site, person):
-    """Controls, line separators and marks of direction from outside arrive escaped."""
+    """Control characters, line separators and direction marks from outside are escaped."""
     mark = site.log.stat().st_size
     for path in ("a%0A2026-01-01 INFO forged", "a%1B[2J", "a%E2%80%A8b", "a%E2%80%AEb", "%C2%85b", "a%0Db"):
         assert person.http.get(f"/no/such/{path}/").status_code == 404
@@ -166,7 +166,7 @@ def as_person(person):
 
 
 def events(site, address):
-    """The security events with this address: what they are, and their other fields."""
+    """Return the security events with this address, with their other fields."""
     found = []
     for line in site.log.read_text().splitlines():
         if site.log_format == "json":
@@ -180,14 +180,14 @@ def events(site, address):
 
 
 def wait_for_event(site, address, *wanted):
-    """Wait until all were logged, and a moment longer for one too many."""
+    """Wait until all events are logged, and a moment longer for an extra one."""
     wait_until(lambda: len(events(site, address)) >= len(wanted), f"{wanted}, not {events(site, address)}")
     time.sleep(0.2)
     assert sorted(events(site, address)) == sorted(wanted)
 
 
 def test_security_events_carry_the_address(site):
-    """Each appears once, with the address that a trusted proxy told."""
+    """Each security event is logged once, with the address from a trusted proxy."""
     person = Person(site, "token")
     name = person.name
 
@@ -232,7 +232,7 @@ def test_security_events_carry_the_address(site):
         receive(flooding)
         with contextlib.suppress(OSError):
             for _ in range(400):
-                send_frame(flooding, 9, b"")  # a ping, of which no consumer hears
+                send_frame(flooding, 9, b"")  # a ping, which no consumer receives
         wait_for_event(site, address, ("flood", name))
 
     address, options = come_from(next(addresses))
@@ -251,7 +251,7 @@ def test_security_events_carry_the_address(site):
 
 
 def test_clients_that_vanish_leave_no_traceback(site, person):
-    """Members of a room are cut off while others speak, and some send what is no UTF-8."""
+    """Members that are cut off and members that send invalid UTF-8 leave no traceback."""
     mark = site.log.stat().st_size
     options = {"additional_headers": person.headers()}
     with person.connect("vanishing") as speaker:
@@ -276,7 +276,7 @@ def test_clients_that_vanish_leave_no_traceback(site, person):
         http.get("/", headers={"Cookie": b"sessionid=\xff\xfe"})
     with socket.create_connection(("127.0.0.1", site.port), 10) as connection:
         connection.sendall(b"POST /api/token/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nhalf")
-    time.sleep(1.5)  # daphne looks every second how its applications ended
+    time.sleep(1.5)  # daphne checks every second how its applications ended
     log = lines(site, mark)
     assert "Traceback" not in log, log
     assert not [line for line in log.splitlines() if " ERROR " in line or '"ERROR"' in line], log

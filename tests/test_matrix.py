@@ -1,4 +1,4 @@
-"""The runs of the emitted suites and of the live servers leave no pair of choices out."""
+"""The runs of the emitted suites and of the live servers include every pair of choices."""
 
 import itertools
 import os
@@ -36,12 +36,12 @@ def missing_pairs(choices, runs):
 
 
 def test_core_has_every_combination_once():
-    """The rotated runs are the product of the core choices, in its order."""
+    """The rotated runs are the product of the core choices, in order."""
     assert [{key: answers[key] for key in CORE} for answers, _ in rotated()] == combinations(*CORE)
 
 
 def test_any_two_choices_meet():
-    """Each pair of choices, interpreters among them, occurs in at least one run."""
+    """Each pair of choices, Pythons included, occurs in at least one run."""
     choices = {**{key: CHOICES[key] for key in KEYS}, "python": PYTHONS}
     runs = [{**answers, "python": python} for answers, python in rotated()]
     assert missing_pairs(choices, runs) == []
@@ -56,7 +56,7 @@ def test_engine_suite_meets_any_two_choices():
 
 
 def test_coverage_is_measured_where_any_two_choices_meet():
-    """Of the core questions, in far fewer than all combinations."""
+    """Coverage is measured where any two core choices meet, in far fewer than all combinations."""
     measured = [answers for answers in combinations(*CORE) if is_measured(answers)]
     assert len(measured) <= len(combinations(*CORE)) / 3
     for keys in itertools.combinations(CORE, 2):
@@ -65,7 +65,7 @@ def test_coverage_is_measured_where_any_two_choices_meet():
 
 
 def test_each_server_and_style_meets_each_database_on_each_django():
-    """PostgreSQL and both Djangos are not left to one server or one style."""
+    """Each server and style meets each database and each Django."""
     for third in ("database", "django_version"):
         keys = ("server", "consumers", third)
         met = {tuple(answers[key] for key in keys) for answers, _ in rotated()}
@@ -73,7 +73,7 @@ def test_each_server_and_style_meets_each_database_on_each_django():
 
 
 def test_ci_has_every_core_combination_on_each_python_and_django():
-    """Each once, with no more jobs than GitHub takes; a machine has one Python, one Django and one server."""
+    """CI runs each core combination once on each Python and Django, in fewer jobs than GitHub's limit."""
     jobs = {name: runs for name, runs in ci_jobs().items() if not name.startswith("pairs-")}
     asked = (*CORE, "django_version")
     met = [(python, *(answers[key] for key in asked)) for runs in jobs.values() for answers, python in runs]
@@ -86,7 +86,7 @@ def test_ci_has_every_core_combination_on_each_python_and_django():
 
 
 def test_ci_has_every_pair():
-    """Any two choices of all questions, and each with every Python, but for those that the template refuses."""
+    """CI runs any two choices of all questions, and each choice with every Python, except refused ones."""
     choices = {**CHOICES, "python": PYTHONS_OF_CI}
     jobs = {name: runs for name, runs in ci_jobs().items() if name.startswith("pairs-")}
     assert {f"pairs-{python}" for runs in jobs.values() for _, python in runs} == jobs.keys()
@@ -106,7 +106,7 @@ def test_ci_has_every_pair():
 
 
 def test_pairs_are_few():
-    """Not many more than the two longest questions have pairs of choices, and for two all of their product."""
+    """There are not many more pairs than the product of the two longest questions."""
     assert pairs({"a": ["1", "2"], "b": ["x", "y", "z"]}) == [{"a": a, "b": b} for a in "12" for b in "xyz"]
     longest = sorted(map(len, [*CHOICES.values(), PYTHONS_OF_CI]))[-2:]
     assert (
@@ -120,7 +120,7 @@ def test_hooks_know_the_choices():
 
 
 def test_every_choice_is_labelled():
-    """Each question has a label, and each choice a half-line that says when to take it."""
+    """Each question has a label, and each choice a half-line that explains when to choose it."""
     questions = {key for key in CONTEXT if not key.startswith("_")}
     prompts = CONTEXT["__prompts__"]
     assert prompts.keys() == questions
@@ -132,6 +132,6 @@ def test_every_choice_is_labelled():
 
 @pytest.mark.xdist_group("together")
 def test_groups_stay_together(request):
-    """The tests of one server run in one worker; where that is broken, it would be started again and again."""
+    """The tests of one server run in one worker. Otherwise the server would be started repeatedly."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         assert request.node.nodeid.endswith("@together")

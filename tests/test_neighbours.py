@@ -1,4 +1,4 @@
-"""One client that does not read, and one that floods, are no concern of the others in the room."""
+"""A client that does not read and a client that floods do not disturb the others in the room."""
 
 import asyncio
 import contextlib
@@ -20,8 +20,8 @@ MEMBERS, SPEAKERS = 200, 5
 EVENTS, RATE = 100, 20  # in each phase, and per second
 PATIENCE = 15
 TEXT = "🐌" * 4000  # 16 KB as UTF-8
-FULL = 450  # of these are more than a socket's buffers hold, which end at 4 MB in Linux
-OVERFULL = 750  # and so are these, with 256 in the outbox
+FULL = 450  # more of these than fit a socket's buffers, which end at 4 MB in Linux
+OVERFULL = 750  # more of these than fit the buffers and an outbox of 256
 
 SITES = [
     pytest.param(answers, id=answers["server"], marks=pytest.mark.xdist_group(f"crowd-{answers['server']}"))
@@ -31,7 +31,7 @@ SITES = [
 
 @pytest.fixture(scope="module", params=SITES)
 def site(request, cookies_session, environment):
-    """A site of guests, with a room `crowd` in which much was said."""
+    """A site of guests, with many messages in the room `crowd`."""
     project = bake(cookies_session, **request.param, auth="none")
     environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), LOG_LEVEL="WARNING")
     run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
@@ -42,7 +42,7 @@ def site(request, cookies_session, environment):
 
 
 def lazy_room(site, room, query):
-    """A connection whose client reads nothing but what is asked for: `open_room()` with small buffers."""
+    """Open a connection whose client reads only on request: `open_room()` with small buffers."""
     connection = socket.create_connection(("127.0.0.1", site.port))
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
     connection.setblocking(False)
@@ -50,12 +50,12 @@ def lazy_room(site, room, query):
 
 
 class Member:
-    """A guest in the crowd, and which typing it heard of."""
+    """A guest in the crowd, with the typing events that it received."""
 
     def __init__(self, connection):
         self.connection = connection
         self.name = None
-        self.heard = Counter()  # by the one who typed
+        self.heard = Counter()  # by sender
         self.delays = []
 
     async def listen(self, typed):
@@ -70,12 +70,12 @@ class Member:
 
 
 def test_neighbours_do_not_notice(site):
-    """In a room of 200, the others hear everything, and who floods is told so and closed with 4429, again and again."""
+    """In a room of 200, all others receive every event, and the flooding client is closed with 4429 each time."""
     print(site.log.name, *asyncio.run(crowd(site)))
 
 
 async def crowd(site):
-    """Let some type and all listen, first undisturbed; returns the delays in each phase, for people to read."""
+    """Let some members type, first undisturbed. Return the delays of each phase, for people to read."""
     async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
         query = f"?after={FULL}"
         members = [
@@ -87,7 +87,7 @@ async def crowd(site):
         await wait_for(lambda: all(member.name for member in members), lambda: "everybody's welcome", PATIENCE)
         undisturbed = await type_and_hear(members, typed)
 
-        # All that was said is on its way to this one, and it takes none of it.
+        # All messages are sent to this client, which reads none.
         await stack.enter_async_context(lazy_room(site, "crowd", "?after=0"))
         over = asyncio.Event()
         flooding = tasks.create_task(flood(site, query, over))
@@ -100,7 +100,7 @@ async def crowd(site):
 
 
 async def type_and_hear(members, typed):
-    """Some members type in turns, and all others hear of it each time; returns the delays."""
+    """Let some members type in turns until all others have received it. Return the delays."""
     for number in range(EVENTS):
         speaker = members[number % SPEAKERS]
         typed.setdefault(speaker.name, []).append(time.monotonic())
@@ -111,7 +111,7 @@ async def type_and_hear(members, typed):
         wanted = {name: len(times) for name, times in typed.items()}
         return [member.heard for member in members if member.heard | {member.name: 0} != wanted | {member.name: 0}]
 
-    await wait_for(lambda: not deaf(), lambda: f"everything heard by {deaf()}", PATIENCE)
+    await wait_for(lambda: not deaf(), lambda: f"every event received by {deaf()}", PATIENCE)
     delays = [delay for member in members for delay in member.delays]
     for member in members:
         member.delays.clear()
@@ -124,7 +124,7 @@ def describe(delays):
 
 
 async def flood(site, query, over):
-    """Send more pings than anybody may, and come back for more; returns how often it was closed for that."""
+    """Send more pings than allowed, and reconnect for more. Return the number of closes for that."""
     times = 0
     while not over.is_set():
         async with open_room(site, "crowd", query) as connection:
@@ -150,8 +150,8 @@ async def ping_on(connection):
             await asyncio.sleep(0)
 
 
-def test_who_never_reads_is_closed_and_loses_nothing(site):
-    """It finds itself closed with 4408, or cut off, before it has read all; the rest comes when it resumes."""
+def test_client_that_never_reads_is_closed_and_loses_nothing(site):
+    """The client finds the socket closed with 4408 or cut off before it has read all, and gets the rest on resume."""
     people = [Person(site, "none") for _ in range(SPEAKERS)]
     asyncio.run(talk_to_a_wall(site, people))
 
@@ -166,7 +166,7 @@ async def talk_to_a_wall(site, people):
                 talking.create_task(monologue(client, OVERFULL // len(clients)))
         await wait_for(
             lambda: all(client.last == OVERFULL for client in clients),
-            lambda: f"everything heard by {[*map(str, clients)]}",
+            lambda: f"every event received by {[*map(str, clients)]}",
             PATIENCE,
         )
 
@@ -186,7 +186,7 @@ async def talk_to_a_wall(site, people):
 
 
 async def monologue(client, messages):
-    """Say that many things, a little slower than it is allowed."""
+    """Send this many messages, a little below the limit."""
     for number in range(messages):
         await client.say(f"{id(client)}-{number}", TEXT)
         await asyncio.sleep(0.06)

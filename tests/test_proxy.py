@@ -1,4 +1,4 @@
-"""Two server processes behind nginx, with everything that can be restarted restarted while people talk through it."""
+"""Two server processes behind nginx, where every part is restarted while users chat through it."""
 
 import asyncio
 import contextlib
@@ -25,8 +25,8 @@ from websockets.exceptions import WebSocketException
 
 CHECK = "check --deploy --database default --fail-level WARNING"
 PEOPLE, CLIENTS, ROOMS = 12, 24, 3
-OUTAGE = 9  # seconds without a database, in which a pool that tries again ever more rarely falls behind
-BACK = 5  # seconds in which a client is back, a handshake succeeds, and a process is ready again
+OUTAGE = 9  # seconds without a database, long enough for a pool that retries ever more rarely to fall behind
+BACK = 5  # seconds until a client is back, a handshake succeeds, and a process is ready again
 
 SITES = [
     pytest.param(
@@ -37,7 +37,7 @@ SITES = [
     for answers in spread(combinations("server"), "consumers", "auth", "django_version")
 ]
 
-# A column that came after the version that runs, which knows nothing of it.
+# A column of the next version, unknown to the running one.
 MIGRATION = """
 from django.db import migrations, models
 
@@ -48,7 +48,7 @@ class Migration(migrations.Migration):
 
 
 class Cluster:
-    """Two server processes on addresses of their own, nginx before them, and what they share."""
+    """Two server processes on addresses of their own, nginx before them, and their shared services."""
 
     def __init__(self, project, environ, proxy, stack):
         self.project, self.environ, self.proxy, self.stack = project, environ, proxy, stack
@@ -64,13 +64,13 @@ class Cluster:
         self.sites.pop(address).kill()
 
     def restart_all(self):
-        """Each in turn, as a new version is rolled out."""
+        """Restart one process after the other, as a new version is rolled out."""
         for address in ADDRESSES:
             self.sites.pop(address).terminate()
             self.start(address)
 
     def migrate(self):
-        """Add a column; while somebody reads the table for long, it gives up rather than hold up everybody else."""
+        """Add a column. If a reader holds the table for long, it gives up instead of blocking all others."""
         folder = self.project / "chat" / "migrations"
         latest = max(path.stem for path in folder.glob("0*.py"))
         (folder / "9999_pinned.py").write_text(MIGRATION.format(latest=latest))
@@ -82,12 +82,12 @@ class Cluster:
         run(migrate, self.project, self.environ)
 
     def says(self, text):
-        """Whether this is what `/readyz` of each says; all live, whatever they say."""
+        """Return whether `/readyz` of each process answers this. All processes must be live."""
         assert all(site.answers() for site in self.sites.values())
         return {get(f"{site.url}/readyz").text for site in self.sites.values()} == {f"{text}\n"}
 
     def connections(self):
-        """How many sockets each process has."""
+        """Return the number of sockets of each process."""
         pages = [get(f"{site.url}/metrics").text for site in self.sites.values()]
         return [float(re.search(r"^realtime_connections (.+)$", page, re.M)[1]) for page in pages]
 
@@ -98,7 +98,7 @@ def get(url, **options):
 
 @pytest.fixture(scope="module")
 def services():
-    """A Redis and a PostgreSQL that may be stopped; and nginx, which needs no server to start."""
+    """A Redis and a PostgreSQL that may be stopped, and nginx, which starts without a server."""
     with contextlib.ExitStack() as stack:
         redis, postgres = Redis(Path(stack.enter_context(tempfile.TemporaryDirectory()))), Postgres()
         for service in (redis, postgres):
@@ -140,7 +140,7 @@ def cluster(request, cookies_session, environment, services):
 
 @pytest.mark.timeout(400)
 def test_nothing_is_lost_whatever_is_restarted(cluster, services):
-    """People on both processes talk on while one is killed, both are replaced, and the services restart."""
+    """Users on both processes continue to chat while one is killed, both are replaced, and the services restart."""
     with ThreadPoolExecutor(4) as threads:
         people = list(threads.map(lambda _: Person(cluster.proxy, cluster.auth), range(PEOPLE)))
     clients = [Client(people[number % PEOPLE], f"room {number % ROOMS}") for number in range(CLIENTS)]
@@ -152,7 +152,7 @@ def test_nothing_is_lost_whatever_is_restarted(cluster, services):
 
 
 async def talk_amid_restarts(cluster, services, clients):
-    """What there was, and how long it took until all was well again."""
+    """Print the counts, and the seconds until each recovery."""
     redis, postgres = services
     took, over = {}, False
     async with asyncio.TaskGroup() as listening:
@@ -178,7 +178,7 @@ async def talk_amid_restarts(cluster, services, clients):
 
 
 async def handshakes_amid(cluster, clients, fault):
-    """Let it happen; the longest time without a handshake, and the time until everybody was back, are short."""
+    """Cause a fault. The longest time without a handshake and the time until all clients are back are short."""
     person = clients[0].person
     happening = asyncio.create_task(asyncio.to_thread(fault))
     start = last = time.monotonic()
@@ -195,7 +195,7 @@ async def handshakes_amid(cluster, clients, fault):
 
 
 async def welcomes(proxy, person):
-    """Whether a new connection is welcomed within a second."""
+    """Return whether a new connection is welcomed within a second."""
     try:
         async with asyncio.timeout(1), open_room(proxy, "probe", additional_headers=person.headers()) as socket:
             return json.loads(await socket.recv())["type"] == "welcome"
@@ -204,7 +204,7 @@ async def welcomes(proxy, person):
 
 
 async def away(cluster, stop, part, seconds, start):
-    """Stop a service for some seconds; the processes are not ready, and are soon after its return."""
+    """Stop a service for some seconds. The processes are not ready meanwhile, and are ready soon after."""
     await asyncio.to_thread(stop)
     try:
         await asyncio.to_thread(wait_until, lambda: cluster.says(f"away: {part}"), f"the {part} is missed", 5 + seconds)
@@ -217,7 +217,7 @@ async def away(cluster, stop, part, seconds, start):
 
 
 async def send_amid(cluster, person, postgres):
-    """What is sent while the database is away is refused, and what is sent again is stored."""
+    """Check that a message sent without the database is refused, and stored when it is sent again."""
     message = json.dumps({"type": "send", "ref": "patience", "text": "Is somebody there?"})
     async with open_room(cluster.proxy, "patience", additional_headers=person.headers()) as socket:
 
@@ -239,7 +239,7 @@ async def send_amid(cluster, person, postgres):
 
 
 def test_plain_http_is_sent_to_https(cluster):
-    """Whatever a client says of itself, to nginx or to a server; only the proxy is believed."""
+    """Plain HTTP is redirected to HTTPS, whatever headers a client sends. Only the proxy is trusted."""
     for headers in ({}, {"X-Forwarded-Proto": "https"}):
         headers["Host"] = "localhost"
         answer = get(f"{cluster.proxy.plain_url}/", headers=headers)
@@ -252,7 +252,7 @@ def test_plain_http_is_sent_to_https(cluster):
 
 
 def test_browsers_speak_http2(cluster):
-    """For all that is no WebSocket, so that a page's files come over one connection."""
+    """Browsers use HTTP/2 except for WebSockets, so that a page's files come over one connection."""
     tls = ssl.create_default_context()
     tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
     tls.set_alpn_protocols(["h2", "http/1.1"])
@@ -264,13 +264,13 @@ def test_browsers_speak_http2(cluster):
 
 
 def test_operators_pages_are_not_for_the_internet(cluster):
-    """The servers answer them, the proxy does not pass them on."""
+    """The proxy does not pass on operators' pages, which the servers answer."""
     for path in ("/healthz", "/readyz", "/metrics"):
         assert get(cluster.proxy.url + path, verify=cluster.proxy.tls).status_code == 404
 
 
-def test_browsers_are_bound_to_this_host_only(cluster):
-    """HSTS promises nothing for subdomains, no other host can set the cookies, and no cache keeps a page."""
+def test_headers_bind_browsers_to_this_host(cluster):
+    """HSTS does not include subdomains, no other host can set the cookies, and no cache stores a page."""
     answer = get(f"{cluster.proxy.url}/admin/login/", verify=cluster.proxy.tls)
     assert answer.headers["strict-transport-security"] == "max-age=3600"
     cookies = [cookie.split("; ") for cookie in answer.headers.get_list("set-cookie")]
@@ -282,8 +282,8 @@ def test_browsers_are_bound_to_this_host_only(cluster):
     assert "no-store" in answer.headers["cache-control"]
 
 
-def test_figures_need_a_token_from_elsewhere(cluster):
-    """A proxy on the same machine that passes the path on shows them to nobody, whatever a client makes up."""
+def test_metrics_need_a_token_through_a_proxy(cluster):
+    """A proxy on the same machine does not pass figures to visitors, whatever headers a client sends."""
     path = f"{cluster.sites[ADDRESSES[0]].url}/metrics"
     token = {"Authorization": f"Bearer {cluster.environ['METRICS_TOKEN']}"}
     elsewhere = {"X-Forwarded-For": "127.0.0.1, 203.0.113.7", "X-Forwarded-Proto": "https"}
@@ -297,13 +297,13 @@ def test_figures_need_a_token_from_elsewhere(cluster):
 @pytest.mark.parametrize("path", ["/", "/static/site.css", "/metrics", "/accounts/login/", "/ws/chat/lobby/", "/ws/"])
 @pytest.mark.parametrize("protocol", ["h2c", "H2C", "h2c, websocket", "websocket, h2c", "websocket/13", "TLS/1.0"])
 def test_nothing_but_a_websocket_is_upgraded(cluster, protocol, path):
-    """A tunnel to the server passes every location: no rate limit applies, and operators' pages answer."""
+    """No other protocol is upgraded: a tunnel would bypass rate limits and open operators' pages."""
     settings = {"HTTP2-Settings": "AAMAAABkAAQAAP__"} if "2" in protocol.lower() else {}
     assert ask_upgrade(cluster, path, protocol, **settings) not in {101, 502}
 
 
 def test_websockets_are_upgraded_at_their_paths_only(cluster):
-    """Elsewhere the server sees a plain request, whichever way the client writes the protocol."""
+    """At other paths the server gets a plain request, however the client spells the protocol."""
     handshake = {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
     for protocol in ("websocket", "WebSocket"):
         assert ask_upgrade(cluster, "/ws/chat/lobby/", protocol, Origin=cluster.proxy.url, **handshake) == 101
@@ -324,8 +324,8 @@ def ask_upgrade(cluster, path, protocol, **headers):
         return int(wrapped.makefile("rb").readline().split()[1])
 
 
-def test_what_one_address_may_do_is_bounded(cluster):
-    """Large bodies are refused, and so is who tries one password after the other."""
+def test_requests_per_address_are_bounded(cluster):
+    """Large bodies are refused, and so are repeated attempts at a password."""
     with httpx.Client(base_url=cluster.proxy.url, verify=cluster.proxy.tls, trust_env=False) as client:
         assert client.post("/", content=b"x" * 1024 * 1024 + b"x").status_code == 413
         if cluster.auth != "none":
@@ -334,7 +334,7 @@ def test_what_one_address_may_do_is_bounded(cluster):
 
 
 def test_static_files_outlive_the_servers(cluster):
-    """nginx keeps what it fetched once, so that a page is whole while servers come and go."""
+    """nginx caches static files, so that a page stays whole while servers are replaced."""
     names = json.loads((cluster.project / "staticfiles" / "staticfiles.json").read_text())["paths"]
     url = f"{cluster.proxy.url}/static/{names['site.css']}"
     first = get(url, verify=cluster.proxy.tls)

@@ -1,4 +1,4 @@
-"""What README.md and all other pages say: each command is run by a test, what is made is up to date, links lead on."""
+"""Pages of the template and of projects: commands are run by tests, generated parts are current, links resolve."""
 
 import ast
 import re
@@ -15,7 +15,7 @@ from support.servers import start_site
 
 from tools import readme
 
-pytestmark = pytest.mark.xdist_group("readme")  # they share projects
+pytestmark = pytest.mark.xdist_group("readme")  # share projects
 
 PROGRAMS = r"(?:make|uvx?|cookiecutter|cruft|git|docker|kubectl|python|sudo|cp|curl|old=\S+|for) "
 CLUSTER = "needs a cluster; its manifests and their commands are run without one"
@@ -29,13 +29,13 @@ RUN = {
     "make dev PORT=9000": "test_readme.py::test_first_minute_is_up_to_date",
     "make test": "test_install.py::test_installation_by_the_readme_works",
     "make lint": "test_readme.py::test_lint_of_a_new_project_succeeds",
-    "make lint test": "test_recipes.py::test_recipes_do_what_they_say",  # in two
-    "uv run .*|git apply.*|touch .*|perl -pi .*": "test_recipes.py::test_recipes_do_what_they_say",
+    "make lint test": "test_recipes.py::test_recipes_work",  # in two
+    "uv run .*|git apply.*|touch .*|perl -pi .*": "test_recipes.py::test_recipes_work",
+    "uvx cruft create https://.*|uvx cruft update": "test_update.py::test_update_keeps_edits",
     "rm -r chat .*": "test_examples.py::test_chat_can_be_deleted",
-    "python manage.py serve": "test_unbaked.py::test_tutorials_and_engine_work_together",
-    "python manage.py runserver": "test_unbaked.py::test_development_server_has_sockets",
-    "uvx cruft create https://.*|uvx cruft update": "test_update.py::test_update_keeps_what_people_wrote",
     "uvx cruft link https://.*": "test_update.py::test_project_of_plain_cookiecutter_is_linked",
+    "python manage.py serve": "test_unbaked.py::test_tutorials_and_engine_work_together",
+    "python manage.py runserver": "test_processes.py::test_runserver_of_daphne_speaks_websocket",
     "make load( URL=.*)?": "test_load.py::test_load_is_measured",
     "make serve": "test_live.py::test_two_people_talk",
     "make demo( PORT=8001)?": "test_demo.py::test_demo_is_ready_and_stops_on_ctrl_c",
@@ -46,52 +46,57 @@ RUN = {
     ),
     "python manage.py cleanup": "test_deploy.py::test_manifests_run_the_site",
     "(cp (.env|secret).example\\S* .*|chmod 600 .env)": "test_readme.py::test_examples_are_copied",
-    "docker compose up -d (postgresql ?)?(redis)?": "test_containers.py::test_services_come_back",
-    "docker compose (build|up --build( --detach)?)": "test_containers.py::test_first_start_makes_a_user",
-    "docker compose up --detach": "test_containers.py::test_backup_comes_back",
+    "docker compose up -d (postgresql ?)?(redis)?": "test_containers.py::test_services_restart",
+    "docker compose (build|up --build( --detach)?)": "test_containers.py::test_first_start_creates_a_user",
+    "docker compose up --detach": "test_containers.py::test_backup_is_restored",
     "docker compose exec web python manage.py check --deploy": (
         "test_containers.py::test_production_on_one_machine_with_nothing_installed"
     ),
-    "docker compose exec web python manage.py createsuperuser": "test_containers.py::test_first_start_makes_a_user",
-    "docker compose exec nginx nginx -s reload": "test_containers.py::test_new_certificate_is_taken_without_a_restart",
+    "docker compose exec web python manage.py createsuperuser": "test_containers.py::test_first_start_creates_a_user",
+    "docker compose exec nginx nginx -s reload": "test_containers.py::test_new_certificate_is_served_after_a_reload",
     "docker compose run --rm migrate|old=.*|docker compose up .* --scale web=4 web|for server in .*": (
         "test_containers.py::test_update_loses_nothing"
     ),
-    "docker compose restart nginx": "test_containers.py::test_services_come_back",
+    "docker compose restart nginx": "test_containers.py::test_services_restart",
     "(\\(umask 077; )?docker compose (exec -T postgresql pg_(dump|restore) .*|stop web cleanup)": (
-        "test_containers.py::test_backup_comes_back"
+        "test_containers.py::test_backup_is_restored"
     ),
     "(\\(umask 077; )?docker compose (exec -T|run --rm --no-deps -T) web (python -m sqlite3|sh -c) .*": (
         "test_containers.py::test_production_on_one_machine_with_nothing_installed"
     ),
-    "docker compose (ps|logs --follow web|exec nginx curl .*)": "test_containers.py::test_operators_look",
-    "docker build --tag .*": "test_containers.py::test_image_holds_nothing_that_it_does_not_need",
+    "docker compose (ps|logs --follow web|exec nginx curl .*)": (
+        "test_containers.py::test_operators_see_health_and_logs"
+    ),
+    "docker build --tag .*": "test_containers.py::test_image_has_only_what_it_needs",
 }
-# What cannot be run here: why, and what is run instead.
+# Commands that cannot run here: the reason, and the test of the closest equivalent.
 NOT_HERE = {
-    "make (check|test|test-abuse|docs|bench.*)": (ITSELF, "test_readme.py::test_targets_start_what_is_said"),
-    "uv add channels .*": ("needs the network", "test_unbaked.py::test_public_names_can_be_imported"),
+    "make (check|test|test-abuse|docs|bench.*)": (ITSELF, "test_readme.py::test_targets_start_their_programs"),
+    "uv add .*": (
+        "would change the project's environment",
+        "test_unbaked.py::test_tutorials_and_engine_work_together",
+    ),
     "git pull": ("there is nothing to pull", "test_containers.py::test_update_loses_nothing"),
-    "docker push .*": ("needs a registry", "test_containers.py::test_image_holds_nothing_that_it_does_not_need"),
+    "docker push .*": ("needs a registry", "test_containers.py::test_image_has_only_what_it_needs"),
     "kubectl .*": (CLUSTER, "test_deploy.py::test_manifests_run_the_site"),
     "curl http://127.0.0.1:8000/readyz .*": (CLUSTER, "test_deploy.py::test_manifests_run_the_site"),
 }
 
 
 def own_pages() -> list[Path]:
-    """The pages of the template."""
+    """Return the pages of the template."""
     return [*sorted(TEMPLATE.glob("*.md")), *sorted((TEMPLATE / "docs").rglob("*.md"))]
 
 
 @pytest.fixture(scope="module")
 def projects(cookies_session):
-    """Projects that have every page, and all that a page may say."""
+    """Bake projects that have every page with every variation."""
     answers = covering("server", "channel_layer", "consumers", "auth", "database", "deploy", "ci")
     return [bake(cookies_session, **one) for one in [*answers, *combinations("channel_layer", "database")]]
 
 
 def pages(projects: list[Path]) -> dict[str, Path]:
-    """All pages by names for people; equal ones of two projects once."""
+    """Return all pages by a readable name, equal pages of two projects once."""
     found = {str(page.relative_to(TEMPLATE)): page for page in own_pages()}
     for number, project in enumerate(projects):
         for page in sorted(project.rglob("*.md")):
@@ -101,8 +106,9 @@ def pages(projects: list[Path]) -> dict[str, Path]:
 
 
 def commands(text: str):
-    """The commands of a page with the numbers of their lines: those of its blocks, and those between backticks."""
+    """Yield a page's commands with the numbers of their lines, from blocks and from backticks."""
     language = None
+    text = re.sub(r" \\\n *([^\n]*)", r" \1\n", text)  # a line that ends with a backslash continues
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("```"):
             language = None if language is not None else line[3:]
@@ -117,7 +123,7 @@ def commands(text: str):
 
 @pytest.mark.quick
 def test_every_command_is_run(projects):
-    """None is without a test that runs it, or a reason why not and a test that runs what stands in for it."""
+    """Every command has a test that runs it, or a reason and a test of the closest equivalent."""
     expected = [*RUN, *NOT_HERE]
     unknown, seen = {}, set()
     for name, page in pages(projects).items():
@@ -127,13 +133,13 @@ def test_every_command_is_run(projects):
             if not known:
                 unknown.setdefault(command, f"{name}:{number}: {command}")
     assert not unknown, "\n".join(["in RUN there is no test that runs", *unknown.values()])
-    assert [pattern for pattern in expected if pattern not in seen] == [], "no page says so any more"
+    assert [pattern for pattern in expected if pattern not in seen] == [], "no page has this command"
 
 
 @pytest.mark.quick
 @pytest.mark.parametrize("test", sorted({*RUN.values(), *(test for _, test in NOT_HERE.values())}))
 def test_tests_of_commands_exist(test):
-    """A test that was renamed is renamed here as well."""
+    """Each test named in the tables exists."""
     name, function = test.split("::")
     tree = ast.parse((Path(__file__).parent / name).read_text(encoding="utf-8"))
     assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
@@ -141,7 +147,7 @@ def test_tests_of_commands_exist(test):
 
 @pytest.mark.quick
 def test_attacks_name_their_tests():
-    """Each test that docs/abuse.md names exists, and `make test-abuse` runs the files that it names, and no others."""
+    """Each test in docs/abuse.md exists, and `make test-abuse` runs exactly those files."""
     named = set(re.findall(r"`(test_\w+\.py)::(\w+)`", (TEMPLATE / "docs" / "abuse.md").read_text(encoding="utf-8")))
     for name, function in named:
         tree = ast.parse((TEMPLATE / "tests" / name).read_text(encoding="utf-8"))
@@ -152,7 +158,7 @@ def test_attacks_name_their_tests():
 
 @pytest.mark.quick
 def test_commands_are_found():
-    """In blocks of a shell and in text, and nothing else."""
+    """Commands are found in shell blocks and in backticks, and nowhere else."""
     page = (
         "Take `make a` or `b`,\nor `cp c d && make e`.\n```sh\n# f\nmake g  # h\n```\n"
         "```console\n$ make i\nmake j\n```\n```python\nmake k\n```\n"
@@ -163,7 +169,7 @@ def test_commands_are_found():
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory):
-    """What is seen of a new project's first minute, and the project, which is set up."""
+    """Record a new project's first minute. Return the screen and the project."""
     return readme.record(tmp_path_factory.mktemp("minute"))
 
 
@@ -176,7 +182,7 @@ def test_first_minute_is_up_to_date(recording):
 @pytest.mark.quick
 @pytest.mark.parametrize("name", [name for name in readme.MAKERS if name != "transcript"])
 def test_generated_parts_are_up_to_date(name):
-    """The questions, the files that they change and the numbers follow cookiecutter.json, and lines are short."""
+    """The questions, the changed files and the numbers follow their sources, and lines are short."""
     page = readme.PAGES[name].read_text(encoding="utf-8")
     part = readme.parts(page, name)[1]
     assert part == readme.MAKERS[name](), f"run `python -m tools.readme {name}`"
@@ -184,13 +190,13 @@ def test_generated_parts_are_up_to_date(name):
 
 
 def test_lint_of_a_new_project_succeeds(recording):
-    """`make lint` of its README, in its own environment."""
+    """`make lint` of a new project succeeds in its own environment."""
     assert "Success: no issues found" in run(["make", "lint"], recording[1], clean_environ())
 
 
 @pytest.mark.parametrize("answers", covering("channel_layer", "database"), ids=label)
 def test_production_without_containers(answers, cookies, environment, services):
-    """The commands that README.md gives start a site with production's values, or name the in-memory channel layer."""
+    """The commands of README.md start a site with production's values, or name the in-memory channel layer."""
     project = bake(cookies, **answers)
     shared = environment(PYTHONS[-1], CHOICES["django_version"][0])
     values = production_values(project) | services(answers)
@@ -213,7 +219,7 @@ def test_production_without_containers(answers, cookies, environment, services):
 
 
 def test_examples_are_copied(projects):
-    """What is to be filled in has the name that a page gives, and nobody else may read the settings."""
+    """Copied examples have the names that a page gives, and only their owner may read the settings."""
     for name, page in pages(projects).items():
         for command in re.findall(r"`(cp [^`]+)`", page.read_text(encoding="utf-8")):
             folder = page.parent if "secret" in command else page.parent.parent
@@ -228,8 +234,8 @@ def test_matrix_is_listed():
     assert len(lines) == len(set(lines)) >= len(combinations("server", "channel_layer", "consumers", "auth"))
 
 
-def test_targets_start_what_is_said():
-    """Those that start everything would: pytest, ruff and the benchmarks, of which there are those that pages name."""
+def test_targets_start_their_programs():
+    """make targets start pytest, ruff and the benchmarks, and pages name existing benchmarks."""
     starts = {
         "test": "pytest",
         "test-abuse": "tests/test_requests.py",
@@ -252,7 +258,7 @@ def test_targets_start_what_is_said():
 
 @pytest.mark.quick
 def test_links_lead_somewhere():
-    """Those of the template's pages to its other files."""
+    """Links of the template's pages to its other files resolve."""
     broken = []
     for page in own_pages():
         text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
@@ -264,7 +270,7 @@ def test_links_lead_somewhere():
 
 @pytest.mark.quick
 def test_asvs_is_whole():
-    """Each chapter that concerns a template has rows; none is answered twice, and each answer is one of five."""
+    """Each chapter of ASVS that applies to a template has rows, and each requirement one of five answers."""
     page = (TEMPLATE / "docs" / "asvs.md").read_text(encoding="utf-8")
     chapters = re.findall(r"^## V(\d+) ", page, re.M)
     assert chapters == [str(number) for number in range(2, 17)]
@@ -281,7 +287,7 @@ def test_asvs_is_whole():
 
 @pytest.mark.quick
 def test_files_that_are_named_exist(projects):
-    """What looks like a path on a page of the template is one: here, or in some project."""
+    """Each path on a page of the template exists here or in some project."""
     missing = []
     for page in own_pages():
         for path in re.findall(r"`([\w.-]+/[\w./-]*)`", page.read_text(encoding="utf-8")):

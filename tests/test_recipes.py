@@ -1,4 +1,4 @@
-"""What docs/recipes/ of a project tells to change first is done as it says, and then seen to work."""
+"""Recipes of docs/recipes/ are applied as written, and their results are tested."""
 
 import re
 
@@ -14,8 +14,8 @@ from support.servers import start_site
 
 PYTHON = ["uv", "run", "python"]
 
-# Both styles of consumers, all ways to sign in, both layers and databases, each server; and the recipe that comes
-# first, and so is seen to need no other. The remaining one changes two lines beside files of its own.
+# Both styles of consumers, all sign-ins, both layers and databases, each server. The recipe applied first shows that it
+# needs no other. The remaining recipe changes two lines and adds files.
 FIRST = [recipe for recipe in RECIPES if recipe != "add-a-consumer"]
 COMBINATIONS = [
     (answers.pop("first"), answers)
@@ -24,26 +24,26 @@ COMBINATIONS = [
 
 
 def follow(recipe, project, environ):
-    """Run the commands of a page, one after another; the question that one of them asks is answered with yes."""
+    """Run the commands of a page in order. Answer yes to the question of one of them."""
     for command in commands((project / "docs" / "recipes" / f"{recipe}.md").read_text(encoding="utf-8")):
         run(["sh", "-c", f"echo y | ({command})"], project, environ)
 
 
 def lint(project, environ):
-    """What `make lint` does, and no migration is missing."""
+    """Run `make lint`, and check that no migration is missing."""
     run(["make", "lint"], project, environ)
     run([*PYTHON, "manage.py", "makemigrations", "--check"], project, environ)
 
 
 def see_renamed(site, ann, bob):
-    """The first page lists the room of before as a table."""
+    """Check that the first page lists the earlier room as a table."""
     page = ann.http.get("/").text
     assert re.search(r"<h1>\s*Tables", page)
     assert "attic" in page
 
 
 def see_field(site, ann, bob):
-    """What was said to be important is so for the others, also later; what was not is not."""
+    """Check that an important message is important for others, also later, and an ordinary one is not."""
     with ann.connect("lobby") as one, bob.connect("lobby") as other:
         assert [receive(one)["type"], receive(other)["type"]] == ["welcome", "welcome"]
         send(one, type="send", ref="a1", text="Fire!", important=True)
@@ -54,7 +54,7 @@ def see_field(site, ann, bob):
 
 
 def see_consumer(site, ann, bob):
-    """One user rolls, and the pages of both show the same value."""
+    """Check that a roll of one user shows the same value on both pages."""
     with sync_playwright() as playwright, launch(playwright, "chromium") as browser:
         visits = Visits(browser, site.url)
         one, other = (visits(person, "/dice/").page for person in (ann, bob))
@@ -68,7 +68,7 @@ def see_consumer(site, ann, bob):
 
 
 def see_view(site, ann, bob):
-    """Staff posts, and who is in the room hears it; others may not."""
+    """Check that staff can post and members receive it, and that other users cannot post."""
     headers = {"Origin": site.url, "Referer": f"{site.url}/"}
     options = {"base_url": site.url, "headers": headers, "trust_env": False, "timeout": 30}
     with ann.connect("hall") as one, httpx.Client(**options) as staff:
@@ -93,8 +93,8 @@ SEE = dict(zip(RECIPES, (see_renamed, see_field, see_consumer, see_view), strict
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("first", "answers"), COMBINATIONS, ids=[label(answers) for _, answers in COMBINATIONS])
-def test_recipes_do_what_they_say(first, answers, cookies, environment, services):
-    """Linters and tests pass after one of them and after all, whichever comes first; a running site has them all."""
+def test_recipes_work(first, answers, cookies, environment, services):
+    """Linters and tests pass after the first recipe and after all, and a running site has all of them."""
     project = bake(cookies, **answers)
     variables = {"DJANGO_SUPERUSER_PASSWORD": PASSWORD, **services(answers)}
     environ = environ_for(environment(PYTHONS[answers["consumers"] == "sync"], "6.1"), **variables)

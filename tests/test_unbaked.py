@@ -101,7 +101,7 @@ class Browser:
         self.http.get("/admin/login/")
         token = self.http.cookies["csrftoken"]
         answer = self.http.post(path, data={**fields, "csrfmiddlewaretoken": token})
-        assert answer.status_code in {200, 302}, answer.text
+        assert answer.status_code in {200, 302}, self.site.log.read_text()[-3000:]
 
     def connect(self, path):
         cookie = http.cookies.SimpleCookie(dict(self.http.cookies)).output(header="", sep=";").strip()

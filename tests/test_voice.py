@@ -10,6 +10,7 @@ PYTHON = {
     'def f():\n    """What a user sees."""': "What",
     'def f():\n    """Return the path.\n\n    It is no file."""': "is no",
     'def f():\n    """It is gone."""': "It",
+    'def f():\n    """The path of a file."""': "The",
     "x = 1  # which may fail": "which",
     "# Retry, for they may\n# be late.": "for they may",
     "# Retry, for the other process may be late.": "for the other process may",
@@ -21,6 +22,7 @@ PYTHON = {
 CLEAN = {
     "a.py": (
         '"""Rooms of the chat."""\n\nsay = site.hear("say")  # for example on a port the server listens on\n'
+        '@pytest.fixture\ndef path():\n    """A new file."""\n\n\ndef test_path():\n    """The file is new."""\n'
         'command = ["say", "-m", "tell"]\n\n\ndef f():\n    """Return at most `say` events. There is no limit."""\n'
     ),
     "a.md": "Run it for the user that is gone.\n\n```sh\nsay hello\n```\n\nIs no longer `mend`, [x](https://say.example)\n",

@@ -1,4 +1,4 @@
-"""Pages, lists and answers stay small however many rooms and messages a site has."""
+"""Pages, lists and answers stay small for any number of rooms and messages."""
 
 import json
 
@@ -10,7 +10,7 @@ ROOMS = 100_000
 PAGE_BYTES = 100_000
 PAGE_QUERIES = 12
 
-# A name as long as one can be: 64 characters of four bytes, each of which is twelve in a URL.
+# A name of maximal length: 64 characters of four bytes, each of which takes twelve in a URL.
 FILL = f"""
 from chat.models import Message, Room
 from django.contrib.auth.models import User
@@ -24,7 +24,7 @@ Message.objects.bulk_create(
 User.objects.create_superuser("boss")
 """
 
-# Each page as a member of staff gets it: what it weighs, and the queries that it took.
+# Size and queries of each page for a member of staff.
 GET = """
 import json
 from django.contrib.auth.models import User
@@ -70,7 +70,7 @@ PATHS = {
 
 @pytest.fixture(scope="module")
 def measured(cookies_session, environment):
-    """What each page of a site with so many rooms weighs, and what the database did for it."""
+    """Measure each page of a site with this many rooms: its size and its queries."""
     project = bake(cookies_session)
     environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]))
     shell = ["uv", "run", "python", "manage.py", "shell", "--no-imports", "-c"]
@@ -82,7 +82,7 @@ def measured(cookies_session, environment):
 
 @pytest.mark.parametrize("page", PATHS)
 def test_page_does_not_grow_with_rooms(page, measured):
-    """With 100,000 rooms it is small, and takes a few queries."""
+    """Each page of a site with 100,000 rooms is small and takes a few queries."""
     status, size, queries, _ = measured[page]
     assert (status, size < PAGE_BYTES, queries <= PAGE_QUERIES) == (200, True, True), (status, size, queries)
 

@@ -43,6 +43,7 @@ BANNED = {
 WORDS = {re.compile(rf"\b{form}\b(?![\w(.=/-]*[(=/])", re.IGNORECASE): use for form, use in BANNED.items()}
 
 HEADLESS = re.compile(r"(What|Who|Whose|Whom|Whoever|Why|How|Which|Where|Whether)\b(?!.*\?\s*$)", re.I | re.S)
+VERBLESS = re.compile(r"(The|A|An|Each|Every|All|Any|One|Some|Both|Nothing|Exactly)\b")
 LEANING = re.compile(r"(It|They|With|Also|But|The\s+same|Its|Their|And)\b", re.IGNORECASE)
 
 # Where a banned word is right: a part of the path, the text, and the reason.
@@ -83,7 +84,7 @@ def python_passages(text: str) -> Iterator[Passage]:
     except (tokenize.TokenError, SyntaxError):
         yield from marked_passages(text, r"#")
         return
-    owner, before = "module", tokenize.NEWLINE
+    owner, before, is_fixture = "module", tokenize.NEWLINE, False
     comments: list[tokenize.TokenInfo] = []
     for number, token in enumerate(tokens):
         if token.type == tokenize.COMMENT:
@@ -97,9 +98,11 @@ def python_passages(text: str) -> Iterator[Passage]:
         if comments:
             yield comment(comments)
             comments = []
+        is_fixture |= token.string == "fixture"
         if token.type == tokenize.NAME and token.string in {"def", "class"} and before != tokenize.OP:
             name = tokens[number + 1].string
-            owner = "class" if token.string == "class" else "test" if name.startswith("test_") else "function"
+            owner = "class" if token.string == "class" or is_fixture else "function"
+            owner, is_fixture = "test" if name.startswith("test_") else owner, False
             if owner == "test":
                 yield Passage(token.start[0], name.removeprefix("test_").replace("_", " "), "name")
         string = token.string.lstrip("rRbBfFuU").strip("\"'")
@@ -213,6 +216,8 @@ def findings(path: Path, name: str) -> Iterator[str]:
         opening = prose.lstrip()
         if kind.startswith(("comment", "docstring")) and (match := HEADLESS.match(opening)):
             found.append((0, match[0], "headless opening"))
+        if kind == "docstring function" and (match := VERBLESS.match(opening)):
+            found.append((0, match[0], "docstring of a function without a verb"))
         if kind.startswith("docstring") and (match := LEANING.match(opening)):
             found.append((0, match[0], "docstring that leans on the name"))
         for start, word, rule in sorted(found):
