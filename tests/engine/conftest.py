@@ -19,6 +19,7 @@ from websockets.asyncio.client import connect
 from engine.people import cookie_header
 from engine.visitor import Visitor
 from realtime.conf import settings as django_settings
+from realtime.layers import channel_layers
 from realtime.process import get_process, processes
 
 SERVICES = {
@@ -33,8 +34,9 @@ collect_ignore_glob = [f"test_{name}*" for name, used in SERVICES.items() if not
 
 @pytest.fixture(autouse=True)
 def channel_layer(settings):
-    """Use the in-memory layer in this process. Other layers bind to one test's event loop."""
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    """Use no Redis in this process. Its connections bind to one test's event loop."""
+    settings.REDIS_HOSTS = []
+    settings.CHANNEL_LAYERS = channel_layers([], "")
 
 
 @pytest.fixture(autouse=True)

@@ -27,3 +27,13 @@ def test_empty_origins_are_refused(settings):
     """With an empty ALLOWED_ORIGINS no page may connect."""
     settings.ALLOWED_ORIGINS = []
     assert found() == {"realtime.E003": "ALLOWED_ORIGINS is empty, so that every page is refused."}
+
+
+def test_unavailable_layer_is_refused(monkeypatch):
+    """A channel layer that does not answer is an error with the reason."""
+
+    async def fail():
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr("realtime.checks.probe", fail)
+    assert found() == {"realtime.E002": "The channel layer does not answer: refused."}

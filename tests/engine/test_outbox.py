@@ -5,11 +5,10 @@ import threading
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.conf import settings as django_settings
 
 from engine.history import JournalHistory, group_of
 from engine.models import append
-from realtime import connection, history
+from realtime import conf, connection, history
 from realtime.broadcast import apublish
 from realtime.outbox import Outbox
 from realtime.process import get_process
@@ -189,7 +188,7 @@ async def test_slow_client_blocks_no_thread(visit):
     ann.limit_unread(1)
     for _ in range(5):
         await ann.send(type="append", ref="a1", text="hi")
-    for number in range(django_settings.REALTIME_THREADS):
+    for number in range(conf.settings.REALTIME_THREADS):
         other = await visit("/ws/journal/b/", f"user-{number}")
         await other.receive_until("welcome")
         await other.send(type="append", ref="b1", text=str(number))

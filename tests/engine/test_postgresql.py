@@ -29,4 +29,4 @@ def test_postgresql_needs_connections_for_all_pools(settings):
     assert found(["default"]) == {}
     settings.MACHINES, settings.WEB_CONCURRENCY = 1000, 2
     (message,) = found(["default"]).values()
-    assert message.startswith("2000 processes may want 32000 connections of PostgreSQL, which has ")
+    assert message.startswith("2000 processes may open 32000 connections to PostgreSQL, which ")

@@ -5,13 +5,15 @@ import json
 import pytest
 from prometheus_client import REGISTRY
 
-from engine.test_checks import found
-from realtime.layers import PipelinedRedisChannelLayer
+from realtime import conf
+from realtime.redis.layer import PipelinedRedisChannelLayer
+
+HOSTS = conf.settings.REDIS_HOSTS
 
 
 @pytest.fixture
 async def layer(settings):
-    layer = PipelinedRedisChannelLayer(hosts=settings.REDIS_HOSTS, prefix=f"{settings.REDIS_PREFIX}:")
+    layer = PipelinedRedisChannelLayer(hosts=HOSTS, prefix=f"{settings.REDIS_PREFIX}:")
     yield layer
     await layer.flush()
 
@@ -34,12 +36,10 @@ async def test_sockets_open_without_redis(open_socket, serve, unused_tcp_port):
     assert json.loads(await ann.recv())["type"] == "welcome"
 
 
-def test_unavailable_redis_is_an_error(settings, monkeypatch):
-    """A channel layer that does not answer is an error with the reason."""
-
-    async def fail():
-        raise ConnectionError("refused")
-
-    settings.DEBUG = True
-    monkeypatch.setattr("realtime.checks.probe", fail)
-    assert found() == {"realtime.E002": "The channel layer does not answer: refused."}
+async def test_connections_of_a_user_are_counted_in_redis(visit, settings):
+    """The eleventh connection of a user closes with 4409 until another one ends."""
+    settings.REDIS_HOSTS = HOSTS
+    sockets = [await visit("/ws/journal/a/") for _ in range(10)]
+    assert await (await visit("/ws/journal/a/")).close_code() == 4409
+    await sockets[0].disconnect()
+    assert (await (await visit("/ws/journal/a/")).receive())["type"] == "welcome"

@@ -4,8 +4,11 @@ import pytest
 from environs import ValidationError
 from redis.asyncio.connection import SSLConnection
 
-from config.hosts import MasterConnection, MasterTLSConnection, redis_hosts
+from realtime import conf
 from realtime.layers import probe
+from realtime.redis.hosts import MasterConnection, MasterTLSConnection, redis_hosts
+
+HOSTS = conf.settings.REDIS_HOSTS
 
 
 def parse(value):
@@ -86,7 +89,7 @@ async def test_every_host_is_probed(settings, unused_tcp_port):
     """The error names each unavailable host, and no password."""
     closed = f"127.0.0.1:{unused_tcp_port}"
     settings.REDIS_HOSTS = [
-        *settings.REDIS_HOSTS,
+        *HOSTS,
         *redis_hosts(f"redis://:secret@{closed},redis+sentinel://:secret@{closed}/main"),
     ]
     with pytest.raises(ConnectionError) as unavailable:

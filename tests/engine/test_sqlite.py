@@ -8,8 +8,8 @@ import pytest
 from django.db import connection
 
 from config import startup
-from config.sqlite import PrivateConnection
 from engine.test_checks import found
+from realtime.sqlite import PrivateConnection
 
 
 @pytest.mark.django_db

@@ -45,6 +45,6 @@ def test_unapplied_migration_is_logged(transactional_db, caplog):
 def test_missing_static_files_end_the_start(settings, tmp_path):
     """The server does not start without collected static files, as it could show no page."""
     settings.STATIC_ROOT = tmp_path
-    settings.STORAGES = {"staticfiles": {"BACKEND": "config.storage.StaticStorage"}}
+    settings.STORAGES = {"staticfiles": {"BACKEND": "realtime.storage.StaticStorage"}}
     with pytest.raises(SystemExit, match="collectstatic"):
         startup.look()

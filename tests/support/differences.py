@@ -35,7 +35,6 @@ DIFFERENCES = {
         "config/server.py",
         "config/settings.py",
         "pyproject.toml",
-        "+tests/test_http2.py",
     },
     ("channel_layer", "redis"): {
         ".env.example",
@@ -48,9 +47,6 @@ DIFFERENCES = {
         "deploy/README.md",
         "docs/message.md",
         "pyproject.toml",
-        "tests/test_checks.py",
-        "+tests/test_hosts.py",
-        "+tests/test_layers.py",
         "tests/test_settings.py",
     },
     ("consumers", "sync"): {
@@ -58,8 +54,6 @@ DIFFERENCES = {
         "chat/consumers.py",
         "docs/message.md",
         "docs/recipes/add-a-consumer.md",
-        "tests/ordinary.py",
-        "tests/slow.py",
     },
     ("auth", "token"): {
         "AGENTS.md",
@@ -118,8 +112,6 @@ DIFFERENCES = {
         "+deploy/postgresql.sh",
         "manage.py",
         "pyproject.toml",
-        "tests/test_checks.py",
-        "tests/test_startup.py",
     },
     ("examples", "none"): {
         ".env.example",

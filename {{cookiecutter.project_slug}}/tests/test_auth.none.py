@@ -4,7 +4,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from tests.conftest import Visit
+from conftest import Visit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

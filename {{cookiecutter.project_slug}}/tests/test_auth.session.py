@@ -9,8 +9,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django import Settings
 
+from conftest import Visit, wait_for_users
 from realtime.process import get_process
-from tests.conftest import Visit
 from tests.people import client_of, handshake_headers, headers_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -88,7 +88,7 @@ def test_sign_ins_are_security_events(caplog: pytest.LogCaptureFixture) -> None:
 async def test_a_stranger_is_told_to_sign_in(visit: Visit) -> None:
     """The socket opens and closes with 4401, so that the client learns why."""
     stranger = await visit(LOBBY, None)
-    assert (stranger.opened, await stranger.close_code()) == (True, 4401)
+    assert (stranger.connected, await stranger.close_code()) == (True, 4401)
 
 
 async def test_a_deactivated_user_is_a_stranger(visit: Visit) -> None:
@@ -104,12 +104,12 @@ async def test_logging_out_closes_the_sockets_of_that_session(visit: Visit) -> N
     browser, phone = [await sync_to_async(client_of)("ann") for _ in range(2)]
     tab, app = [await visit(LOBBY, None, headers=headers_of(client)) for client in (browser, phone)]
     bob = await visit(LOBBY, "bob")
-    assert await bob.sees("ann", "bob")
+    await wait_for_users(bob, "ann", "bob")
     await app.receive_until("welcome")
     await sync_to_async(browser.post)("/accounts/logout/")
     assert await tab.close_code() == 4403
-    assert await app.hears_nothing()
-    assert await bob.hears_nothing()
+    assert await app.receives_nothing()
+    assert await bob.receives_nothing()
 
 
 def deactivate(user: User) -> None:
@@ -129,7 +129,7 @@ async def test_sockets_follow_their_user(visit: Visit, change: Callable[[User], 
     await bob.receive_until("welcome")
     await sync_to_async(change)(await User.objects.aget(username="ann"))
     assert await ann.close_code() == 4403
-    assert await bob.sees("bob")
+    await wait_for_users(bob, "bob")
 
 
 async def test_other_changes_of_a_user_close_nothing(visit: Visit) -> None:
@@ -140,7 +140,7 @@ async def test_other_changes_of_a_user_close_nothing(visit: Visit) -> None:
     user.email = "ann@example.com"
     await user.asave()
     await sync_to_async(client_of)("ann")
-    assert await ann.hears_nothing()
+    assert await ann.receives_nothing()
 
 
 async def test_who_signs_out_while_connecting_is_signed_out(
@@ -156,6 +156,6 @@ async def test_who_signs_out_while_connecting_is_signed_out(
 
     monkeypatch.setattr(process.connection_limit, "acquire", sign_out_first)
     ann = await visit(LOBBY, "ann")
-    assert (ann.opened, await ann.close_code()) == (True, 4403)
+    assert (ann.connected, await ann.close_code()) == (True, 4403)
     monkeypatch.undo()
     assert (await (await visit(LOBBY, "ann")).receive())["type"] == "welcome"

@@ -14,10 +14,10 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.models import Ticket, Token, issue_ticket
+from conftest import Visit, wait_for_users
 from realtime.process import get_process
-from tests.conftest import Visit
+from realtime.testing import SocketClient
 from tests.people import client_of, handshake_headers, token_of
-from tests.visitor import Visitor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -94,7 +94,7 @@ def test_sign_ins_are_security_events(caplog: pytest.LogCaptureFixture) -> None:
 async def test_a_stranger_is_told_to_sign_in(visit: Visit) -> None:
     """The socket opens and closes with 4401, so that the client learns why."""
     stranger = await visit(LOBBY, None)
-    assert (stranger.opened, await stranger.close_code()) == (True, 4401)
+    assert (stranger.connected, await stranger.close_code()) == (True, 4401)
 
 
 async def test_a_deactivated_user_is_a_stranger(visit: Visit) -> None:
@@ -167,10 +167,10 @@ async def test_a_ticket_opens_one_socket(visit: Visit) -> None:
     """A page gets it with its session and uses it at once; the second use is refused."""
     client = await sync_to_async(session_client)()
     response = await sync_to_async(client.post)("/api/ticket/")
-    query = f"ticket={response.json()['ticket']}"
-    ann = await visit(LOBBY, None, query=query)
+    url = f"{LOBBY}?ticket={response.json()['ticket']}"
+    ann = await visit(url, None)
     assert (await ann.receive())["user"] == "ann"
-    assert await (await visit(LOBBY, None, query=query)).close_code() == 4401
+    assert await (await visit(url, None)).close_code() == 4401
 
 
 def session_client() -> Client:
@@ -186,7 +186,7 @@ async def test_a_ticket_expires(visit: Visit) -> None:
     stored = await Ticket.objects.aget()
     assert stored.expires_at - timezone.now() <= timedelta(seconds=30)
     await Ticket.objects.aupdate(expires_at=timezone.now())
-    stranger = await visit(LOBBY, None, query=f"ticket={ticket}")
+    stranger = await visit(f"{LOBBY}?ticket={ticket}", None)
     assert await stranger.close_code() == 4401
     await sync_to_async(issue_ticket)(user, "session")
     assert await Ticket.objects.acount() == 1
@@ -215,10 +215,10 @@ def test_a_ticket_needs_a_login_and_a_page_of_ours() -> None:
     assert program.post("/api/ticket/", headers=headers).status_code == 200
 
 
-async def ticket_socket(visit: Visit, client: Client) -> Visitor:
+async def ticket_socket(visit: Visit, client: Client) -> SocketClient:
     """A socket opened as a page does, by a ticket for its session."""
     response = await sync_to_async(client.post)("/api/ticket/")
-    return await visit(LOBBY, None, query=f"ticket={response.json()['ticket']}")
+    return await visit(f"{LOBBY}?ticket={response.json()['ticket']}", None)
 
 
 async def test_logging_out_closes_the_sockets_of_that_session(visit: Visit) -> None:
@@ -226,14 +226,14 @@ async def test_logging_out_closes_the_sockets_of_that_session(visit: Visit) -> N
     browser = await sync_to_async(session_client)()
     tab = await ticket_socket(visit, browser)
     program, bob = await visit(LOBBY, "ann"), await visit(LOBBY, "bob")
-    assert await bob.sees("ann", "bob")
+    await wait_for_users(bob, "ann", "bob")
     await program.receive_until("welcome")
     unused = (await sync_to_async(browser.post)("/api/ticket/")).json()["ticket"]
     await sync_to_async(browser.post)("/accounts/logout/")
     assert await tab.close_code() == 4403
-    assert await (await visit(LOBBY, None, query=f"ticket={unused}")).close_code() == 4401
-    assert await program.hears_nothing()
-    assert await bob.hears_nothing()
+    assert await (await visit(f"{LOBBY}?ticket={unused}", None)).close_code() == 4401
+    assert await program.receives_nothing()
+    assert await bob.receives_nothing()
 
 
 async def test_revoking_a_token_closes_its_sockets(visit: Visit) -> None:
@@ -246,7 +246,7 @@ async def test_revoking_a_token_closes_its_sockets(visit: Visit) -> None:
     await sync_to_async(client.delete)("/api/token/")
     assert await program.close_code() == 4403
     assert await page.close_code() == 4403
-    assert await other.hears_nothing()
+    assert await other.receives_nothing()
 
 
 def deactivate(user: User) -> None:
@@ -266,7 +266,7 @@ async def test_sockets_follow_their_user(visit: Visit, change: Callable[[User], 
     await bob.receive_until("welcome")
     await sync_to_async(change)(await User.objects.aget(username="ann"))
     assert await ann.close_code() == 4403
-    assert await bob.sees("bob")
+    await wait_for_users(bob, "bob")
 
 
 async def test_other_changes_of_a_user_close_nothing(visit: Visit) -> None:
@@ -277,7 +277,7 @@ async def test_other_changes_of_a_user_close_nothing(visit: Visit) -> None:
     user.email = "ann@example.com"
     await user.asave()
     await sync_to_async(client_of)("ann")
-    assert await ann.hears_nothing()
+    assert await ann.receives_nothing()
 
 
 async def test_who_signs_out_while_connecting_is_signed_out(
@@ -293,6 +293,6 @@ async def test_who_signs_out_while_connecting_is_signed_out(
 
     monkeypatch.setattr(process.connection_limit, "acquire", sign_out_first)
     ann = await visit(LOBBY, "ann")
-    assert (ann.opened, await ann.close_code()) == (True, 4403)
+    assert (ann.connected, await ann.close_code()) == (True, 4403)
     monkeypatch.undo()
     assert (await (await visit(LOBBY, "ann")).receive())["type"] == "welcome"

@@ -1,7 +1,6 @@
 """Authentication of connections by the engine, with each kind of authenticator."""
 
 from importlib import import_module
-from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -12,11 +11,9 @@ from django.contrib.auth.signals import user_logged_out
 from django.db import connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from pytest_django import Settings
 
 from realtime.auth import AuthMiddleware, Identity
 from realtime.auth.sessions import credential_of_session
-from realtime.types import Message, Scope
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -24,37 +21,35 @@ PATH = f"{__name__}."
 
 
 @pytest.fixture(autouse=True)
-def sessions(settings: Settings) -> None:
+def sessions(settings):
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
     settings.REALTIME_AUTHENTICATORS = ["realtime.auth.sessions.authenticate"]
 
 
-def cookie_of(client: Client) -> list[tuple[bytes, bytes]]:
+def cookie_of(client):
     name = django_settings.SESSION_COOKIE_NAME
     return [(b"cookie", f"{name}={client.cookies[name].value}".encode())]
 
 
-def cookie_of_user(name: str) -> list[tuple[bytes, bytes]]:
+def cookie_of_user(name):
     client = Client()
     client.force_login(get_user_model().objects.create_user(name))
     return cookie_of(client)
 
 
-async def connect(
-    headers: list[tuple[bytes, bytes]] | None = None, **fields: Any
-) -> tuple[Any, list[Message]]:
+async def connect(headers=None, **fields):
     """Return the scope that the inner application gets, and the messages to the client."""
-    scopes: list[Scope] = []
-    sent: list[Message] = []
+    scopes = []
+    sent = []
 
-    async def inner(scope: Scope, receive: Any, send: Any) -> None:
+    async def inner(scope, receive, send):
         scopes.append(scope)
         await send({"type": "websocket.accept"})
 
-    async def receive() -> Message:
+    async def receive():
         return {"type": "websocket.connect"}
 
-    async def send(message: Message) -> None:
+    async def send(message):
         sent.append(message)
 
     scope = {"type": "websocket", "headers": headers or [], "query_string": b"", **fields}
@@ -62,15 +57,15 @@ async def connect(
     return next(iter(scopes), None), sent
 
 
-def nobody(scope: Scope) -> Identity | None:
+def nobody(scope):
     return None
 
 
-def by_subprotocol(scope: Scope) -> Identity | None:
+def by_subprotocol(scope):
     return Identity("ann", "key", "bearer") if "bearer" in scope["subprotocols"] else None
 
 
-async def test_a_session_authenticates_its_user() -> None:
+async def test_a_session_authenticates_its_user():
     """The scope gets the user, the credential, the cookies and the session."""
     headers = await sync_to_async(cookie_of_user)("ann")
     scope, _ = await connect(headers)
@@ -79,12 +74,12 @@ async def test_a_session_authenticates_its_user() -> None:
     assert (scope["session"].session_key, scope["credential"]) == (key, credential_of_session(key))
 
 
-async def test_a_session_takes_two_queries() -> None:
+async def test_a_session_takes_two_queries():
     """One reads the session, one the user. Channels' own functions need no third one."""
     headers = await sync_to_async(cookie_of_user)("ann")
 
     @sync_to_async
-    def start() -> CaptureQueriesContext:
+    def start():
         return CaptureQueriesContext(connections["default"]).__enter__()
 
     queries = await start()
@@ -94,7 +89,7 @@ async def test_a_session_takes_two_queries() -> None:
     assert len(queries) == 2
 
 
-async def test_a_stranger_is_rejected() -> None:
+async def test_a_stranger_is_rejected():
     """A WebSocket closes with 4401, and a request is answered with 401."""
     scope, sent = await connect()
     assert (scope, sent[-1]) == (None, {"type": "websocket.close", "code": 4401})
@@ -102,13 +97,13 @@ async def test_a_stranger_is_rejected() -> None:
     assert (scope, sent[0]["status"]) == (None, 401)
 
 
-async def test_a_rejected_browser_learns_why() -> None:
+async def test_a_rejected_browser_learns_why():
     """One of the offered subprotocols is selected, without which it hides the close code."""
     _, sent = await connect(subprotocols=["chat", "v2"])
     assert sent[0] == {"type": "websocket.accept", "subprotocol": "chat"}
 
 
-async def test_the_first_authenticator_that_finds_somebody_wins(settings: Settings) -> None:
+async def test_the_first_authenticator_that_finds_somebody_wins(settings):
     """The others do not run. The subprotocol of the identity is selected."""
     settings.REALTIME_AUTHENTICATORS = [
         f"{PATH}nobody",
@@ -123,7 +118,7 @@ async def test_the_first_authenticator_that_finds_somebody_wins(settings: Settin
     assert sent == [{"type": "websocket.accept"}]
 
 
-async def test_a_guest_has_what_a_user_has(settings: Settings) -> None:
+async def test_a_guest_has_what_a_user_has(settings):
     """Each connection without a session is a new guest. A session keeps its guest."""
     settings.REALTIME_AUTHENTICATORS = ["realtime.auth.guests.authenticate"]
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
@@ -142,19 +137,19 @@ async def test_a_guest_has_what_a_user_has(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("type_", ["channel", "lifespan"])
-async def test_other_scopes_pass_untouched(type_: str) -> None:
+async def test_other_scopes_pass_untouched(type_):
     """A worker's scope has neither headers nor a user."""
     seen = []
 
-    async def inner(scope: Scope, receive: Any, send: Any) -> None:
+    async def inner(scope, receive, send):
         seen.append(scope)
 
     scope = {"type": type_, "channel": "thumbnails"}
-    await AuthMiddleware(inner)(scope, None, None)  # type: ignore[arg-type]
+    await AuthMiddleware(inner)(scope, None, None)
     assert seen[0] is scope
 
 
-async def test_channels_own_functions_work() -> None:
+async def test_channels_own_functions_work():
     """A consumer can ask for the user, sign in and sign out, though no request is there."""
     headers = await sync_to_async(cookie_of_user)("ann")
     scope, _ = await connect(headers)
@@ -166,7 +161,7 @@ async def test_channels_own_functions_work() -> None:
     assert (scope["user"], await get_user(scope)) == (bob, bob)
     key, requests = scope["session"].session_key, []
 
-    def on_logout(request: Any, **_: Any) -> None:
+    def on_logout(request, **_):
         requests.append(request)
 
     user_logged_out.connect(on_logout)
