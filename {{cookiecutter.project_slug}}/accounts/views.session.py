@@ -20,6 +20,6 @@ def signup(request: HttpRequest) -> HttpResponse:
         login(request, form.save())
         destination = request.GET.get("next", "")
         if not url_has_allowed_host_and_scheme(destination, request.get_host()):
-            destination = "rooms"
+            destination = "home"
         return redirect(destination)
     return render(request, "accounts/signup.html", {"form": form})
