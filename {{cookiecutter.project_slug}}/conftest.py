@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
+from django.urls import path
 from pytest_django import Settings
 
 from config.asgi import application
