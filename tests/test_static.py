@@ -66,6 +66,7 @@ def leftovers(project):
         braces = (
             r"cookiecutter"
             if path.suffix in {".html", ".js", ".css", ".svg"}
+            or name.startswith("docs/recipes/")  # with Django templates
             else r"(?<!\$)\{\{|\{%|\{#|%\}|#\}|cookiecutter"  # GitHub's own expressions have a dollar
         )
         for number, line in enumerate(text.splitlines(), 1):
