@@ -14,7 +14,7 @@ from support.servers import start_site
 COMBINATIONS = covering("server", "channel_layer", "consumers", "auth", "database")
 KUBERNETES = {"deploy": "kubernetes", "channel_layer": "redis", "database": "postgresql"}
 RECIPE = "docs/recipes/delete-the-chat.md"
-# What the last step of the recipe leaves to its reader.
+# Pages that the reader edits in the last step of the recipe.
 PAGES = {"README.md", "AGENTS.md", "SECURITY.md", "deploy/README.md", "deploy/kubernetes/README.md"}
 WORDS = r"\bchat\b(?!\.example)|\brooms?\b|\bretention|docs/"
 SERVE = ["uv", "run", "python", "-m", "config.server"]
@@ -66,7 +66,7 @@ def see_start_page(project, environ, auth):
 
 
 def test_recipe_applies_to_a_cluster(cookies):
-    """With Kubernetes there are more files, and the result is the same."""
+    """The result is the same for a project with manifests."""
     project, empty = bake(cookies, **KUBERNETES), bake(cookies, **KUBERNETES, examples="none")
     *_, apply, delete = commands((project / RECIPE).read_text(encoding="utf-8"))
     for command in (apply, delete):

@@ -1,4 +1,4 @@
-"""The engine in a project that nobody baked: the official tutorials' code, and the steps of realtime/README.md."""
+"""The engine in a project of Django's own template: the official tutorials' code, and the steps of its README."""
 
 import contextlib
 import http.cookies
@@ -27,7 +27,7 @@ PUBLIC = {
     "realtime.bodies": {"BodyLimit"},
     "realtime.testing": {"SocketClient"},
 }
-# What part 2 of the Channels tutorial adds to the settings.
+# Part 2 of the Channels tutorial adds this to the settings.
 CHANNEL_LAYERS = """
 # Channels
 ASGI_APPLICATION = "mysite.asgi.application"
