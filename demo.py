@@ -121,7 +121,7 @@ def serve(port: int) -> None:
     environ = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port)}
     # In a session of its own: Ctrl-C reaches only this process, which then stops the server. If this process is
     # killed, the server stops itself.
-    command = [python, "-m", "config.server", "--exit-with-parent"]
+    command = [python, "manage.py", "serve", "--exit-with-parent"]
     parent, terminal = os.getppid(), os.isatty(1)
     server = subprocess.Popen(command, cwd=PROJECT, env=environ, start_new_session=True)
     try:

@@ -11,8 +11,7 @@ from django.conf import settings
 
 django.setup()
 
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402
-from django.contrib.auth.models import User  # noqa: E402
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import transaction  # noqa: E402
 
@@ -21,7 +20,7 @@ SessionStore = import_module(settings.SESSION_ENGINE).SessionStore
 
 def sign_in(number: int) -> str:
     """Return the cookie of a new user, with the session that Django's login would create."""
-    user = User(username=f"person-{number}")
+    user = get_user_model()(username=f"person-{number}")
     user.set_unusable_password()
     user.save()
     session = SessionStore()

@@ -28,6 +28,8 @@ UNNEEDED = {
     "templates/home.html": ANSWERS["examples"] != "none",
     **{f"tests/entrance.{choice}.py": ANSWERS["examples"] == "none" for choice in ANSWERS["_choices"]["auth"]},
     "tests/load.py": ANSWERS["examples"] == "none",
+    "docs/recipes/sign-in-by-email.md": ANSWERS["auth"] == "none",
+    "tests/test_accounts.py": ANSWERS["auth"] == "none",
     "compose.yaml": ANSWERS["deploy"] == "none" and not SERVICES,
     "Dockerfile": ANSWERS["deploy"] == "none",
     ".dockerignore": ANSWERS["deploy"] == "none",

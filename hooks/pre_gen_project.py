@@ -25,7 +25,7 @@ TAKEN = """
     packaging pathspec pluggy priority psycopg psycopg-binary psycopg-pool prometheus-client pycparser pygments
     pyopenssl pytest pytest-asyncio pytest-cov pytest-django python-dotenv python-json-logger pyyaml redis ruff
     servestatic service-identity sqlparse trustme twisted txaio types-channels types-pyyaml
-    typing-extensions tzdata ujson uvicorn uvloop watchfiles websockets wsproto zope-interface
+    typing-extensions tzdata ujson uvicorn uvloop websockets wsproto zope-interface
 """
 UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates, line and paragraph separators
 CRUFT = "_output_dir" not in ANSWERS  # cruft renders the answers again at each update

@@ -1,4 +1,4 @@
-"""The pages in real browsers, while people talk, networks fail and servers die."""
+"""The pages in real browsers, while people talk, networks fail and servers are killed."""
 
 import contextlib
 import json
@@ -22,11 +22,11 @@ FIRST, *_ = SITES
 PAGE_BYTES = 60_000
 # More than one page of the list has.
 ROOMS = "from chat.models import Room; Room.objects.bulk_create(Room(name=f'many {n:03}') for n in range(120))"
-NO_TICKET = r"/accounts/login/\?next=/api/ticket/ net::ERR_ABORTED"  # the client does not follow there
+NO_TICKET = r"/accounts/login/\?next=/api/ticket/ net::ERR_ABORTED"  # a redirect that the page does not follow
 
 
 def where(*places):
-    """Run a test in these browsers on these sites; the tests of one place share both."""
+    """Run a test in these browsers on these sites. The tests of one place share both."""
     return pytest.mark.parametrize(
         "place",
         [pytest.param(place, marks=pytest.mark.xdist_group(f"browser-{place}")) for place in places],
@@ -44,7 +44,7 @@ once = where(f"chromium-{FIRST}")
 
 
 class Site:
-    """An emitted project whose server is killed now and then, and comes back at the same place."""
+    """Emitted project whose server is killed and restarted on the same port."""
 
     tls = None
 
@@ -60,7 +60,7 @@ class Site:
 
     @contextlib.contextmanager
     def down(self):
-        """Kill the server; it is started again when the block ends."""
+        """Kill the server. Restart it when the block ends."""
         self.process.kill()
         try:
             yield
@@ -83,8 +83,8 @@ def place(request):
 
 @pytest.fixture(scope="module")
 def browser(place):
-    """One for all tests of a place; each window has a profile of its own."""
-    # Not for the whole session: it keeps an event loop running, and other modules need theirs.
+    """One browser for all tests of a place. Each window has its own profile."""
+    # Not for the whole session: it keeps an event loop running, and other modules need their own.
     with sync_playwright() as playwright, launch(playwright, place[0]) as browser:
         yield browser
 
@@ -113,13 +113,13 @@ def ben(site):
 
 @pytest.fixture
 def room(request):
-    """A room that no other test uses."""
+    """A room of this test alone."""
     return request.node.originalname.removeprefix("test_")
 
 
 @pytest.fixture
 def visit(browser, site):
-    """A function that opens a window; in the end, no console may hold anything that the test did not expect."""
+    """A function that opens a window. At the end, no console may contain an unexpected problem."""
     visits = Visits(browser, site.url)
     yield visits
     visits.check()
@@ -128,7 +128,7 @@ def visit(browser, site):
 
 @pytest.fixture
 def windows(visit, ann, ben, room):
-    """Ann's and Ben's, in one room and connected."""
+    """Windows of Ann and Ben, connected to one room."""
     windows = [visit(person, f"/chat/{room}/") for person in (ann, ben)]
     for window in windows:
         expect(window.status).to_have_text("Connected")
@@ -150,7 +150,7 @@ def test_two_windows_talk(windows, ann, ben):
     expect(theirs.typing).to_have_text(f"{ann.name} is typing…")
     mine.box.press("Enter")
     expect(theirs.typing).to_have_text("")
-    theirs.say("<b>Hi</b>", "How are you?")
+    theirs.send("<b>Hi</b>", "How are you?")
     for window in windows:
         window.sees((1, ann.name, "Hello"), (2, ben.name, "<b>Hi</b>"), (3, ben.name, "How are you?"))
     expect(mine.log.locator(".own")).to_have_count(1)
@@ -160,17 +160,17 @@ def test_two_windows_talk(windows, ann, ben):
 
 @everywhere
 def test_killed_server(windows, visit, site, ann, ben):
-    """The page says that it lost the connection, and comes back; what was written meanwhile arrives once."""
+    """The page reports the lost connection and reconnects. Messages written meanwhile arrive once."""
     visit.expect_problem(OUTAGE)
     mine, theirs = windows
-    mine.say("before")
+    mine.send("before")
     theirs.sees((1, ann.name, "before"))
-    mine.say("amid")  # stored or not, acknowledged or not
+    mine.send("amid")  # stored or not, acknowledged or not
     with site.down():
         for window in windows:
             expect(window.status).to_have_text("Connection lost. Reconnecting…")
-        mine.say("lost 1", "lost 2")
-        theirs.say("lost 3")
+        mine.send("lost 1", "lost 2")
+        theirs.send("lost 3")
         assert mine.violations() == []
     for window in windows:
         expect(window.status).to_have_text("Connected")
@@ -181,15 +181,15 @@ def test_killed_server(windows, visit, site, ann, ben):
     assert [text for _, user, text in transcript if user == ben.name] == ["lost 3"]
 
 
-@where(*SIGNED_IN)  # Firefox's driver takes the network from new connections only
+@where(*SIGNED_IN)  # Firefox's driver cuts the network for new connections only
 def test_offline(windows, visit, ann):
-    """Fifty messages that are written without a network arrive with it, each once and in order."""
+    """Fifty messages written without a network arrive when it is back, each once and in order."""
     visit.expect_problem(OUTAGE)
     mine = windows[0]
     mine.page.context.set_offline(True)
     expect(mine.status).to_have_text("Connection lost. Reconnecting…")
     texts = [f"Message {number}" for number in range(1, 51)]
-    mine.say(*texts)
+    mine.send(*texts)
     expect(mine.log.locator(".pending")).to_have_count(50)
     mine.page.context.set_offline(False)
     for window in windows:
@@ -198,8 +198,29 @@ def test_offline(windows, visit, ann):
 
 
 @signed_in
+def test_users_of_one_name(visit, site, room):
+    """Two users with the same display name are two people in the list, in the log and while they type."""
+    people = [Person(site, site.auth) for _ in range(2)]
+    names = [person.name for person in people]
+    rename = f"User.objects.filter(username__in={names}).update(display_name='Sam')"
+    site.manage("shell", "-c", f"from accounts.models import User; {rename}")
+    mine, theirs = (visit(person, f"/chat/{room}/") for person in people)
+    for window in (mine, theirs):
+        expect(window.people).to_have_text("Here: Sam, Sam")
+    theirs.box.press_sequentially("Hi")
+    expect(mine.typing).to_have_text("Sam is typing…")
+    theirs.box.press("Enter")
+    mine.sees((1, "Sam", "Hi"))
+    mine.send("Hello")
+    for window, own in ((mine, "Hello"), (theirs, "Hi")):
+        window.sees((1, "Sam", "Hi"), (2, "Sam", "Hello"))
+        expect(window.log.locator(".own .text")).to_have_text([own])
+        expect(window.log.locator(".continued")).to_have_count(0)
+
+
+@signed_in
 def test_logout_in_another_tab(visit, site, room):
-    """The room says so and leads to the login, from where one comes back."""
+    """The room reports it and offers the login, which leads back to the room."""
     person = Person(site, site.auth)
     window = visit(person, f"/chat/{room}/")
     expect(window.status).to_have_text("Connected")
@@ -213,7 +234,7 @@ def test_logout_in_another_tab(visit, site, room):
 
 @signed_in
 def test_expired_session(visit, site, room):
-    """Whoever comes back with a session that is over is told so."""
+    """A page that reconnects with an expired session shows that the user is signed out."""
     visit.expect_problem(OUTAGE)
     visit.expect_problem(NO_TICKET)
     person = Person(site, site.auth)
@@ -229,7 +250,7 @@ def test_expired_session(visit, site, room):
 
 @signed_in
 def test_keyboard_alone(visit, site, room):
-    """Without a mouse one signs up, opens a room, writes, and logs out."""
+    """A user signs up, opens a room, writes and logs out without a mouse."""
     window = visit(None, "/accounts/signup/")
     page, keyboard = window.page, window.page.keyboard
     for label in ("Username", "Password", "Password confirmation"):
@@ -256,7 +277,7 @@ def test_keyboard_alone(visit, site, room):
 
 @once
 def test_rooms_are_paged_and_found(visit, ann):
-    """With the keyboard alone, as anything else on the page."""
+    """Pages and the search of rooms work with the keyboard alone."""
     page, links = (window := visit(ann, "/?after=many")).page, window.page.locator("main li a")
     for rel, first in (("next", "many 050"), ("prev", "many 000")):
         link = page.locator(f"nav [rel={rel}]")
@@ -273,7 +294,7 @@ def test_rooms_are_paged_and_found(visit, ann):
 
 @once
 def test_days_are_separated(visit, site, ann, room):
-    """Before the first message of each day, in a list that older messages come into later."""
+    """A separator precedes the first message of each day, also when older messages load later."""
     for first, last, days_ago in ((1, 60, 2), (61, 62, 1), (63, 63, 0)):
         site.manage(*seed(room, last, first, days_ago))
     window = visit(ann, f"/chat/{room}/")
@@ -285,7 +306,7 @@ def test_days_are_separated(visit, site, ann, room):
 
 @where(f"chromium-{FIRST}", f"firefox-{FIRST}")
 def test_older_messages(visit, site, ann, room):
-    """Two thousand come as one scrolls up, each once; what is read stays where it is, until the page is reloaded."""
+    """Two thousand load while the user scrolls up, each once. A reload leads to the newest."""
     site.manage(*seed(room, 2000))
     window = visit(ann, f"/chat/{room}/")
     expect(window.messages.last).to_be_in_viewport()
@@ -298,13 +319,13 @@ def test_older_messages(visit, site, ann, room):
 
 @once
 def test_unread_messages_are_marked(visit, site, ann, ben, room):
-    """What comes while one reads further up moves nothing, and begins with a line that says so, until one answers."""
+    """New messages move nothing while the user reads further up. A line marks the first until the user replies."""
     site.manage(*seed(room, 60))
     mine, theirs = (visit(person, f"/chat/{room}/") for person in (ann, ben))
     expect(mine.messages.last).to_be_in_viewport()
     mine.messages.first.evaluate("item => item.scrollIntoView()")
     expect(mine.messages.last).not_to_be_in_viewport()
-    theirs.say("Did you see this?", "And this?")
+    theirs.send("Did you see this?", "And this?")
     expect(mine.messages.last).to_have_attribute("data-seq", "62")
     expect(mine.messages.last).not_to_be_in_viewport()
     rows = mine.log.locator("li.message, li.unread")
@@ -316,47 +337,47 @@ def test_unread_messages_are_marked(visit, site, ann, ben, room):
     ]
     mine.page.get_by_role("button", name="2 new messages").click()
     expect(mine.messages.last).to_be_in_viewport()
-    mine.say("I did.")
+    mine.send("I did.")
     expect(mine.log.locator("li.unread")).to_have_count(0)
 
 
 @once
 def test_history_may_begin_later(windows, visit, site, ann, room):
-    """Where old messages were deleted, the page shows what is left, and stops looking for more."""
+    """If old messages were deleted, the page shows the rest and does not look for more."""
     site.manage(*seed(room, 120, 81))
     late = visit(ann, f"/chat/{room}/")
     late.sees(*((seq, "zoe", f"Message {seq}") for seq in range(81, 121)))
     late.messages.first.evaluate("item => item.scrollIntoView()")
     expect(late.page.get_by_text("Loading older messages…")).to_be_hidden()
-    late.say("Hello")
-    for window in (late, *windows):  # those of the others were empty, and connected, when the room was filled
+    late.send("Hello")
+    for window in (late, *windows):  # the others connected before the room was filled
         expect(window.messages.last).to_have_attribute("data-seq", "121")
         assert [seq for seq, _, _ in window.transcript(41)] == list(range(81, 122))
 
 
 @once
 def test_too_many_new_rooms(visit, site, room):
-    """A message that would create one more says why it was not sent, and is not sent again and again."""
+    """A refused message shows the reason and is not sent again."""
     person = Person(site, site.auth)
     create = "from chat.models import Room; Room.objects.bulk_create(Room(name=f'{0} {{n}}', created_by={0!r}) {1})"
     site.manage("shell", "-c", create.format(person.name, "for n in range(100)"))
     window = visit(person, f"/chat/{room}/")
-    window.say("Hello")
+    window.send("Hello")
     failed = window.log.locator(".failed")
     expect(failed).to_contain_text("You may create 100 rooms a day.")
     other = window.tab(f"/chat/{person.name} 1/")
-    other.say("Hello")
+    other.send("Hello")
     other.sees((1, person.name, "Hello"))
 
 
 @once
 def test_narrow_phone(visit, ann, room):
-    """On a screen of 320 pixels nothing is wider than it, long words neither."""
+    """Nothing is wider than a screen of 320 pixels, not even long words."""
     for path in ("/?after=many", "/?q=many", f"/chat/{room}/", f"/chat/{'long' * 16}/"):
         window = visit(ann, path, viewport={"width": 320, "height": 568})
         if path.startswith("/chat/"):
             expect(window.status).to_have_text("Connected")
-            window.say("W" * 400, "https://example.org/" + "path/" * 40)
+            window.send("W" * 400, "https://example.org/" + "path/" * 40)
             window.transcript(2)
             expect(window.box).to_be_in_viewport(ratio=1)
         assert window.overflows() == []
@@ -366,7 +387,7 @@ def test_narrow_phone(visit, ann, room):
 
 @once
 def test_dark_and_light(visit, ann, room):
-    """The page is as bright as its reader asked for."""
+    """The page follows the colour scheme of its reader."""
     brightness = {}
     for scheme in ("dark", "light"):
         window = visit(ann, f"/chat/{room}/", color_scheme=scheme)
@@ -379,9 +400,9 @@ def test_dark_and_light(visit, ann, room):
 
 @once
 def test_right_to_left_text(windows):
-    """Hebrew and Arabic run from the right, in messages of their own and beside others."""
+    """Hebrew and Arabic run from the right, in own and in other messages."""
     for window in windows:
-        window.say("שלום, מה שלומך?", "مرحبا (hello)", "Hello!")
+        window.send("שלום, מה שלומך?", "مرحبا (hello)", "Hello!")
     texts = windows[0].messages.locator(".text")
     expect(texts).to_have_count(6)
     directions = texts.evaluate_all("texts => texts.map((text) => getComputedStyle(text).direction)")
@@ -390,9 +411,9 @@ def test_right_to_left_text(windows):
 
 @once
 def test_wrong_origin(visit, site, ann, room):
-    """The console and the log name the origin, and the setting that lacks it."""
+    """The console and the log name the origin and the setting that lacks it."""
     environ = {**site.environ, "ALLOWED_ORIGINS": "http://chat.example"}
-    with start_site(["uv", "run", "python", "-m", "config.server"], site.project, environ) as other:
+    with start_site(["uv", "run", "python", "manage.py", "serve"], site.project, environ) as other:
         visit.url = other.url
         visit.expect_problem("WebSocket connection|ALLOWED_ORIGINS")
         window = visit(ann, f"/chat/{room}/")
@@ -404,10 +425,10 @@ def test_wrong_origin(visit, site, ann, room):
 
 @in_chromium
 def test_accessible(windows, visit, site, ann):
-    """axe finds nothing to say about any page, in either colour scheme."""
+    """axe finds no fault on any page, in either colour scheme."""
     mine, theirs = windows
     for window in windows:
-        window.say("Hello")
+        window.send("Hello")
     expect(mine.messages).to_have_count(2)
     theirs.box.press_sequentially("I")
     expect(mine.typing).not_to_be_empty()
@@ -427,7 +448,7 @@ def test_accessible(windows, visit, site, ann):
 
 @in_chromium
 def test_valid_html(site, ann, room, tmp_path):
-    """What the server sends is HTML as its standard wants it, also with errors in forms."""
+    """Pages are valid HTML, also with errors in forms."""
     paths = ["/?after=many", "/?room=a/b", "/?q=%22%26many", f"/chat/{room}/", "/chat/%22%3Cb%3E/"]
     pages = [ann.http.get(path) for path in paths]
     if site.auth != "none":
@@ -440,7 +461,7 @@ def test_valid_html(site, ann, room, tmp_path):
     for number, page in enumerate(pages):
         assert page.status_code == 200
         (tmp_path / f"{number}.html").write_text(page.text)
-    # A button without a type submits, by that standard.
+    # The standard has a default for a button without a type.
     options = ["--preset", "standard,a11y", "--rule", "no-implicit-button-type:off"]
     command = [str(node_packages() / ".bin" / "html-validate"), *options, str(tmp_path)]
     run(command, TEMPLATE, clean_environ())
@@ -449,7 +470,7 @@ def test_valid_html(site, ann, room, tmp_path):
 @once
 @pytest.mark.parametrize("path", ["/?after=many", "/chat/lighthouse/"])
 def test_lighthouse(site, ann, tmp_path, path):
-    """Accessibility and best practices have the full score."""
+    """Accessibility and best practices get the full score."""
     cookies = "; ".join(f"{name}={value}" for name, value in ann.http.cookies.items())
     report = tmp_path / "report.json"
     command = [
@@ -474,7 +495,7 @@ def test_lighthouse(site, ann, tmp_path, path):
 
 @once
 def test_weight(visit, ann, room):
-    """The page of a room with all that it loads is small, though nothing is compressed here."""
+    """The page of a room and its files are small, even without compression."""
     requests = []
     window = visit(ann, "/")
     window.page.context.on("requestfinished", lambda request: requests.append(request))

@@ -1,4 +1,4 @@
-"""However a connection ends, its server closes the socket."""
+"""Every way to end a connection: its server closes the socket."""
 
 import contextlib
 import itertools
@@ -15,12 +15,12 @@ from support.emitted import bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS, combinations, spread
 from support.servers import start_site, wait_until
 
-PATIENCE = 15  # seconds until the server has closed, less than a ping takes
-TIMES = 3  # take each path as often
+PATIENCE = 15  # seconds until the server has closed, less than the interval of pings
+TIMES = 3  # for each path
 VISITS, VISITORS = 500, 8
 OVERLONG = 64  # MiB
 AT_ONCE = 400  # connections
-GROWTH = 3  # MiB for that many visits, once the process is warm
+GROWTH = 3  # MiB for that many visits, after a warm-up
 LISTEN = "0A"  # include/net/tcp_states.h of Linux
 TEXT, CLOSE = 1, 8  # opcodes
 
@@ -32,13 +32,13 @@ SITES = [
 
 @contextlib.contextmanager
 def started(cookies, environment, answers, settings=""):
-    """A running site whose people sign in, with some other settings."""
+    """Start a site whose users sign in, with some other settings."""
     project = bake(cookies, **answers, auth="session")
     with (project / "config" / "settings.py").open("a") as file:
         file.write(settings)
     environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), LOG_LEVEL="WARNING")
     run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
-    with start_site(["uv", "run", "python", "-m", "config.server"], project, environ) as site:
+    with start_site(["uv", "run", "python", "manage.py", "serve"], project, environ) as site:
         yield site
 
 
@@ -50,14 +50,14 @@ def site(request, cookies_session, environment):
 
 @pytest.fixture(scope="module")
 def person(site):
-    """Somebody who is signed in and has left the pages."""
+    """User who is signed in and has left the pages."""
     person = Person(site, "session")
     person.http.close()
     return person
 
 
 def open_sockets(site):
-    """The connections of a site's port whose file its processes hold, by state."""
+    """Return the connections of a site's port that its processes hold open, by state."""
     states = {}
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         _, address, _, state, *_, inode = line.split()[:10]
@@ -72,7 +72,7 @@ def open_sockets(site):
 
 
 class Client:
-    """A connection, and what was received on it."""
+    """Connection with the data that it received."""
 
     def __init__(self, site, path, *headers):
         self.socket = socket.create_connection((site.host, site.port), PATIENCE)
@@ -81,12 +81,12 @@ class Client:
         self.socket.sendall("".join(f"{line}\r\n" for line in [*lines, ""]).encode())
 
     def send(self, opcode, payload=b"", times=1):
-        """Send a frame as often as the server takes it."""
+        """Send a frame until the server stops reading."""
         with contextlib.suppress(ConnectionError):
             self.socket.sendall(frame(opcode, payload) * times)
 
     def read(self, end=None):
-        """Read until there is `end`, or until the connection ends."""
+        """Read until `end` arrives, or until the connection ends."""
         with contextlib.suppress(ConnectionError):
             while (end is None or end not in self.received) and (data := self.socket.recv(65536)):
                 self.received += data
@@ -94,11 +94,11 @@ class Client:
                     self.send(CLOSE, struct.pack("!H", self.close_code()))
 
     def status(self):
-        """The status of the response."""
+        """Return the status of the response."""
         return int(self.received.split(b" ", 2)[1])
 
     def close_code(self):
-        """The code of a close frame after the response, or None."""
+        """Return the code of a close frame after the response, or None."""
         frames = self.received.partition(b"\r\n\r\n")[2]
         while len(frames) >= 4:
             size, skip = frames[1], 2
@@ -109,7 +109,7 @@ class Client:
             frames = frames[skip + size :]
 
     def reason(self):
-        """Why the server ended the connection: a close code, or the status of a response without a WebSocket."""
+        """Return how the server ended the connection: a close code, or the status of a response without a WebSocket."""
         self.read()
         return self.close_code() if self.status() == 101 else self.status()
 
@@ -123,7 +123,7 @@ def handshake(site, person, path="/ws/chat/lobby/", version=13, **headers):
 
 
 def joined(site, person):
-    """A client in a room, after its welcome."""
+    """Join a room as a raw client, up to the welcome."""
     client = handshake(site, person)
     client.read(b'"welcome"')
     assert client.received.startswith(b"HTTP/1.1 101 "), client.received
@@ -131,7 +131,7 @@ def joined(site, person):
 
 
 def frame(opcode, payload=b""):
-    """A frame of a client, masked with zeros (RFC 6455, section 5.2)."""
+    """Return a frame of a client, masked with zeros (RFC 6455, section 5.2)."""
     first, size = opcode | 128, len(payload)
     if size < 126:
         head = struct.pack("!BB", first, 128 | size)
@@ -254,7 +254,7 @@ PATHS = [
 
 @pytest.mark.parametrize("path", PATHS, ids=[path.__name__ for path in PATHS])
 def test_socket_is_closed(site, person, path):
-    """The server releases the file, and a client that still holds its own end reads why."""
+    """The server releases the file, and a client that keeps its own end open reads the reason."""
     with contextlib.ExitStack() as clients:
         for _ in range(TIMES):
             if end := path(site, person):
@@ -265,7 +265,7 @@ def test_socket_is_closed(site, person, path):
 
 
 def test_connections_leave_no_memory_behind(site, person):
-    """The memory of a process that many clients visited for a moment stops growing."""
+    """Memory stops growing although many clients connect briefly."""
 
     def visit(_):
         joined(site, person).socket.close()
@@ -280,7 +280,7 @@ def test_connections_leave_no_memory_behind(site, person):
 
 @pytest.mark.parametrize("answers", SITES)
 def test_client_without_a_pong_is_dropped(cookies, environment, answers):
-    """A client that acknowledges what it is sent, and answers no ping, does not stay in its room."""
+    """A client that acknowledges data and answers no ping leaves its room."""
     with started(cookies, environment, answers, "SERVER_PING_SECONDS = 2\n") as site:
         ann, ben = Person(site, "session"), Person(site, "session")
         with joined(site, ann).socket, ben.connect("lobby") as connection:
@@ -289,7 +289,7 @@ def test_client_without_a_pong_is_dropped(cookies, environment, answers):
 
 
 def test_what_follows_an_overlong_message_is_not_kept(site, person):
-    """The server reads no more of it, or discards it."""
+    """The server reads no more of an overlong message, or discards it."""
     before = site.memory()
     client = joined(site, person)
     with client.socket, contextlib.suppress(ConnectionError, TimeoutError):
@@ -301,7 +301,7 @@ def test_what_follows_an_overlong_message_is_not_kept(site, person):
 
 
 def test_compression_is_not_agreed_on(site, person):
-    """A few bytes would inflate to many."""
+    """Compression is refused, because a few bytes would inflate to many."""
     client = handshake(site, person, **{"Sec-WebSocket-Extensions": "permessage-deflate"})
     with client.socket:
         client.read(b"\r\n\r\n")
@@ -310,7 +310,7 @@ def test_compression_is_not_agreed_on(site, person):
 
 
 def test_upgrade_to_http2_is_ignored(site):
-    """A tunnel through a proxy would lead past the proxy's rules."""
+    """A request to upgrade to HTTP/2 is ignored, because a tunnel would bypass a proxy's rules."""
     fields = "Upgrade: h2c", "Connection: close, Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABkAAQAAP__"
     client = Client(site, "/healthz", *fields)
     with client.socket:
@@ -319,7 +319,7 @@ def test_upgrade_to_http2_is_ignored(site):
 
 
 def test_http2_is_refused_without_tls(site):
-    """A client that starts with its preface gets no frames of HTTP/2."""
+    """A client that starts with HTTP/2's preface gets no frames of HTTP/2."""
     with socket.create_connection((site.host, site.port), PATIENCE) as connection:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5))
         with contextlib.suppress(ConnectionError):

@@ -1,10 +1,11 @@
 """Two processes of a site share presence, sign-outs and counts through one Redis."""
 
 import contextlib
+import json
 import time
 
 import pytest
-from support.client import Person, close_code, receive, wait_for_users
+from support.client import Person, close_code, names, receive, wait_for_users
 from support.emitted import bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS, SIGNED_IN, combinations, label, spread
 from support.servers import start_site, wait_until
@@ -33,7 +34,7 @@ def project(request, cookies_session, environment, services):
 def process(project, **variables):
     """Start one more server process of the project."""
     folder, environ, auth = project
-    with start_site(["uv", "run", "python", "-m", "config.server"], folder, environ | variables) as site:
+    with start_site(["uv", "run", "python", "manage.py", "serve"], folder, environ | variables) as site:
         site.auth = auth
         yield site
 
@@ -127,7 +128,7 @@ def test_a_killed_process_is_forgotten(project, ann):
 def sees_only(connection, name):
     """Return whether a recent event reports that the user is alone."""
     try:
-        return f'"users":["{name}"]' in connection.recv(0.2)
+        return names(json.loads(connection.recv(0.2)).get("users", ())) == [name]
     except TimeoutError:
         return False
 

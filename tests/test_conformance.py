@@ -10,7 +10,7 @@ from support.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Client
 from support.matrix import CHOICES, PYTHONS, combinations, complete, spread
 from support.servers import start_site
 
-FRAGMENTS = 30  # of one message at most, within the rate of frames
+FRAGMENTS = 30  # per message at most, within the rate of frames
 SPLIT = "κόσμε 👋 ﬁn"
 
 ECHO = """
@@ -59,13 +59,13 @@ def site(request, cookies_session, environment):
     python = environment(PYTHONS[-1], CHOICES["django_version"][0])
     environ = environ_for(python, LOG_LEVEL="WARNING")
     run([str(python / "bin" / "python"), "manage.py", "migrate", "--verbosity", "0"], project, environ)
-    with start_site([str(python / "bin" / "python"), "-m", "config.server"], project, environ) as site:
+    with start_site([str(python / "bin" / "python"), "manage.py", "serve"], project, environ) as site:
         yield site
 
 
 @pytest.fixture(autouse=True)
 def nothing_logged(site):
-    """No client causes an error in the log, whatever it sends."""
+    """Check that no client causes an error in the log, whatever it sends."""
     before = len(site.log.read_text())
     yield
     assert site.log.read_text()[before:] == ""
@@ -213,7 +213,7 @@ def test_a_close_may_interrupt_a_message(client):
 
 
 def test_what_exceeds_the_limit_cuts_the_connection(site):
-    """A message above 1 MiB, in one frame or in many, gets 1009 if the server says anything."""
+    """A message above 1 MiB, in one frame or in many, gets 1009 or a disconnect."""
     piece = b"x" * 2**16
     for frames in ([frame(BINARY, piece * 17)], fragments(BINARY, *[piece] * 17)):
         with Client(site) as client:
@@ -222,7 +222,7 @@ def test_what_exceeds_the_limit_cuts_the_connection(site):
 
 
 def test_a_message_has_a_bounded_number_of_fragments(site):
-    """A client that stays within the rate cannot go on with a message for ever."""
+    """A client within the rate cannot continue a message forever."""
     with Client(site) as client:
         client.send(*fragments(BINARY, *[b"x"] * 20))
         assert client.receive() == (BINARY, b"x" * 20)

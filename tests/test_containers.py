@@ -188,7 +188,7 @@ def test_image_has_only_what_it_needs(engine, image):
     assert engine.docker(*arguments, "sh", "-c", show).splitlines() == ["10001"]
     config = engine.inspect(image)["Config"]
     assert not {"SECRET_KEY", "DEBUG", "DATABASE_URL"} & {line.partition("=")[0] for line in config["Env"]}
-    assert config["Cmd"] == ["python", "-m", "config.server"]
+    assert config["Cmd"] == ["python", "manage.py", "serve"]
     assert "/app/staticfiles/staticfiles.json" in engine.docker(*arguments, "find", "/app/staticfiles")
 
 

@@ -494,7 +494,7 @@ def test_default_postgresql_has_enough_connections(cluster):
     """The autoscaler's highest number of pods fits PostgreSQL's default limit of connections."""
     project, manifests = cluster
     data = manifests["ConfigMap", "web"]["data"]
-    pool = number(project / "config" / "settings.py", r'"max_size": (\d+)')
+    pool = number(project / "realtime" / "environment.py", r'"max_size": (\d+)')
     assert int(data["MACHINES"]) * int(data["WEB_CONCURRENCY"]) * pool < 100
 
 
@@ -508,7 +508,8 @@ def test_pods_have_time_to_end(server, cookies):
     waits = web["lifecycle"]["preStop"]["sleep"]["seconds"]
     work = number(project / "realtime" / "connection.py", r"PATIENCE = (\d+)")  # for the last frame, and for the outbox
     leave = number(project / "realtime" / "bus.py", r"tasks\.wait\((\d+)\)")
-    own = number(project / "config" / "server.py", r"(?:graceful\w*|application_close_timeout) ?= ?(\d+)")
+    options = project / "realtime" / "servers" / server / "__init__.py"
+    own = number(options, r"(?:graceful\w*|application_close_timeout) ?= ?(\d+)")
     assert pod(manifests)["terminationGracePeriodSeconds"] >= waits + 2 * work + leave + own
 
 

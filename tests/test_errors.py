@@ -23,8 +23,8 @@ pytestmark = pytest.mark.xdist_group("errors")
 
 ANSWERS = {"channel_layer": "redis", "database": "postgresql"}
 MANAGE = ["uv", "run", "python", "manage.py"]
-SERVER = ["uv", "run", "python", "-m", "config.server"]
-MIGRATIONS = r"ERROR config\.startup: Unapplied migrations: \d+\. Run `make setup`, or `python manage\.py migrate`\."
+SERVER = ["uv", "run", "python", "manage.py", "serve"]
+MIGRATIONS = r"ERROR realtime\.startup: Unapplied migrations: \d+\. Run: python manage\.py migrate"
 
 
 def refusal(command, folder, environ):
@@ -84,11 +84,10 @@ def test_uv_is_missing(target, plain, tmp_path):
     )
 
 
-@pytest.mark.parametrize("arguments", [["manage.py", "check"], ["-m", "config.server"]])
-def test_python_is_too_old(arguments, plain, old_python):
+def test_python_is_too_old(plain, old_python):
     """An old Python is reported with its version and the required one, instead of a syntax error."""
-    (line,) = refusal([str(old_python("3.11") / "python"), *arguments], plain, clean_environ())
-    assert re.fullmatch(r"Python 3\.12 or newer is needed, this is 3\.11\.\d+: put `uv run` before the command\.", line)
+    (line,) = refusal([str(old_python("3.11") / "python"), "manage.py", "check"], plain, clean_environ())
+    assert re.fullmatch(r"Python 3\.11\.\d+ is too old: 3\.12 is needed\. Put `uv run` before the command\.", line)
 
 
 def test_uv_refuses_an_old_python(plain):
@@ -153,7 +152,7 @@ def test_static_files_are_missing(project, environ):
     production = {"DEBUG": "false", "ALLOWED_HOSTS": "localhost", "ALLOWED_ORIGINS": "https://localhost"}
     shutil.rmtree(project / "staticfiles", ignore_errors=True)
     assert refusal(SERVER, project, {**environ, **production, "PORT": str(free_port())}) == [
-        "Static files are missing: run `python manage.py collectstatic --no-input`."
+        "Static files are missing. Run: python manage.py collectstatic --no-input"
     ]
 
 
@@ -161,8 +160,8 @@ def test_postgresql_is_down(project, environ):
     """A command names the database without its password. A server logs the same and starts."""
     address = environ["DATABASE_URL"].partition("@")[2]
     (line,) = refusal([*MANAGE, "migrate"], project, environ)
-    assert line.startswith(f"The database {address} does not answer: ")
-    assert line.endswith(" Start it (`docker compose up -d postgresql`), or fix DATABASE_URL.")
+    assert line.startswith(f"DATABASE_URL: cannot connect to {address} (")
+    assert line.endswith(" Fix DATABASE_URL, or start the database: docker compose up -d postgresql")
     with start_site(SERVER, project, environ) as site:
         text = site.log.read_text()
     site.log.unlink()
@@ -182,7 +181,7 @@ def test_postgresql_refuses(plain_postgresql, postgres, environ):
         postgres.url("nothing"): 'database "nothing" does not exist',
     }.items():
         (line,) = refusal([*MANAGE, "migrate"], plain_postgresql, {**environ, "DATABASE_URL": url})
-        assert line.startswith(f"The database {url.partition('@')[2]} does not answer: ")
+        assert line.startswith(f"DATABASE_URL: cannot connect to {url.partition('@')[2]} (")
         assert reason in line
         assert "hunter2" not in line
 
@@ -203,7 +202,7 @@ def test_missing_services_make_a_line_each(project, environ, postgres, tmp_path)
     with start_site(SERVER, project, {**environ, **variables}) as site:
         log = Log(site.log)
         assert len(log.found(MIGRATIONS)) == 1
-        (away,) = log.found(rf"ERROR config.startup: The channel layer does not answer: .*127.0.0.1:{redis.port}")
+        (away,) = log.found(rf"ERROR realtime.startup: The channel layer does not answer: .*127.0.0.1:{redis.port}")
         assert " Start Redis (`docker compose up -d redis`), or fix REDIS_URL. Its user needs all " in away
 
         address = f"{site.url}/accounts/login/"

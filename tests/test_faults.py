@@ -63,7 +63,7 @@ def test_every_message_once_and_in_order(answers, cookies, environment, services
     with contextlib.ExitStack() as stack:
 
         def start(port=None):
-            command = ["uv", "run", "python", "-m", "config.server"]
+            command = ["uv", "run", "python", "manage.py", "serve"]
             return stack.enter_context(start_site(command, project, environ, port))
 
         def restart():

@@ -43,7 +43,7 @@ def site(request, cookies_session, environment):
     project = bake(cookies_session, **request.param, auth="none")
     environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), LOG_LEVEL="WARNING")
     run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
-    with start_site(["uv", "run", "python", "-m", "config.server"], project, environ) as site:
+    with start_site(["uv", "run", "python", "manage.py", "serve"], project, environ) as site:
         yield site
 
 

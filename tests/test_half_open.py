@@ -108,7 +108,7 @@ def site(network, cookies_session, environment):
         LOG_LEVEL="WARNING",
     )
     run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
-    command = ["uv", "run", "python", "-m", "config.server"]
+    command = ["uv", "run", "python", "manage.py", "serve"]
     with start_site(command, project, environ, port, network.host) as site:
         yield site
 

@@ -14,7 +14,7 @@ import pytest
 import trustme
 from playwright.sync_api import expect, sync_playwright
 from support.browsers import find_browser
-from support.client import Person
+from support.client import Person, names
 from support.emitted import bake, environ_for, run
 from support.frames import CLOSE, PING, TEXT, closing, frame
 from support.matrix import CHOICES, PYTHONS
@@ -65,13 +65,13 @@ def site(cookies_session, environment, tmp_path_factory):
     )
     run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
     run(["uv", "run", "python", "manage.py", "collectstatic", "--no-input", "-v0"], project, environ)
-    with start_site(["uv", "run", "python", "-m", "config.server"], project, environ, port, tls=trust) as site:
+    with start_site(["uv", "run", "python", "manage.py", "serve"], project, environ, port, tls=trust) as site:
         yield site
 
 
 @pytest.fixture(autouse=True)
 def nothing_logged(site):
-    """No client causes more in the log than security events, and none leaves a socket open."""
+    """Check that clients cause only security events in the log, and leave no socket open."""
     before = len(site.log.read_text()), site.open_sockets()
     yield
     lines = site.log.read_text()[before[0] :].splitlines()
@@ -80,7 +80,7 @@ def nothing_logged(site):
 
 
 class Connection:
-    """An HTTP/2 connection of a client that may end its streams as it likes."""
+    """HTTP/2 connection of a client that ends its streams freely."""
 
     def __init__(self, site):
         trust = ssl.create_default_context()
@@ -105,7 +105,7 @@ class Connection:
         self.socket.sendall(self.http.data_to_send())
 
     def wait_for(self, condition):
-        """Take what arrives until the condition holds."""
+        """Read until the condition holds."""
         self.flush()
         while not condition():
             assert not self.ended, "the server ended the connection"
@@ -158,8 +158,8 @@ class Connection:
         self.flush()
 
     def users(self, stream):
-        """The users of the latest presence that a WebSocket received."""
-        return json.loads(re.findall(rb'"presence","users":(\[.*?\])', stream.data)[-1])
+        """Return the users in the latest presence event of a WebSocket."""
+        return names(json.loads(re.findall(rb'"presence","users":(\[.*?\])', stream.data)[-1]))
 
 
 def end_stream(connection, stream):
@@ -220,7 +220,7 @@ def invalid_frame(connection, stream):
 
 
 def closing_code(stream):
-    """The code of the close frame at the end of what a stream received."""
+    """Return the code of the close frame at the end of a stream."""
     return int.from_bytes(re.search(rb"\x88[\x02-\x7d](..)[^\x88]*$", stream.data, re.DOTALL)[1])
 
 
@@ -240,7 +240,7 @@ ENDS = [
 
 @pytest.mark.parametrize("end", ENDS, ids=[end.__name__ for end in ENDS])
 def test_neighbours_go_on_when_a_socket_ends(site, end):
-    """The room sees it leave, and the other streams of its connection work as before."""
+    """A member leaves the room, and the other streams of its connection work as before."""
     ann, ben = Person(site, "none"), Person(site, "none")
     ann.http.close()
     ben.http.close()
@@ -256,7 +256,7 @@ def test_neighbours_go_on_when_a_socket_ends(site, end):
 
 
 def test_neighbours_do_not_wait_for_a_slow_consumer(site):
-    """What a stream has not handled yet holds back nobody but its own client."""
+    """Unhandled data of a stream holds back only its own client."""
     ann = Person(site, "none")
     ann.http.close()
     with Connection(site) as connection:
@@ -266,7 +266,7 @@ def test_neighbours_do_not_wait_for_a_slow_consumer(site):
 
 
 def test_other_ways_to_connect_are_refused(site):
-    """A CONNECT to another host or protocol ends its own stream, and so does a path that is no ASCII."""
+    """A CONNECT to another host or protocol, or to a path outside ASCII, ends only its own stream."""
     with Connection(site) as connection:
         connection.wait_for(
             lambda: connection.http.remote_settings.get(h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL)
@@ -296,7 +296,7 @@ def test_connection_that_resets_its_requests_is_closed(site):
     ],
 )
 def test_connection_that_floods_with_frames_is_closed(site, kind):
-    """Each costs the server as much as one that carries something."""
+    """A frame without content counts as much as a full one."""
     with Connection(site) as connection:
         assert connection.get("/healthz").status == 200
         connection.socket.sendall(kind * 1000)
@@ -305,8 +305,8 @@ def test_connection_that_floods_with_frames_is_closed(site, kind):
         assert connection.error == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
 
 
-def test_answer_that_nobody_takes_is_dropped(site):
-    """A window that stays closed holds no memory for ever, and the connection goes on."""
+def test_unread_answer_is_dropped(site):
+    """A window that stays closed holds no memory forever, and the connection continues."""
     with Connection(site) as connection:
         connection.http.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
         stream = connection.request("GET", "/")
@@ -317,7 +317,7 @@ def test_answer_that_nobody_takes_is_dropped(site):
 
 @pytest.mark.parametrize("first", ["nothing", "request", "reset"])
 def test_idle_connection_is_closed(site, first):
-    """A connection without a stream ends, whatever it was used for."""
+    """A connection without a stream is closed, whatever it was used for."""
     with Connection(site) as connection:
         if first == "request":
             assert connection.get("/healthz").status == 200

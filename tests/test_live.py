@@ -73,11 +73,14 @@ def test_pages_come_with_their_files(ann):
 def test_two_people_talk(ann, ben, room):
     """Both members get the same stored message, numbered from 1, and the sender's copy has the reference."""
     with joined(ann, room) as (one, greeting), joined(ben, room) as (other, greeting_of_other):
+        ids = greeting.pop("user_id"), greeting_of_other.pop("user_id")
+        assert ids[0] != ids[1]
         assert greeting == {"type": "welcome", "room": room, "user": ann.name, "seq": 0}
         assert greeting_of_other == {"type": "welcome", "room": room, "user": ben.name, "seq": 0}
         first = say(one, "a1", "Grüße <b>& 👋</b>")
         at = first.pop("at")
-        assert first == {"type": "message", "seq": 1, "ref": "a1", "user": ann.name, "text": "Grüße <b>& 👋</b>"}
+        author = {"user": ann.name, "user_id": ids[0]}
+        assert first == {"type": "message", "seq": 1, "ref": "a1", **author, "text": "Grüße <b>& 👋</b>"}
         assert abs(datetime.now(UTC) - datetime.strptime(at, "%Y-%m-%dT%H:%M:%S.%f%z")).total_seconds() < 60
         assert receive(other) == {**first, "at": at}
         second = say(other, "b1", "hello")
@@ -125,9 +128,9 @@ def test_history_is_read_in_pages(ann, room):
 
 def test_typing_reaches_the_others_only(ann, ben, room):
     """The other members get a typing event, and the sender does not."""
-    with joined(ann, room) as (one, _), joined(ben, room) as (other, _):
+    with joined(ann, room) as (one, greeting), joined(ben, room) as (other, _):
         send(one, type="typing")
-        assert receive(other) == {"type": "typing", "user": ann.name}
+        assert receive(other) == {"type": "typing", "user": ann.name, "user_id": greeting["user_id"]}
         send(one, type="ping")
         assert receive(one) == {"type": "pong"}
 

@@ -61,7 +61,7 @@ def test_users_of_a_file_sign_in_if_sign_up_is_closed(auth, cookies, environ):
     """If sign-up is closed, one line asks for a file of accounts, and one names an account with a wrong password."""
     project = bake(cookies, auth=auth)
     run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
-    create = "from django.contrib.auth.models import User; User.objects.create_user('ann', password='a b')"
+    create = "from django.contrib.auth import get_user_model as m; m().objects.create_user('ann', password='a b')"
     run(["uv", "run", "python", "manage.py", "shell", "-c", create], project, environ)
     accounts = project / "accounts.txt"
     with start_site(["make", "serve"], project, {**environ, "SIGNUP_OPEN": "false"}) as site:

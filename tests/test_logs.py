@@ -55,7 +55,7 @@ def site(request, projects):
     log = project.parent / f"{project.name}.log"
     log.write_text("")
     environ = {**environ, "LOG_LEVEL": "DEBUG", "LOG_FORMAT": log_format}
-    with start_site(["uv", "run", "python", "-m", "config.server"], project, environ) as site:
+    with start_site(["uv", "run", "python", "manage.py", "serve"], project, environ) as site:
         site.server, site.log_format = server, log_format
         yield site
 

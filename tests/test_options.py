@@ -1,4 +1,4 @@
-"""Each option changes the files that it has to change and no others, and equal answers give equal bytes."""
+"""Each option changes exactly its files, and equal answers give equal bytes."""
 
 import os
 import stat
@@ -12,14 +12,14 @@ pytestmark = pytest.mark.quick
 
 
 def test_table_has_every_option():
-    """No choice but the defaults is missing in the table."""
+    """The table has every choice except the defaults."""
     options = {(question, choice) for question, (_, *choices) in CHOICES.items() for choice in choices}
     assert {option for option in DIFFERENCES if option[0] in CHOICES} == options
 
 
 @pytest.mark.parametrize(("question", "answer"), DIFFERENCES, ids=lambda value: value.replace(" ", "_"))
 def test_option_changes_its_files_only(question, answer, cookies):
-    """Bytes are compared, for every file of both projects."""
+    """An option changes the bytes of its files and of no others."""
     base = PRESUPPOSED.get((question, answer), {})
     default, changed = content(bake(cookies, **base)), content(bake(cookies, **base, **{question: answer}))
     assert difference(default, changed) == DIFFERENCES[question, answer]
@@ -27,7 +27,7 @@ def test_option_changes_its_files_only(question, answer, cookies):
 
 @pytest.mark.parametrize("auth", CHOICES["auth"])
 def test_equal_answers_give_equal_bytes(auth, cookies):
-    """Two generations differ in the secret of .env and in nothing else."""
+    """Two generations differ only in the secret of .env."""
     one, other = (bake(cookies, auth=auth, channel_layer="redis", database="postgresql") for _ in range(2))
     assert content(one) == content(other)
     (secret, rest), (other_secret, other_rest) = secret_and_rest(one), secret_and_rest(other)
@@ -37,7 +37,7 @@ def test_equal_answers_give_equal_bytes(auth, cookies):
 
 
 def test_env_holds_development_values(cookies):
-    """It names what the chosen services need, and only its owner may read it."""
+    """.env has the values of the chosen services, and only its owner may read it."""
     expected = {
         ("in-memory", "sqlite"): ["DATABASE_URL=sqlite:///db.sqlite3"],
         ("redis", "sqlite"): [
@@ -59,8 +59,8 @@ def test_env_holds_development_values(cookies):
             assert stat.S_IMODE((project / ".env").stat().st_mode) == 0o600
 
 
-def test_next_commands_are_said(cookies, capfd):
-    """The closing message has a line that starts the chosen services, and nothing else of compose.yaml."""
+def test_next_commands_are_printed(cookies, capfd):
+    """The closing message starts exactly the chosen services of compose.yaml."""
     started = {
         ("in-memory", "sqlite"): [],
         ("redis", "sqlite"): ["docker compose up -d redis"],

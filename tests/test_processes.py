@@ -15,7 +15,7 @@ import pytest
 from support.client import Person, close_code, receive
 from support.emitted import bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS
-from support.servers import end_group, free_port, listens, start_site, wait_until
+from support.servers import end_group, listens, start_site, wait_until
 from websockets.exceptions import ConnectionClosed
 
 GRACE = 20  # seconds that compose.yaml gives a container
@@ -60,7 +60,7 @@ def served(project, workers):
     """The running site. Its process is the server itself, without uv or make in front."""
     folder, environ, python = project
     folder.with_name(f"{folder.name}.log").unlink(missing_ok=True)
-    with start_site([python, "-m", "config.server"], folder, {**environ, "WEB_CONCURRENCY": str(workers)}) as site:
+    with start_site([python, "manage.py", "serve"], folder, {**environ, "WEB_CONCURRENCY": str(workers)}) as site:
         yield site
 
 
@@ -168,7 +168,7 @@ def test_a_killed_worker_is_replaced(project):
         assert second in workers_of(site)
         lines = [line for line in site.log.read_text().splitlines() if str(first) in line]
         assert len(lines) == 1
-        assert re.search(rf"ERROR config\.workers: Worker {first} ended with SIGKILL\. Starting another\.", lines[0])
+        assert re.search(rf"ERROR realtime\.servers\.workers: Worker {first} ended with SIGKILL\. Starting another\.", lines[0])
         with people[0].connect("lobby") as socket:
             assert receive(socket)["type"] == "welcome"
         site.terminate()
@@ -264,15 +264,15 @@ def hang_up(process):
     os.killpg(process.pid, signal.SIGHUP)
 
 
-def kill_watcher(process):
-    """Kill the program that restarts the server, with no chance to tell it."""
+def kill_reloader(process):
+    """Kill the process that restarts the server, and leave the server alone."""
     for pid, (_, command) in processes().items():
         with contextlib.suppress(ProcessLookupError):
-            if "watchfiles --ignore-paths" in command and os.getpgid(pid) == process.pid and "uv run" not in command:
+            if "manage.py runserver" in command and os.getpgid(pid) == process.pid and "uv run" not in command:
                 os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("end", [subprocess.Popen.terminate, hang_up, kill_watcher], ids=["TERM", "HUP", "KILL"])
+@pytest.mark.parametrize("end", [subprocess.Popen.terminate, hang_up, kill_reloader], ids=["TERM", "HUP", "KILL"])
 def test_the_server_of_make_dev_ends_with_it(end, project):
     """However `make dev` ends, nothing of it stays behind."""
     folder, environ, _ = project
@@ -281,7 +281,7 @@ def test_the_server_of_make_dev_ends_with_it(end, project):
     with start_site(["make", "dev"], folder, variables) as site:
         end(site.process)
         wait_until_gone(mark)
-        assert not listens(site.port)
+        wait_until(lambda: not listens(site.port), "the end of the listener")
 
 
 def test_servers_of_emitted_tests_end_with_them(project):
@@ -300,14 +300,3 @@ def test_servers_of_emitted_tests_end_with_them(project):
         wait_until_gone(mark)
     finally:
         end_group(process)
-
-
-def test_runserver_of_daphne_speaks_websocket(cookies, environment):
-    """In development `manage.py runserver` still serves sockets, because "daphne" is an installed app."""
-    project = bake(cookies, server="daphne", auth="none")
-    python = environment(PYTHONS[-1], CHOICES["django_version"][0])
-    environ, port = environ_for(python), free_port()
-    run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
-    command = [str(python / "bin" / "python"), "manage.py", "runserver", "--noreload", str(port)]
-    with start_site(command, project, environ, port) as site, Person(site, "none").connect("lobby") as socket:
-        assert receive(socket)["type"] == "welcome"

@@ -55,7 +55,7 @@ class Cluster:
         self.sites = {}
 
     def start(self, address):
-        command = ["uv", "run", "python", "-m", "config.server"]
+        command = ["uv", "run", "python", "manage.py", "serve"]
         site = start_site(command, self.project, self.environ, self.proxy.site_port, address)
         self.sites[address] = self.stack.enter_context(site)
         wait_until(lambda: self.says("ready"), "all processes are ready")

@@ -41,10 +41,11 @@ RUN = {
     "make demo( PORT=8001)?": "test_demo.py::test_demo_is_ready_and_stops_on_ctrl_c",
     "make screenshots": "test_demo.py::test_pictures_are_taken",
     "make matrix": "test_readme.py::test_matrix_is_listed",
-    "python (manage.py (check|migrate|collectstatic) ?.*|-m config.server)": (
+    "python manage.py (check|migrate|collectstatic|serve) ?.*": (
         "test_readme.py::test_production_without_containers"
     ),
     "python manage.py cleanup": "test_deploy.py::test_manifests_run_the_site",
+    "python manage.py runserver": "test_runserver.py::test_sockets_come_back_after_an_edit",
     "(cp (.env|secret).example\\S* .*|chmod 600 .env)": "test_readme.py::test_examples_are_copied",
     "docker compose up -d (postgresql ?)?(redis)?": "test_containers.py::test_services_restart",
     "docker compose (build|up --build( --detach)?)": "test_containers.py::test_first_start_creates_a_user",

@@ -9,14 +9,14 @@ from support.browsers import Visits, launch
 from support.client import PASSWORD, Person, cookie, csrf_token, receive, send
 from support.emitted import bake, environ_for, run
 from support.matrix import PYTHONS, combinations, label, spread
-from support.pages import RECIPES, commands
+from support.pages import RECIPES, commands, recipes
 from support.servers import start_site
 
 PYTHON = ["uv", "run", "python"]
 
 # Both styles of consumers, all sign-ins, both layers and databases, each server. The recipe applied first shows that it
-# needs no other. The remaining recipe changes two lines and adds files.
-FIRST = [recipe for recipe in RECIPES if recipe != "add-a-consumer"]
+# needs no other. Of the remaining ones, one changes two lines and adds files, and one is not in every project.
+FIRST = [recipe for recipe in RECIPES if recipe not in {"add-a-consumer", "sign-in-by-email"}]
 COMBINATIONS = [
     (answers.pop("first"), answers)
     for answers in spread(combinations("server"), "channel_layer", "consumers", "auth", "database", first=FIRST)
@@ -73,7 +73,7 @@ def see_view(site, ann, bob):
     options = {"base_url": site.url, "headers": headers, "trust_env": False, "timeout": 30}
     with ann.connect("hall") as one, httpx.Client(**options) as staff:
         assert receive(one)["type"] == "welcome"
-        fields = {"username": "boss", "password": PASSWORD}
+        fields = {"username": ann.login_of("boss"), "password": PASSWORD}
         token = csrf_token(staff.get("/admin/login/"))
         assert staff.post("/admin/login/", data={**fields, "csrfmiddlewaretoken": token}).status_code == 302
 
@@ -88,7 +88,23 @@ def see_view(site, ann, bob):
             assert announce(ann.http).headers["location"].startswith("/admin/login/")
 
 
-SEE = dict(zip(RECIPES, (see_renamed, see_field, see_consumer, see_view), strict=True))
+def see_addresses(site, ann, bob):
+    """A person logs in by address, and others see the name only."""
+    page = ann.http.get("/accounts/signup/")
+    assert 'name="email"' in page.text
+    with ann.connect("attic") as one, bob.connect("attic") as other:
+        welcome = receive(one)
+        assert welcome["user"] == ann.name
+        assert receive(other)["type"] == "welcome"
+        send(one, type="send", ref="address", text="hi")
+        while (event := receive(other)).get("ref") != "address":
+            pass
+    assert (event["user"], event["user_id"]) == (ann.name, welcome["user_id"])
+    for path in ("/", "/chat/attic/", "/chat/attic/messages/"):
+        assert ann.login_of(ann.name) not in bob.http.get(path).text
+
+
+SEE = dict(zip(RECIPES, (see_renamed, see_field, see_consumer, see_view, see_addresses), strict=True))
 
 
 @pytest.mark.timeout(900)
@@ -99,20 +115,25 @@ def test_recipes_work(first, answers, cookies, environment, services):
     variables = {"DJANGO_SUPERUSER_PASSWORD": PASSWORD, **services(answers)}
     environ = environ_for(environment(PYTHONS[answers["consumers"] == "sync"], "6.1"), **variables)
     run([*PYTHON, "manage.py", "migrate"], project, environ)
-    run([*PYTHON, "manage.py", "createsuperuser", "--no-input", "--username=boss", "--email="], project, environ)
-    store = "from chat.models import store_message; store_message('attic', 'eve', 'e1', 'hi')"
+    run(
+        [*PYTHON, "manage.py", "createsuperuser", "--no-input", "--username=boss", "--email=boss@example.com"],
+        project,
+        environ,
+    )
+    store = "from chat.models import store_message; store_message('attic', '1', 'eve', 'e1', 'hi')"
     run([*PYTHON, "manage.py", "shell", "-c", store], project, environ)
 
     follow(first, project, environ)
     lint(project, environ)
-    for recipe in RECIPES:
+    for recipe in recipes(answers["auth"]):
         if recipe != first:
             follow(recipe, project, environ)
     lint(project, environ)
-    with start_site([*PYTHON, "-m", "config.server"], project, environ) as site:
-        ann, bob = Person(site, answers["auth"]), Person(site, answers["auth"])
-        for see in SEE.values():
-            see(site, ann, bob)
+    with start_site([*PYTHON, "manage.py", "serve"], project, environ) as site:
+        by_email = answers["auth"] != "none"
+        ann, bob = [Person(site, answers["auth"], by_email=by_email) for _ in range(2)]
+        for recipe in recipes(answers["auth"]):
+            SEE[recipe](site, ann, bob)
     if first == RECIPES[0]:  # with all tests once, in the order of the page
         for command in commands((project / "AGENTS.md").read_text(encoding="utf-8")):
             if command not in {"make setup", "make dev", "make lint"}:

@@ -1,4 +1,4 @@
-"""A real Redis behind each server: silence does no harm, and a Redis that comes back is met again."""
+"""Real Redis behind each server: silence does no harm, and a restarted Redis is used again."""
 
 import time
 
@@ -38,7 +38,7 @@ def site(request, cookies_session, environment, own_redis):
 
 
 def test_idle_connection_lives(site):
-    """After 20 silent seconds, longer than any of redis-py's time-outs, both ends still work."""
+    """After 20 silent seconds, longer than any timeout of redis-py, both ends still work."""
     ann, ben = Person(site, site.auth), Person(site, site.auth)
     with ann.connect("idle") as one, ben.connect("idle") as other:
         assert (receive(one)["type"], receive(other)["type"]) == ("welcome", "welcome")
@@ -47,8 +47,8 @@ def test_idle_connection_lives(site):
         assert (message["seq"], receive(other)) == (1, message)
 
 
-def test_probes_tell_that_redis_is_away(site, own_redis):
-    """The process is not ready until Redis is back, but it lives."""
+def test_probes_report_an_outage(site, own_redis):
+    """The process stays live, and is not ready until Redis is back."""
     assert site.probe("readyz") == (200, "ready\n")
     own_redis.stop()
     wait_until(lambda: site.probe("readyz") == (503, "away: channel layer\n"), "not ready without Redis", 5)
@@ -58,7 +58,7 @@ def test_probes_tell_that_redis_is_away(site, own_redis):
 
 
 def test_restarted_redis_is_met_again(site, own_redis):
-    """Connections from before, and connections made since, hear each other without a restart of the server."""
+    """Old and new connections receive each other's messages without a restart of the server."""
     ann, ben, cem = (Person(site, site.auth) for _ in range(3))
     with ann.connect("restart") as one, ben.connect("restart") as other:
         assert (receive(one)["type"], receive(other)["type"]) == ("welcome", "welcome")
@@ -67,10 +67,10 @@ def test_restarted_redis_is_met_again(site, own_redis):
         time.sleep(1)
         own_redis.start()
         tries = iter(range(1000))
-        wait_until(lambda: hears(one, other, f"old{next(tries)}"), "the other old connection hears", 15)
-        wait_until(lambda: hears(other, one, f"back{next(tries)}"), "the first old connection hears", 15)
+        wait_until(lambda: hears(one, other, f"old{next(tries)}"), "the other old connection receives", 15)
+        wait_until(lambda: hears(other, one, f"back{next(tries)}"), "the first old connection receives", 15)
         with cem.connect("restart") as new:
-            wait_until(lambda: hears(one, new, f"new{next(tries)}"), "the new connection hears", 15)
-            wait_until(lambda: hears(new, one, f"from{next(tries)}"), "the new connection is heard", 15)
+            wait_until(lambda: hears(one, new, f"new{next(tries)}"), "the new connection receives", 15)
+            wait_until(lambda: hears(new, one, f"from{next(tries)}"), "the new connection is received", 15)
     stored = ann.history("restart")["messages"]
     assert [message["seq"] for message in stored] == list(range(1, len(stored) + 1))

@@ -1,4 +1,4 @@
-"""What REDIS_URL may name: a Redis with a password and TLS, several that share the work, a master with sentinels."""
+"""Forms of REDIS_URL: a Redis with a password and TLS, several hosts, and a master with sentinels."""
 
 import contextlib
 import itertools
@@ -12,14 +12,14 @@ from support.servers import Redis, Sentinel, start_site, tls_in_front_of, wait_u
 
 PASSWORD, OTHER_PASSWORD = "sesame-open", "open-sesame"
 LOGIN = f"AUTH {PASSWORD}"
-CATCHING_UP = 10  # seconds after which everybody has what is stored, whatever became of Redis
+CATCHING_UP = 10  # seconds until all clients have the stored messages, whatever happened to Redis
 
 refs = map(str, itertools.count())
 
 
 @pytest.fixture
 def start(cookies, environment, services, request):
-    """A function that starts so many server processes of a project with these answers and this REDIS_URL."""
+    """Return a function that starts server processes of a project with these answers and this REDIS_URL."""
     with contextlib.ExitStack() as stack:
 
         def start(answers, redis_url, count):
@@ -28,7 +28,7 @@ def start(cookies, environment, services, request):
             python = environment(PYTHONS[-1], CHOICES["django_version"][0])
             environ = environ_for(python, **{**services(answers), "REDIS_URL": redis_url})
             run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
-            command = ["uv", "run", "python", "-m", "config.server"]
+            command = ["uv", "run", "python", "manage.py", "serve"]
             sites = [stack.enter_context(start_site(command, project, environ)) for _ in range(count)]
             return project, environ, sites
 
@@ -45,7 +45,7 @@ def running(*servers):
 
 
 def test_password_and_tls(start, tmp_path):
-    """People talk, and are counted, over an encrypted connection; an unknown authority is not believed."""
+    """Users chat and are counted over an encrypted connection, and an unknown authority is not trusted."""
     answers = {"server": "hypercorn", "consumers": "sync", "auth": "none", "database": "sqlite"}
     redis = Redis(tmp_path, "--requirepass", PASSWORD)
     with running(redis), tls_in_front_of(redis, tmp_path) as (port, authority):
@@ -69,7 +69,7 @@ def test_password_and_tls(start, tmp_path):
 
 
 def test_several_hosts(start, tmp_path):
-    """Each has rooms of its own; while one is away, those of the other live on, and its own a little slower."""
+    """Each host has rooms of its own. While one is down, the other's rooms work, and its own a little slower."""
     answers = {"server": "daphne", "consumers": "async", "auth": "session", "database": "postgresql"}
     hosts = [Redis(tmp_path, "--requirepass", PASSWORD) for _ in range(2)]
     with running(*hosts), contextlib.ExitStack() as stack:
@@ -78,7 +78,7 @@ def test_several_hosts(start, tmp_path):
         ann, ben, cem = (Person(site, "session") for site in (*sites, sites[1]))
         with ann.connect("first") as connection:  # only then its process subscribes
             assert receive(connection)["type"] == "welcome"
-        # The harder one fails: it also carries what the processes tell each other.
+        # The harder one fails: it also carries the messages between processes.
         doomed, other = sorted(
             hosts,
             key=lambda host: not any(line.endswith(":__group__realtime.processes") for line in subscriptions(host)),
@@ -117,7 +117,7 @@ def test_several_hosts(start, tmp_path):
 
 
 def find_rooms(hosts, person):
-    """A room on each host, found by where the site subscribes when somebody enters."""
+    """Find a room on each host by the subscriptions of the site."""
     rooms = {}
     for room in map("room {}".format, range(100)):
         before = set().union(*map(subscriptions, hosts))
@@ -131,30 +131,30 @@ def find_rooms(hosts, person):
 
 
 def subscriptions(host):
-    """The groups that some process hears there."""
+    """Return the groups that some process is subscribed to on a host."""
     return {line for line in host.ask(LOGIN, "PUBSUB CHANNELS").splitlines() if ":__group__" in line}
 
 
 def hear_each_other(one, other):
-    """Whether each gets what the other says within a second, too often for the work of the database."""
+    """Check that each receives the other's messages within a second, too fast for the database."""
     return all(hears(*pair, next(refs)) for pair in [(one, other), (other, one)] * 3)
 
 
 def receive_ref(connection, ref):
-    """Wait for a message as long as the database may take to tell of it."""
+    """Wait for a message as long as the database may take to deliver it."""
     while f'"ref":"{ref}"' not in connection.recv(CATCHING_UP):
         pass
 
 
 def failure_of_check(project, environ):
-    """What `manage.py check --deploy` prints, which must fail."""
+    """Return the output of `manage.py check --deploy`, which must fail."""
     with pytest.raises(AssertionError) as failed:
         run(["uv", "run", "python", "manage.py", "check", "--deploy"], project, environ)
     return str(failed.value)
 
 
 def test_fail_over(start, tmp_path):
-    """After each fail-over, of a master that was killed and of one that is silent, all hear each other again."""
+    """All clients receive each other's messages after a fail-over of a killed master and of a silent one."""
     answers = {"server": "uvicorn", "consumers": "async", "auth": "token", "database": "sqlite"}
     options = ["--requirepass", PASSWORD, "--masterauth", PASSWORD]
     one = Redis(tmp_path, *options)
@@ -172,7 +172,7 @@ def test_fail_over(start, tmp_path):
             for strike, next_master in ((one.stop, two), (two.freeze, one)):
                 strike()
                 begin = time.monotonic()
-                wait_until(lambda: hear_each_other(here, there), "they hear each other", 20)
+                wait_until(lambda: hear_each_other(here, there), "messages arrive", 20)
                 print(f"after {strike.__name__} deaf for {time.monotonic() - begin:.1f} s")
                 assert "master" in next_master.ask(LOGIN, "ROLE")
                 wait_until(lambda: sites[0].probe("readyz") == (200, "ready\n"), "ready again", 5)
@@ -187,7 +187,7 @@ def test_fail_over(start, tmp_path):
 
 
 def is_ready(sentinel):
-    """Whether a sentinel knows the two others, and a replica that works."""
+    """Return whether a sentinel knows the two others and a working replica."""
     master, replica = (
         sentinel.ask(f"AUTH {OTHER_PASSWORD}", f"SENTINEL {what} main").split() for what in ("MASTER", "REPLICAS")
     )
@@ -195,5 +195,5 @@ def is_ready(sentinel):
 
 
 def value(words, name):
-    """What follows a name, and its length, in an answer of Redis."""
+    """Return the word after a name and its length, in an answer of Redis."""
     return words[words.index(name) + 2] if name in words else None

@@ -1,4 +1,4 @@
-"""The channel layer on a Redis of the tests' own: its hosts, what else is published, permissions, a late start."""
+"""Channel layer on a Redis of the tests: hosts, malformed messages, permissions, a late start."""
 
 import contextlib
 import itertools
@@ -16,11 +16,11 @@ from support.emitted import BUILD, bake, clean_environ, environ_for, run
 from support.matrix import CHOICES, PYTHONS, TEMPLATE, combinations, label, spread
 from support.servers import Redis, Sentinel, start_site, wait_until
 
-SERVER = ["uv", "run", "python", "-m", "config.server"]
+SERVER = ["uv", "run", "python", "manage.py", "serve"]
 MANAGE = ["uv", "run", "python", "manage.py"]
 LAYER = "PipelinedRedisChannelLayer"
 PREFIX = "site"
-CATCHING_UP = 10  # seconds until the database is asked for what was lost
+CATCHING_UP = 10  # seconds until lost messages are read from the database
 PASSWORD = "sesame"
 
 refs = map(str, itertools.count())
@@ -37,7 +37,7 @@ def own_redis(tmp_path):
 
 @pytest.fixture
 def prepare(cookies, environment):
-    """A function that makes a project with these answers, and the variables that its processes have."""
+    """Return a function for a project with these answers, and the variables of its processes."""
 
     def prepare(answers, url):
         project = bake(cookies, channel_layer="redis", **answers)
@@ -54,7 +54,7 @@ def prepare(cookies, environment):
 
 @pytest.fixture
 def distribution(environment):
-    """The source distribution of the installed channels_redis in a folder, beside the packages that its tests need."""
+    """Unpack the source distribution of the installed channels_redis, next to the packages that its tests need."""
     python = environment(PYTHONS[-1], CHOICES["django_version"][0]) / "bin" / "python"
     code = "from importlib.metadata import version; print(version('channels_redis'))"
     version = run([str(python), "-c", code], TEMPLATE, clean_environ()).strip()
@@ -84,7 +84,7 @@ def distribution(environment):
 
 @pytest.mark.parametrize("name", ["test_pubsub.py", "test_pubsub_sentinel.py"])
 def test_tests_of_channels_redis_pass(name, distribution, prepare, environment, own_redis, tmp_path):
-    """Our class stands for theirs, and our Redis for theirs; nothing else is changed."""
+    """The tests of channels_redis pass with our class and our Redis in place of theirs."""
     own_redis.start()
     downloaded, source = distribution
     sentinel = Sentinel(tmp_path, own_redis, password="channels_redis", name="sentinel", quorum=1)
@@ -166,7 +166,7 @@ asyncio.run(main(%s))
 
 
 def test_hosts_in_all_forms(prepare, own_redis):
-    """Everything arrives over a few connections that last; the probe and the counters use the same hosts."""
+    """Every message arrives over a few lasting connections, and the probe and the counters use the same hosts."""
     own_redis.start()
     project, environ = prepare({}, f"{own_redis.url}/0")
     before = connections(own_redis)
@@ -208,7 +208,7 @@ asyncio.run(main(%d, %s))
 
 @pytest.mark.parametrize("host", [FORMS[0], FORMS[3]], ids=["tuple", "without-checks"])
 def test_silent_host_is_noticed(host, prepare, own_redis):
-    """The layer gives the connection up, and subscribes again when the host answers."""
+    """The layer drops a silent connection, and subscribes again when the host answers."""
     own_redis.start()
     project, environ = prepare({}, f"{own_redis.url}/0")
     code = SILENCE % (own_redis.process.pid, host.replace("PORT", str(own_redis.port)))
@@ -216,7 +216,7 @@ def test_silent_host_is_noticed(host, prepare, own_redis):
 
 
 def test_rooms_that_are_left_without_redis_are_not_subscribed_to_again(prepare, own_redis):
-    """Redis carries nothing to a process that has no members for it."""
+    """Redis delivers nothing to a process without members."""
     own_redis.start()
     project, environ = prepare({"auth": "none"}, f"{own_redis.url}/0")
     with start_site(SERVER, project, environ) as site:
@@ -237,12 +237,12 @@ def subscriptions(redis):
 
 
 def connections(redis):
-    """How many connections it has accepted."""
+    """Return the number of connections that a host has accepted."""
     return int(re.search(r"total_connections_received:(\d+)", redis.ask("INFO stats"))[1])
 
 
 def test_site_without_health_checks(prepare, own_redis):
-    """People talk, and connections to Redis last, where the URL turns the checks off."""
+    """If the URL disables health checks, users still chat, and connections to Redis last."""
     own_redis.start()
     project, environ = prepare({"auth": "none"}, f"{own_redis.url}/0?health_check_interval=0")
     with start_site(SERVER, project, environ) as site:
@@ -257,11 +257,11 @@ def test_site_without_health_checks(prepare, own_redis):
             assert connections(own_redis) - before < 10
 
 
-# What else is published
+# Malformed messages
 
 
-def test_malformed_messages_stall_nobody(prepare, own_redis):
-    """While all channels are full of them, people hear each other; each is counted, and few are logged."""
+def test_malformed_messages_delay_no_one(prepare, own_redis):
+    """While malformed messages fill all channels, users chat. Each message is counted, and few are logged."""
     own_redis.start()
     project, environ = prepare({"auth": "none"}, f"{own_redis.url}/0")
     with start_site(SERVER, project, environ) as site:
@@ -299,7 +299,7 @@ def test_malformed_messages_stall_nobody(prepare, own_redis):
     ids=["no-channels", "no-keys", "no-publish", "its-own"],
 )
 def test_probes_use_what_the_site_uses(rights, reason, prepare, own_redis):
-    """A user who may PING only is refused; one with the channels and keys of the prefix has all that is needed."""
+    """A user with only PING is refused, and one with the channels and keys of the prefix is enough."""
     own_redis.start()
     assert "+OK" in own_redis.ask(f"ACL SETUSER site on >{PASSWORD} +@all {rights}")
     assert "+PONG" in own_redis.ask(f"AUTH site {PASSWORD}", "PING")
@@ -332,7 +332,7 @@ def test_probes_use_what_the_site_uses(rights, reason, prepare, own_redis):
     ids=lambda value: label(value) if isinstance(value, dict) else None,
 )
 def test_sockets_open_before_redis_starts(answers, own_channel, prepare, own_redis):
-    """They are served from the database, stay open, and are live soon after Redis is there."""
+    """Sockets are served from the database, stay open, and are live soon after Redis starts."""
     project, environ = prepare(answers, f"{own_redis.url}/0")
     if own_channel:
         consumers = project / "chat" / "consumers.py"
@@ -356,5 +356,5 @@ def test_sockets_open_before_redis_starts(answers, own_channel, prepare, own_red
 
 
 def hear_each_other(one, other):
-    """Whether each gets what the other says within a second, too often for the work of the database."""
+    """Check that each receives the other's messages within a second, too fast for the database."""
     return all(hears(*pair, next(refs)) for pair in [(one, other), (other, one)] * 3)

@@ -1,4 +1,4 @@
-"""Sites that share a Redis: REDIS_PREFIX keeps them apart, and keeps a project's tests away from its site."""
+"""Sites that share a Redis: REDIS_PREFIX separates them, and separates a project's tests from its site."""
 
 import contextlib
 import itertools
@@ -7,24 +7,24 @@ import time
 
 import pytest
 import yaml
-from support.client import Person, close_code, receive, say, send
+from support.client import Person, close_code, names, receive, say, send
 from support.emitted import bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS, SIGNED_IN, label, spread
 from support.servers import start_site
 from websockets.exceptions import ConnectionClosed
 
 TWIN = "twin"  # signs up at both sites
-QUIET = 2  # seconds for what should not arrive
+QUIET = 2  # seconds for events that should not arrive
 MOST = 10  # connections of a user
 PUBLISHED = ("text", "presence", "seq", "sign-out")
 
-SERVER = ["uv", "run", "python", "-m", "config.server"]
+SERVER = ["uv", "run", "python", "manage.py", "serve"]
 MANAGE = ["uv", "run", "python", "manage.py"]
-DELETE = f"from django.contrib.auth.models import User; User.objects.get(username={TWIN!r}).delete()"
+DELETE = f"from django.contrib.auth import get_user_model as m; m().objects.get(username={TWIN!r}).delete()"
 
 
 class Twin(Person):
-    """Somebody who has the same name at both sites."""
+    """User with the same name at both sites."""
 
     def sign_up(self):
         self.name = TWIN
@@ -32,7 +32,7 @@ class Twin(Person):
 
 
 def look(connection):
-    """Return the events that arrive within a while, and the code with which the connection is closed, if it is."""
+    """Return the events that arrive within a while, and the close code if the connection is closed."""
     events, deadline = [], time.monotonic() + QUIET
     try:
         while (left := deadline - time.monotonic()) > 0:
@@ -45,7 +45,7 @@ def look(connection):
 
 
 def crossings(one, other, auth, delete_twin):
-    """Return what of one site reaches the other."""
+    """Return the kinds of events of one site that reach the other."""
     found = set()
     twin, double, guest = Twin(one, auth), Twin(other, auth), Person(one, auth)
     with double.connect("room") as there:
@@ -56,7 +56,7 @@ def crossings(one, other, auth, delete_twin):
             events, _ = look(there)
             if any(event["type"] == "message" for event in events):
                 found.add("text")
-            if any(guest.name in event.get("users", ()) for event in events):
+            if any(guest.name in names(event.get("users", ())) for event in events):
                 found.add("presence")
             send(there, type="send", ref="b1", text="from there")
             events, _ = look(there)
@@ -97,7 +97,7 @@ SITES = spread([{}] * len(CASES), "server", "consumers", auth=SIGNED_IN)
     ],
 )
 def test_prefix_keeps_sites_apart(answers, prefixes, numbers, expected, cookies, environment, redis, tmp_path):
-    """With the same prefix one site reaches the other, whatever the numbers of their databases; else it does not."""
+    """Two sites with the same prefix reach each other, whatever the numbers of their databases. Others do not."""
     project = bake(cookies, **answers, channel_layer="redis")
     python = environment(PYTHONS[-1], CHOICES["django_version"][0])
     redis.ask("FLUSHALL")
@@ -121,7 +121,7 @@ def test_prefix_keeps_sites_apart(answers, prefixes, numbers, expected, cookies,
 
 
 def test_emitted_tests_keep_away_from_the_site(cookies, environment, redis):
-    """Everything that they ask of a Redis, in their process and in their servers, is under prefixes of tests."""
+    """The emitted tests use prefixes of tests in Redis, in their process and in their servers."""
     project = bake(cookies, project_slug="our-site", channel_layer="redis")
     environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), REDIS_URL=f"{redis.url}/0")
     del environ["REDIS_PREFIX"]
@@ -138,7 +138,7 @@ def test_emitted_tests_keep_away_from_the_site(cookies, environment, redis):
 
 @pytest.mark.quick
 def test_compose_and_cluster_have_prefixes(cookies):
-    """Containers with an SQLite database of their own are another site than `make dev`, which may use their Redis."""
+    """Containers with their own SQLite database are another site than `make dev`, which may use their Redis."""
     answers = {"project_slug": "our-site", "channel_layer": "redis"}
     for database, expected in (("sqlite", "our-site-compose"), ("postgresql", None)):
         project = bake(cookies, **answers, database=database)
@@ -150,7 +150,7 @@ def test_compose_and_cluster_have_prefixes(cookies):
 
 
 def test_prefix_is_the_slug_unless_it_is_set(cookies, environment, redis):
-    """The slug stands in no module."""
+    """No module contains the slug."""
     project = bake(cookies, project_slug="our-site", channel_layer="redis")
     environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), REDIS_URL=f"{redis.url}/0")
     code = (

@@ -44,7 +44,7 @@ def site(request, cookies_session, environment):
     python = environment(PYTHONS[-1], CHOICES["django_version"][0]) / "bin" / "python"
     environ = environ_for(python.parent.parent, LOG_LEVEL="WARNING")
     run([str(python), "manage.py", "migrate", "--verbosity", "0"], project, environ)
-    with start_site([str(python), "-m", "config.server"], project, environ) as site:
+    with start_site([str(python), "manage.py", "serve"], project, environ) as site:
         httpx.get(site.url, trust_env=False)  # load what the first page loads
         yield site
 

@@ -1,4 +1,4 @@
-"""Every core combination on both databases and both Djangos is clean before it runs."""
+"""Static checks of every core combination with each database and each Django."""
 
 import json
 import re
@@ -12,14 +12,14 @@ from support.matrix import CHOICES, CORE, PYTHONS, combinations, is_quick, label
 COMBINATIONS = combinations(*CORE, "database", "django_version")
 MARKS = [f".{choice}" for key in ("server", "channel_layer", "consumers", "auth", "license") for choice in CHOICES[key]]
 
-# One process for the two commands: starting Django takes longer than either.
+# One process for both commands: starting Django takes longer than either.
 CHECKS = "import django; django.setup(); from django.core.management import call_command; "
 DEVELOPMENT = CHECKS + "call_command('check'); call_command('makemigrations', check=True, dry_run=True)"
 PRODUCTION = CHECKS + "call_command('check', deploy=True, databases=['default'], fail_level='WARNING')"
 
 
-# mypy learns about Django and the other libraries anew when INSTALLED_APPS or Django's version differ, which takes
-# longer than all the rest. So combinations with both in common make a group, which one worker checks, on one Python.
+# mypy analyses Django and other libraries again if INSTALLED_APPS or Django's version differ, which takes longer than
+# the rest. Combinations with both in common form a group, which one worker checks on one Python.
 def apps_of(answers):
     return answers["django_version"], answers["server"] == "daphne", answers["auth"] == "none"
 
@@ -33,13 +33,13 @@ def group_of(answers):
 
 @pytest.fixture(scope="session")
 def check_types(tmp_path_factory):
-    """A function that runs mypy on a project, with what it learned about the libraries for the others of the group."""
+    """Return a function that runs mypy on a project, with the group's cache of the libraries."""
     caches = tmp_path_factory.mktemp("mypy")
 
     def check(project, group, environ):
         cache = caches / str(group)
         run(["uv", "run", "mypy", "--no-sqlite-cache", "--cache-dir", str(cache), "."], project, environ)
-        # What it learned about this project would be wrong for the next, which has modules of the same names.
+        # The cache of this project's modules would be wrong for the next, which has the same names.
         own = [path.stem for path in project.iterdir()]
         for version in cache.glob("3.*"):
             for path in version.iterdir():
@@ -50,7 +50,7 @@ def check_types(tmp_path_factory):
 
 
 def leftovers(project):
-    """What generation should have removed, as lines that name file and place."""
+    """Return the leftovers of generation, as lines with file and place."""
     found = []
     for path in sorted(path for path in project.rglob("*") if path.is_file()):
         name, content = path.relative_to(project).as_posix(), path.read_bytes()
@@ -70,7 +70,7 @@ def leftovers(project):
             else r"(?<!\$)\{\{|\{%|\{#|%\}|#\}|cookiecutter"  # GitHub's own expressions have a dollar
         )
         for number, line in enumerate(text.splitlines(), 1):
-            # A pair of braces is also how f-strings and dicts in dicts end, so only the opening ones tell.
+            # A pair of braces also ends f-strings and nested dicts, so only opening braces count.
             if re.search(braces, line) and not re.search(r'f".*\{\{', line):
                 found.append(f"{name}:{number}: {line}")
         gap = r"\n\n\n\n" if path.suffix == ".py" else r"\n\n\n"
@@ -90,13 +90,13 @@ def parameters():
 
 @pytest.mark.parametrize("answers", list(parameters()))
 def test_combination_is_clean(answers, cookies, environment, services, check_types):
-    """It has no leftovers, and passes ruff, mypy, Django's checks and the check for missing migrations."""
+    """A combination has no leftovers, and passes ruff, mypy, Django's checks and the check for missing migrations."""
     group = group_of(answers)
     project = bake(cookies, **answers)
     shared = environment(PYTHONS[group.bit_count() % 2], answers["django_version"])
     running = services(answers)
     environ = environ_for(shared, **running)
-    # What the Makefile calls `lint`, with a cache that the projects of a worker share.
+    # The commands of `make lint`, with a cache that the projects of a worker share.
     lint = run(["make", "--dry-run", "lint"], project, environ).splitlines()
     assert lint == ["uv run ruff check", "uv run ruff format --check", "uv run mypy ."]
 
@@ -113,19 +113,19 @@ def test_combination_is_clean(answers, cookies, environment, services, check_typ
 
 
 def check_for_production(answers, project, python, environ):
-    """`check --deploy` is silent under production's values, but for the layer that production cannot use."""
+    """Check that `check --deploy` is silent with production's values, except about the in-memory layer."""
     done = subprocess.run([*python, PRODUCTION], cwd=project, env=environ, capture_output=True, text=True)
     issues = re.findall(r"^\S+: \((\S+)\)", done.stderr, re.MULTILINE)
     if answers["channel_layer"] == "in-memory":
         assert (issues, done.returncode) == (["realtime.E001"], 1), done.stderr
     else:
         assert (issues, done.returncode) == ([], 0), done.stderr
-        # HSTS promises nothing for subdomains and no preload, which Django would warn of.
+        # Django would warn that HSTS covers neither subdomains nor preload.
         assert done.stdout == "System check identified no issues (2 silenced).\n"
 
 
 def test_pages_and_scripts_are_copied_as_they_are(cookies):
-    """HTML, CSS and JavaScript are no Jinja templates, but for the two files that are meant to be."""
+    """HTML, CSS and JavaScript are copied, not rendered, except for the files in the list."""
     rendered = {"templates/site_name.html", "chat/static/chat/room.js"}
     source = TEMPLATE / "{{cookiecutter.project_slug}}"
     copied = {}
@@ -146,7 +146,7 @@ def test_pages_and_scripts_are_copied_as_they_are(cookies):
 
 
 def test_replay_file_holds_no_secret(cookies, _cookiecutter_config_file):
-    """What cookiecutter remembers of the answers does not contain the key of the project."""
+    """Cookiecutter's replay file does not contain the project's secret."""
     project = bake(cookies)
     (secret,) = re.findall("^SECRET_KEY=(.+)$", (project / ".env").read_text(), re.MULTILINE)
     replay = (_cookiecutter_config_file.dirpath() / "cookiecutter_replay").join(f"{TEMPLATE.name}.json")

@@ -34,7 +34,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=SITES)
 def project(request, cookies_session, environment):
-    """A migrated project, its environment and its Python, and how people sign in."""
+    """Return a migrated project, its environment and its Python, and the kind of sign-in."""
     project = bake(cookies_session, **request.param)
     python = environment(PYTHONS[-1], CHOICES["django_version"][0])
     environ = environ_for(python, LOG_LEVEL="WARNING")
@@ -43,7 +43,7 @@ def project(request, cookies_session, environment):
 
 
 def test_https_and_wss_are_served(project, files):
-    """In production people sign in and talk without a proxy. Cookies are secure, and the scheme is https."""
+    """Users sign in and chat in production without a proxy. Cookies are secure, and the scheme is https."""
     folder, environ, python, auth = project
     variables, trust = files
     port = free_port()
@@ -56,7 +56,7 @@ def test_https_and_wss_are_served(project, files):
         **variables,
     }
     run([python, "manage.py", "collectstatic", "--no-input", "-v0"], folder, environ | production)
-    with start_site([python, "-m", "config.server"], folder, environ | production, port, tls=trust) as site:
+    with start_site([python, "manage.py", "serve"], folder, environ | production, port, tls=trust) as site:
         page = site.get("accounts/login/", timeout=10)
         assert page.status_code == 200
         assert all("Secure" in cookie for cookie in page.headers.get_list("set-cookie"))
@@ -74,7 +74,7 @@ def test_https_and_wss_are_served(project, files):
 
 
 async def speak_plainly(port):
-    """A client without TLS gets no page, and the connection ends."""
+    """Check that a client without TLS gets no page, and that the connection ends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     async with asyncio.timeout(10):
@@ -98,7 +98,7 @@ async def refusal(port, trust, head):
 def test_one_file_without_the_other_ends_the_start(project, files, missing):
     """One line names the one that is missing."""
     folder, environ, python, _ = project
-    command = [python, "-m", "config.server"]
+    command = [python, "manage.py", "serve"]
     variables = files[0] | {missing: ""}
     done = subprocess.run(command, cwd=folder, env=environ | variables, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1

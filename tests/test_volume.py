@@ -13,7 +13,7 @@ PAGE_QUERIES = 12
 # A name of maximal length: 64 characters of four bytes, each of which takes twelve in a URL.
 FILL = f"""
 from chat.models import Message, Room
-from django.contrib.auth.models import User
+from django.contrib.auth import get_user_model
 names = ("%06d" % number + "\\U0001f44b" * 58 for number in range({ROOMS}))
 Room.objects.bulk_create((Room(name=name, seq=3) for name in names), batch_size=5000)
 rooms = Room.objects.order_by("name")
@@ -21,20 +21,20 @@ Message.objects.bulk_create(
     (Message(room=room, seq=seq, user_name="ann", ref=str(seq), text="hi") for room in rooms for seq in (2, 3)),
     batch_size=5000,
 )
-User.objects.create_superuser("boss")
+get_user_model().objects.create_superuser("boss")
 """
 
 # Size and queries of each page for a member of staff.
 GET = """
 import json
-from django.contrib.auth.models import User
+from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from chat.models import Message, Room
 
 client, measured = Client(headers={"host": "127.0.0.1"}), {}
-client.force_login(User.objects.get(username="boss"))
+client.force_login(get_user_model().objects.get(username="boss"))
 middle = Room.objects.all()[50_000]
 for path in PATHS:
     path = path.replace("MIDDLE", middle.name).replace("ROOM", str(middle.pk))

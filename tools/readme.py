@@ -28,7 +28,7 @@ HOME = "gh:org/channels-template"
 NAME = "Book Club"
 WIDTH = 120
 # Lines replaced by dots, and text that differs between machines.
-LEFT_OUT = re.compile(r" \+ |  Applying |\[\d\d:\d\d:\d\d\] watchfiles|.*(Started server|Waiting for)")
+LEFT_OUT = re.compile(r" \+ |  Applying |.*(Watching for|Started server|Waiting for)")
 NOT_SHOWN = re.compile(r"(?<=\d) interpreter at: .*| +\[client=.*\]$| +$|^.* uvicorn\.access: .*\n?", re.M)
 # Files that nearly every answer changes.
 COMMON = ("AGENTS.md", "README.md", "docs/", "pyproject.toml", "tests/", ".env.example", ".gitignore")

@@ -41,7 +41,7 @@ def talk(windows: dict[str, Window], path: str, *lines: tuple[str, str]) -> None
         window.page.goto(path)
         expect(window.status).to_have_text("Connected")
     for name, text in lines:
-        windows[name].say(text)
+        windows[name].send(text)
         for window in windows.values():
             expect(window.messages.last.locator(".text")).to_have_text(text)
             expect(window.log.locator(".pending")).to_have_count(0)

@@ -67,7 +67,7 @@ def serve_and_talk(project: Path) -> None:
         port = listener.getsockname()[1]
     python = project / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     environ = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port)}
-    server = subprocess.Popen([str(python), "-m", "config.server"], cwd=project, env=environ)
+    server = subprocess.Popen([str(python), "manage.py", "serve"], cwd=project, env=environ)
     try:
         site = SimpleNamespace(url=f"http://127.0.0.1:{port}", tls=None)
         wait_for_answer(server, site.url)

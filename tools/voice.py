@@ -35,7 +35,7 @@ BANNED = {
     r"goodbye": "close",
     r"(whoever|whosoever)": "a user who, clients that",
     r"nobody": "no one, no user",
-    r"(?<!there )(is|are|was|were)\s+no(?!\s+(longer|more\s+than|less\s+than|fewer\s+than)\b)(?=\s+[a-z])": "is not a",
+    r"(?<!there )(is|are|was|were)\s+no(?!\s+(longer|(more|less|\w+er)\s+than)\b)(?=\s+[a-z])": "is not a",
     rf"(?<=[,;] )for\s+(?!example\b|instance\b)({SUBJECTS})\s+(\w+\s+)?({VERBS}|\w+s)": "because",
     rf"(?<=[,;] )for\s+(the|a|an|its|their|each|every|any|one|some)\s+(?!.{{0,40}}\b(that|which|who)\b)"
     rf"([\w'-]+\s+){{1,3}}({VERBS})": "because",

@@ -3,7 +3,6 @@
 import os
 
 from config.settings import *  # noqa: F403
-
 from realtime.conf import Defaults
 
 if not os.environ.get("BENCH_LIMITS"):

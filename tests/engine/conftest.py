@@ -22,6 +22,7 @@ from realtime.conf import settings as django_settings
 from realtime.layers import channel_layers
 from realtime.process import get_process, processes
 
+SUITE = {"DJANGO_SETTINGS_MODULE": "engine.settings"}
 SERVICES = {
     "redis": bool(django_settings.REDIS_HOSTS),
     "sqlite": connection.vendor == "sqlite",
@@ -101,8 +102,8 @@ def serve(database):
     def serve(**variables):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
-        environ = {**os.environ, "PORT": str(port), "DATABASE_URL": url_of_test_database(), **variables}
-        server = subprocess.Popen([sys.executable, "-m", "engine.serve", "--exit-with-parent"], env=environ)
+        environ = {**os.environ, "PORT": str(port), "DATABASE_URL": url_of_test_database(), **SUITE, **variables}
+        server = subprocess.Popen([sys.executable, "manage.py", "serve", "--exit-with-parent"], env=environ)
         servers.append(server)
         deadline = time.monotonic() + 20
         while True:

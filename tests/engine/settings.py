@@ -3,7 +3,8 @@
 from config.settings import *  # noqa: F403
 from config.settings import INSTALLED_APPS
 
-INSTALLED_APPS = [*dict.fromkeys(["channels", *INSTALLED_APPS, "engine"])]
+INSTALLED_APPS = [*(app for app in INSTALLED_APPS if app not in {"accounts", "chat"}), "engine"]
+AUTH_USER_MODEL = "auth.User"
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "realtime.middleware.CommonMiddleware",

@@ -33,7 +33,8 @@ def cookie_of(client):
 
 def cookie_of_user(name):
     client = Client()
-    client.force_login(get_user_model().objects.create_user(name))
+    user = get_user_model().objects.create_user(name, f"{name}@example.com")
+    client.force_login(user)
     return cookie_of(client)
 
 
@@ -155,7 +156,7 @@ async def test_channels_own_functions_work():
     scope, _ = await connect(headers)
     ann = scope["user"]
     assert await get_user(scope) == ann
-    bob = await get_user_model().objects.acreate(username="bob")
+    bob = await get_user_model().objects.acreate(username="bob", email="bob@example.com")
     await login(scope, bob)
     await scope["session"].asave()
     assert (scope["user"], await get_user(scope)) == (bob, bob)

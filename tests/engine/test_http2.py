@@ -15,7 +15,7 @@ from wsproto.connection import Connection as WebSocket
 from wsproto.connection import ConnectionType
 from wsproto.events import CloseConnection, Message, Ping, TextMessage
 
-from config import protocols
+from realtime.servers import hypercorn
 
 PATIENCE = 10
 
@@ -106,7 +106,7 @@ def contexts():
 @pytest.fixture
 async def client():
     """Return a client that is connected to hypercorn."""
-    protocols.install()
+    hypercorn.install()
     config, loop = Config(), asyncio.get_running_loop()
     config.websocket_max_message_size = 1000
     config.websocket_ping_interval = 20
@@ -114,7 +114,7 @@ async def client():
 
     async def serve(reader, writer):
         app, context = wrap_app(application, 0, "asgi"), WorkerContext(None)
-        await protocols.Connection(app, loop, config, context, {}, reader, writer).run()
+        await hypercorn.Connection(app, loop, config, context, {}, reader, writer).run()
         ended.set()
 
     for_server, for_client = contexts()

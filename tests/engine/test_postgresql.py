@@ -5,8 +5,8 @@ import socket
 import pytest
 from django.db import connection
 
-from config import startup
 from engine.test_checks import found
+from realtime import startup
 
 
 @pytest.mark.django_db
@@ -17,7 +17,7 @@ def test_unreachable_database_is_named(monkeypatch):
     for name, value in {"HOST": "127.0.0.1", "PORT": port, "NAME": "site", "PASSWORD": "secret"}.items():
         monkeypatch.setitem(connection.settings_dict, name, value)
     problem = startup.database_problem() or ""
-    assert problem.startswith(f"The database 127.0.0.1:{port}/site does not answer: ")
+    assert problem.startswith(f"DATABASE_URL: cannot connect to 127.0.0.1:{port}/site (")
     assert "docker compose up -d postgresql" in problem
     assert "secret" not in problem
 

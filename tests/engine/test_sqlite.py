@@ -7,8 +7,8 @@ from contextlib import closing
 import pytest
 from django.db import connection
 
-from config import startup
 from engine.test_checks import found
+from realtime import startup
 from realtime.sqlite import PrivateConnection
 
 
@@ -40,9 +40,8 @@ def test_second_connection_keeps_the_locks(tmp_path):
 def test_unreachable_database_is_named(monkeypatch):
     """A database that cannot be opened is one line with its path and the variable to fix."""
     monkeypatch.setitem(connection.settings_dict, "NAME", "/nowhere/db.sqlite3")
-    assert startup.database_problem() == (
-        "The database /nowhere/db.sqlite3: unable to open database file. Fix DATABASE_URL."
-    )
+    problem = "DATABASE_URL: cannot open /nowhere/db.sqlite3 (unable to open database file). Fix the path."
+    assert startup.database_problem() == problem
 
 
 def test_sqlite_serves_one_machine(settings):

@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from config import startup
+from realtime import startup
 
 
 def run(*arguments, **variables):
@@ -23,7 +23,9 @@ def test_taken_port_is_named():
     """A server on a taken port ends with one line that shows how to choose another."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        code, lines = run("-m", "engine.serve", HOST="127.0.0.1", PORT=str(port))
+        code, lines = run(
+            "manage.py", "serve", DJANGO_SETTINGS_MODULE="engine.settings", HOST="127.0.0.1", PORT=str(port)
+        )
     assert (code, len(lines)) == (1, 1)
     assert lines[0].startswith(f"PORT: cannot listen on 127.0.0.1:{port} (")
     assert lines[0].endswith("). Choose another, such as PORT=9000.")
@@ -35,10 +37,10 @@ def test_unapplied_migration_is_logged(transactional_db, caplog):
     [latest] = MigrationLoader(connection).graph.leaf_nodes("sessions")
     recorder.record_unapplied(*latest)
     try:
-        startup.look()
+        startup.check(processes=1)
     finally:
         recorder.record_applied(*latest)
-    assert "Unapplied migrations: 1. Run `make setup`, or `python manage.py migrate`." in caplog.messages
+    assert "Unapplied migrations: 1. Run: python manage.py migrate" in caplog.messages
     assert startup.database_problem(migrations=True) is None
 
 
@@ -47,4 +49,19 @@ def test_missing_static_files_end_the_start(settings, tmp_path):
     settings.STATIC_ROOT = tmp_path
     settings.STORAGES = {"staticfiles": {"BACKEND": "realtime.storage.StaticStorage"}}
     with pytest.raises(SystemExit, match="collectstatic"):
-        startup.look()
+        startup.check(processes=1)
+
+
+def test_several_processes_need_redis():
+    """The server does not start several processes on the in-memory layer."""
+    with pytest.raises(SystemExit) as end:
+        startup.check(processes=2)
+    assert str(end.value) == (
+        "WEB_CONCURRENCY=2: the in-memory channel layer serves one process. Set WEB_CONCURRENCY=1, or set REDIS_URL."
+    )
+
+
+def test_missing_packages_are_named():
+    """Without Django a command ends with one line that shows how to install it."""
+    line = "Django is not installed. Run `make setup`, and put `uv run` before the command."
+    assert run("-S", "manage.py", "check") == (1, [line])

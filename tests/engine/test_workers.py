@@ -18,8 +18,8 @@ def die(listener):
 def supervise(name):
     """Start a process that supervises a worker, which calls a function of this module."""
     code = (
-        f"import socket; from config import workers; from engine.test_workers import {name}; "
-        f"workers.Supervisor({name}, socket.socket()).run()"
+        "import django, socket; django.setup(); from realtime.servers import workers; from engine import test_workers; "
+        f"workers.Supervisor(test_workers.{name}, socket.socket()).run()"
     )
     environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "engine.settings", "WEB_CONCURRENCY": "1"}
     return subprocess.Popen([sys.executable, "-c", code], env=environ, text=True, stdout=-1, stderr=-1)
@@ -28,7 +28,7 @@ def supervise(name):
 def read_log(supervisor):
     """Return the supervisor's log until its end, without the time."""
     _, output = supervisor.communicate(timeout=60)
-    lines = [line.partition(".workers: ")[2] for line in output.splitlines()]
+    lines = [line.partition(" realtime.servers.workers: ")[2] for line in output.splitlines()]
     return [line.partition(" [")[0] for line in lines if line]
 
 

@@ -1,4 +1,4 @@
-"""Real browsers, what people do in their windows, and what must not happen there."""
+"""Real browsers, actions of people in their windows, and checks of what browsers report."""
 
 import contextlib
 import re
@@ -33,12 +33,12 @@ AXE = """axe.run().then(({ violations }) => violations.map(({ id, nodes }) =>
   [id, ...nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`)]))"""
 OUTAGE = "CONNECTION_REFUSED|ERR_INTERNET_DISCONNECTED|WebSocket connection|can.t establish a connection"
 
-# A machine with two cores runs two such tests, each with a browser and a server.
+# Two cores run two such tests at once, each with a browser and a server.
 expect.set_options(timeout=20_000)
 
 
 def find_browser(kind: str) -> str:
-    """The program of a browser that is there, or that Debian has."""
+    """Return the path of a browser. Install it from Debian if it is missing."""
     names = PROGRAMS[kind]
     found = next(filter(None, map(shutil.which, names)), None)
     if not found:
@@ -49,7 +49,7 @@ def find_browser(kind: str) -> str:
 
 @contextlib.contextmanager
 def launch(playwright: Playwright, kind: str) -> Iterator[Browser]:
-    """A browser of the system; Firefox, as others have it, by WebDriver BiDi."""
+    """Start a browser of the system. Firefox is driven by WebDriver BiDi."""
     options = {"channel": "moz-firefox"} if kind == "firefox" else {}
     browser = getattr(playwright, kind).launch(executable_path=find_browser(kind), **options)
     yield browser
@@ -57,7 +57,7 @@ def launch(playwright: Playwright, kind: str) -> Iterator[Browser]:
 
 
 def node_packages() -> Path:
-    """The folder with the programs and scripts of npm's packages; installed where they are not, or are others."""
+    """Return the folder of the npm packages. Install them if they are missing or outdated."""
     folder = BUILD / "browser"
     folder.mkdir(parents=True, exist_ok=True)
     wanted, stamp = PACKAGES.read_text(encoding="utf-8"), folder / "installed.json"
@@ -71,16 +71,16 @@ def node_packages() -> Path:
 
 
 def prepare_demo(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """The command and the variables that serve the default project, in build/demo, on an empty database."""
+    """Return the command and the environment that serve build/demo with an empty database."""
     demo.set_up()
     python = str(demo.PROJECT / ".venv" / "bin" / "python")
     environ = clean_environ(DATABASE_URL=f"sqlite:///{folder / 'db.sqlite3'}")
     run([python, "manage.py", "migrate", "--verbosity", "0"], demo.PROJECT, environ)
-    return [python, "-m", "config.server"], environ
+    return [python, "manage.py", "serve"], environ
 
 
 def seed(room: str, last: int, first: int = 1, days_ago: int = 0) -> list[str]:
-    """The command of manage.py that fills a room with messages that somebody wrote some days ago."""
+    """Return arguments for manage.py that fill a room with messages of a third user, some days old."""
     code = f"""
 from datetime import UTC, datetime, timedelta
 from chat.models import Message, Room
@@ -94,7 +94,7 @@ Message.objects.bulk_create(
 
 
 class Visits:
-    """Windows of people on a site, and the problems that browsers reported in any of them."""
+    """Windows of people on a site, and the problems that browsers reported in them."""
 
     def __init__(self, browser: Browser, url: str) -> None:
         self.browser = browser
@@ -104,11 +104,11 @@ class Visits:
         self.contexts: list[BrowserContext] = []
 
     def __call__(self, person: Person | None, path: str, **options: object) -> "Window":
-        """Open a page in a browser of the person's own, who is signed in, or of nobody."""
+        """Open a page in a new browser profile. Without a person, the visitor is not signed in."""
         context = self.browser.new_context(base_url=self.url, timezone_id="UTC", locale="en-GB", **options)
         cookies = person.http.cookies.items() if person else ()
         context.add_cookies([{"name": name, "value": value, "url": self.url} for name, value in cookies])
-        # Firefox tells of a violation in its console only to people.
+        # Firefox shows violations in its console to people only.
         context.add_init_script(
             "addEventListener('securitypolicyviolation', (event) =>"
             " console.error('CSP', event.effectiveDirective, event.blockedURI, event.sourceFile))"
@@ -134,11 +134,11 @@ class Visits:
             self.problems.append(f"response: {response.url} {response.status}")
 
     def expect_problem(self, pattern: str) -> None:
-        """From now on such problems are in order."""
+        """Ignore problems that match the pattern."""
         self.expected.append(pattern)
 
     def check(self) -> None:
-        """Fails if there was a problem that nobody expected."""
+        """Fail if there was an unexpected problem."""
         unexpected = [
             problem for problem in self.problems if not any(re.search(pattern, problem) for pattern in self.expected)
         ]
@@ -150,7 +150,7 @@ class Visits:
 
 
 class Window:
-    """A page in front of somebody; what is in a room is found as a screen reader finds it, where that is possible."""
+    """A page of a room. Its parts are found as a screen reader finds them, if possible."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -162,25 +162,25 @@ class Window:
         self.box = page.get_by_role("textbox", name="Message")
 
     def tab(self, path: str) -> "Window":
-        """Another window of the same browser."""
+        """Open another window of the same browser profile."""
         window = Window(self.page.context.new_page())
         window.page.goto(path)
         return window
 
-    def say(self, *texts: str) -> None:
+    def send(self, *texts: str) -> None:
         for text in texts:
             self.box.fill(text)
             self.box.press("Enter")
 
     def fill_in(self, button: str, fields: dict[str, str]) -> None:
-        """Fill in a form, and send it off."""
+        """Fill in and submit a form."""
         for label, value in fields.items():
             self.page.get_by_label(re.compile(f"^{label}:?$")).fill(value)
         with self.page.expect_navigation():
             self.page.get_by_role("button", name=button).click()
 
     def tab_to(self, target: Locator, key: str = "Tab") -> None:
-        """Press Tab until this is what the keyboard goes to."""
+        """Press Tab until the target has the focus."""
         for _ in range(20):
             if target.evaluate("element => element === document.activeElement"):
                 return
@@ -188,11 +188,11 @@ class Window:
         raise AssertionError(f"{key} does not lead to {target}")
 
     def read_back_to(self, seq: int) -> None:
-        """Scroll up until this message has come; those on the screen stay where they are while older ones come."""
+        """Scroll up until this message is loaded. Visible messages must not move while older ones load."""
         while (first := int(self.messages.first.get_attribute("data-seq"))) > seq:
             oldest = self.log.locator(f"[data-seq='{first}'] .text")
             top = "text => text.getBoundingClientRect().top"
-            # In one go, before the next can come.
+            # Scroll and measure in one step, before older messages load.
             before = oldest.evaluate(
                 f"text => {{ text.closest('[role=log]').scrollBy(0, -1e6); return ({top})(text) }}"
             )
@@ -201,7 +201,7 @@ class Window:
             assert abs(after - before) < 10, f"message {first} moved from {before} to {after}"
 
     def transcript(self, count: int) -> list[tuple[int, str, str]]:
-        """Number, user and text of each message, once there are so many and all are stored."""
+        """Return number, user and text of each message, once there are `count` and all are stored."""
         expect(self.messages).to_have_count(count)
         expect(self.log.locator(".pending, .failed")).to_have_count(0)
         rows = self.messages.evaluate_all(
@@ -211,11 +211,11 @@ class Window:
         return [tuple(row) for row in rows]
 
     def sees(self, *transcript: tuple[int, str, str]) -> None:
-        """Exactly this, in this order."""
+        """Check that the log has exactly these messages, in this order."""
         assert self.transcript(len(transcript)) == list(transcript)
 
     def violations(self) -> list[list[str]]:
-        """What axe finds fault with, in either colour scheme: rules, each with the elements that break it."""
+        """Return the rules of axe that the page breaks in either colour scheme, each with the elements."""
         self.page.evaluate((node_packages() / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
         found = []
         for scheme in ("light", "dark"):
@@ -224,7 +224,7 @@ class Window:
         return found
 
     def overflows(self) -> list[str]:
-        """What is wider than its place, so that one would have to scroll sideways."""
+        """Return the elements that are too wide, so that people would have to scroll sideways."""
         return self.page.evaluate(
             """() => [...document.querySelectorAll("*")].filter((element) =>
               element.getBoundingClientRect().right > innerWidth + 0.5 ||

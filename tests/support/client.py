@@ -1,4 +1,4 @@
-"""People who use an emitted site, whichever way it wants to know who they are."""
+"""Users of an emitted site, with each way to sign in."""
 
 import asyncio
 import contextlib
@@ -25,11 +25,12 @@ numbers = itertools.count(1)
 
 
 class Person:
-    """Somebody with an account, or a guest where the site has none."""
+    """User with an account, or a guest if the site has no accounts."""
 
-    def __init__(self, site, auth: str) -> None:
+    def __init__(self, site, auth: str, *, by_email: bool = False) -> None:
         self.site = site
         self.auth = auth
+        self.by_email = by_email
         self.http = httpx.Client(
             base_url=site.url,
             timeout=TIMEOUT,
@@ -46,31 +47,37 @@ class Person:
             self.name = f"person{next(numbers)}"
             self.sign_up()
         if auth == "token":
-            answer = self.http.post("/api/token/", json={"username": self.name, "password": PASSWORD})
+            answer = self.http.post("/api/token/", json={"username": self.login_of(self.name), "password": PASSWORD})
             assert answer.status_code == 200, answer.text
             self.token = answer.json()["token"]
+
+    def login_of(self, name: str) -> str:
+        """Return the text by which a user logs in, which sites that sign in by e-mail address change."""
+        return f"{name}@example.com" if self.by_email else name
 
     def sign_up(self) -> None:
         page = self.http.get("/accounts/signup/")
         fields = {"username": self.name, "password1": PASSWORD, "password2": PASSWORD}
+        if self.by_email:
+            fields["email"] = self.login_of(self.name)
         answer = self.http.post("/accounts/signup/", data={**fields, "csrfmiddlewaretoken": csrf_token(page)})
         assert (answer.status_code, answer.headers["location"]) == (302, "/")
 
     def ticket(self) -> str:
-        """What a page in a browser fetches before it connects."""
+        """Return the page that a browser fetches before it connects."""
         headers = {"X-CSRFToken": cookie(self.http, "csrftoken")}
         answer = self.http.post("/api/ticket/", headers=headers)
         assert answer.status_code == 200, answer.text
         return answer.json()["ticket"]
 
     def headers(self) -> dict[str, str]:
-        """What proves to a socket who this is."""
+        """Return the headers that identify the user to a socket."""
         if self.auth == "token":
             return {"Authorization": f"Bearer {self.token}"}
         return {"Cookie": "; ".join(f"{name}={value}" for name, value in self.http.cookies.items())}
 
     def sign_out(self) -> None:
-        """Log out, or give the token back."""
+        """Log out, or revoke the token."""
         if self.auth == "token":
             answer = self.http.delete("/api/token/", headers=self.headers())
         else:
@@ -78,7 +85,7 @@ class Person:
         assert answer.status_code in {200, 302}, answer.text
 
     def connect(self, room: str, query: str = "", site=None, **options) -> ClientConnection:
-        """A socket in a room, as a program (token) or as a page of the site (the others) opens it."""
+        """Open a socket in a room, as a program (token) or as a page of the site (others)."""
         options = {"additional_headers": self.headers(), **options}
         return open_socket(site or self.site, f"/ws/chat/{quote(room, safe='')}/{query}", **options)
 
@@ -90,35 +97,35 @@ class Person:
 
 
 def cookie(http: httpx.Client, name: str) -> str:
-    """The value of a cookie, whatever stands before its name: `__Host-`, or the project's own."""
+    """Return the value of a cookie with any prefix: `__Host-`, or the project's own."""
     (value,) = [value for key, value in http.cookies.items() if key.endswith(name)]
     return value
 
 
 def csrf_token(page: httpx.Response) -> str:
-    """The hidden field of the first form on a page."""
+    """Return the hidden field of the first form on a page."""
     assert page.status_code == 200, page.text
     return re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.text)[1]
 
 
 def open_socket(site, path: str, **options) -> ClientConnection:
-    """A WebSocket connection from a page of the site itself, unless the options say otherwise."""
+    """Open a WebSocket as a page of the site, unless the options differ."""
     options = {"origin": site.url, "open_timeout": TIMEOUT, "close_timeout": TIMEOUT, **options}
     connect = Tunnel if site.tls else connect_websocket
     return connect(site.url.replace("http", "ws", 1) + path, proxy=None, ssl=site.tls, **options)
 
 
 class Tunnel:
-    """A WebSocket connection over TLS for code without an event loop.
+    """WebSocket connection over TLS for code without an event loop.
 
-    That of the library reads and writes in two threads, which Python's TLS does not bear before 3.13: handshakes hang.
+    The library's own reads and writes in two threads. Python's TLS does not support that before 3.13: handshakes hang.
     """
 
     def __init__(self, url: str, **options) -> None:
         async def connect():
             return await connect_asynchronously(url, **options)
 
-        self.loop = event_loop()  # of which two threads that ask at once get one each
+        self.loop = event_loop()  # so that two threads that ask at once get one each
         self.connection = self.wait_for(connect())
 
     def wait_for(self, coroutine):
@@ -139,7 +146,7 @@ class Tunnel:
 
 @functools.cache
 def event_loop() -> asyncio.AbstractEventLoop:
-    """A loop that runs in a thread of its own until the end."""
+    """Run a loop in a thread of its own until the end."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
     return loop
@@ -147,7 +154,7 @@ def event_loop() -> asyncio.AbstractEventLoop:
 
 @contextlib.contextmanager
 def unresponsive_socket(site, path: str, headers: dict[str, str]) -> Iterator[None]:
-    """A WebSocket connection whose client does nothing more, and does not answer a close either."""
+    """Open a WebSocket whose client does nothing more, and does not answer a close."""
     lines = [
         f"GET {path} HTTP/1.1",
         f"Host: 127.0.0.1:{site.port}",
@@ -164,20 +171,25 @@ def unresponsive_socket(site, path: str, headers: dict[str, str]) -> Iterator[No
 
 
 def receive(connection: ClientConnection) -> dict:
-    """The next event, but for those that tell who is there."""
+    """Return the next event that is not about presence."""
     while (event := json.loads(connection.recv(TIMEOUT)))["type"] == "presence":
         pass
     return event
 
 
 def wait_for_users(connection: ClientConnection, *users: str) -> None:
-    """Wait until exactly these users are there."""
-    while json.loads(connection.recv(TIMEOUT)).get("users") != sorted(users):
+    """Wait until exactly these users are present."""
+    while names(json.loads(connection.recv(TIMEOUT)).get("users", ())) != sorted(users):
         pass
 
 
+def names(users) -> list[str]:
+    """Return the display names in an event about users."""
+    return [user["user"] for user in users]
+
+
 def close_code(connection: ClientConnection) -> int | None:
-    """The code of the close that follows, whatever comes before it."""
+    """Return the code of the next close, and skip the events before it."""
     try:
         while True:
             connection.recv(TIMEOUT)
@@ -190,13 +202,13 @@ def send(connection: ClientConnection, **event) -> None:
 
 
 def say(connection: ClientConnection, ref: str, text: str) -> dict:
-    """Send a message, and return the event that acknowledges it."""
+    """Send a message. Return the event that acknowledges it."""
     send(connection, type="send", ref=ref, text=text)
     return receive(connection)
 
 
 def hears(speaker, listener, ref):
-    """Whether the other end gets a message within a second; what was sent before is skipped."""
+    """Return whether the other end gets a message within a second. Skips earlier events."""
     send(speaker, type="send", ref=ref, text=ref)
     deadline = time.monotonic() + 1
     while time.monotonic() < deadline:

@@ -5,4 +5,7 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        from accounts import signals  # noqa: F401
+{% if cookiecutter.auth == "token" %}
+        # `revocation` comes first: tickets are deleted before sockets are disconnected.
+{% endif %}
+        from accounts import {{ "revocation, signals" if cookiecutter.auth == "token" else "signals" }}  # noqa: F401

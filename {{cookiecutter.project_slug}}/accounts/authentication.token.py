@@ -3,9 +3,8 @@
 from itertools import pairwise
 from urllib.parse import parse_qs
 
-from django.contrib.auth.models import User
-
-from accounts.models import digest_of, redeem_ticket, user_of_token
+from accounts.models import User
+from accounts.tokens import digest_of, redeem_ticket, user_of_token
 from realtime.auth import Identity
 from realtime.types import Scope, headers
 

@@ -1,15 +1,15 @@
-"""Signs in programs that send a token."""
+"""Authentication of HTTP requests by tokens."""
 
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from accounts.models import user_of_token
+from accounts.tokens import user_of_token
 from realtime.middleware import FOR_OPERATORS
 
 
 class BearerMiddleware:
-    """Makes `Authorization: Bearer <token>` as good as a session; 401 if the token is not valid."""
+    """Sets `request.user` to the owner of `Authorization: Bearer <token>`. 401 if it is invalid."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

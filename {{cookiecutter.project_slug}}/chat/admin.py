@@ -1,4 +1,4 @@
-"""Rooms and messages in the admin. Moderate by changing a text: a deleted message leaves a gap."""
+"""Rooms and messages in the admin. Moderate by changing a text: a deletion would leave a gap."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,19 +11,21 @@ from django.db.models import Model
 from django.http import HttpRequest
 
 from chat.models import Message, Room
+from realtime.identity import display_name, user_id
 
 
 @admin.register(Room)
 class RoomAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    list_display = ("name", "seq", "created_by", "created_at")
-    search_fields = ("name", "=created_by")
-    readonly_fields = ("seq", "created_by", "created_at")
+    list_display = ("name", "seq", "created_by", "created_by_name", "created_at")
+    search_fields = ("name", "=created_by", "created_by_name")
+    readonly_fields = ("seq", "created_by", "created_by_name", "created_at")
     show_full_result_count = False
 
     def save_model(self, request: HttpRequest, obj: Room, form: Any, change: bool) -> None:
-        """Store who created the room. Staff may create any number here."""
+        """Store the creator of the room. Staff may create any number here."""
         if not change:
-            obj.created_by = request.user.get_username()
+            obj.created_by = user_id(request.user)
+            obj.created_by_name = display_name(request.user)
         super().save_model(request, obj, form, change)
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
@@ -61,11 +63,11 @@ class RoomFilter(admin.RelatedFieldListFilter):
 
 @admin.register(Message)
 class MessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    list_display = ("room", "seq", "user_name", "at", "text")
+    list_display = ("room", "seq", "user_id", "user_name", "at", "text")
     list_filter = (("room", RoomFilter),)
     list_select_related = ("room",)
-    search_fields = ("user_name", "text")
-    readonly_fields = ("room", "seq", "user_name", "ref", "at")
+    search_fields = ("=user_id", "user_name", "text")
+    readonly_fields = ("room", "seq", "user_id", "user_name", "ref", "at")
     ordering = ("-pk",)
     show_full_result_count = False
 

@@ -57,7 +57,7 @@ class ChatConsumer(RealtimeConsumer):
     async def say(self, event: dict[str, Any]) -> None:
         """Store a message and send it to all, or answer with the one stored under its `ref`."""
         store = database_sync_to_async(store_message)
-        message, new = await store(self.room, self.user_name, *parse_send(event))
+        message, new = await store(self.room, self.user_id, self.user_name, *parse_send(event))
         if new:
             await apublish(self.group, message.event())
         else:

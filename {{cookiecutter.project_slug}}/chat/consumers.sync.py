@@ -54,7 +54,7 @@ class ChatConsumer(SyncRealtimeConsumer):
 
     def say(self, event: dict[str, Any]) -> None:
         """Store a message and send it to all, or answer with the one stored under its `ref`."""
-        message, new = store_message(self.room, self.user_name, *parse_send(event))
+        message, new = store_message(self.room, self.user_id, self.user_name, *parse_send(event))
         if new:
             publish(self.group, message.event())
         else:

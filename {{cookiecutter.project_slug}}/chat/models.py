@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection, models, transaction
 from django.db.models import F, OuterRef, Subquery
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce
 from django.urls import reverse
 from django.utils import timezone
 
@@ -20,13 +20,13 @@ ROWS = 64  # read at a time: the longest texts together are 1 MiB
 
 
 class Room(models.Model):
-    """A room, there since its first message."""
+    """Room, created by its first message. `created_by` is a user id, as in `Message`."""
 
     name = models.CharField(max_length=64, unique=True)
     seq = models.PositiveBigIntegerField(default=0)  # of the latest message
-    # The database has defaults for servers that still run older code during an update.
-    created_by = models.CharField(max_length=150, default="", db_default="", editable=False)
-    created_at = models.DateTimeField(default=timezone.now, db_default=Now(), editable=False)
+    created_by = models.CharField(max_length=64, default="", editable=False)
+    created_by_name = models.CharField(max_length=150, default="", editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         ordering = ("name",)
@@ -40,10 +40,15 @@ class Room(models.Model):
 
 
 class Message(models.Model):
-    """What a user said in a room; `ref` is what the sender's client calls it."""
+    """Message of a user in a room. `ref` is the id that the sender's client gave it.
+
+    `user_id` is the primary key of an account or the id of a guest. It is no foreign key, so that
+    messages outlive accounts. `user_name` is the display name at that time.
+    """
 
     room = models.ForeignKey(Room, models.CASCADE, related_name="messages")
     seq = models.PositiveBigIntegerField()
+    user_id = models.CharField(max_length=64)
     user_name = models.CharField(max_length=150)
     ref = models.CharField(max_length=64)
     text = models.TextField()
@@ -54,7 +59,7 @@ class Message(models.Model):
         indexes = (models.Index(fields=("at",), name="message_at"),)
         constraints = (
             models.UniqueConstraint(fields=("room", "seq"), name="message_seq_once"),
-            models.UniqueConstraint(fields=("room", "user_name", "ref"), name="message_ref_once"),
+            models.UniqueConstraint(fields=("room", "user_id", "ref"), name="message_ref_once"),
         )
 
     def __str__(self) -> str:
@@ -62,61 +67,68 @@ class Message(models.Model):
 
     @classmethod
     def expired(cls) -> models.QuerySet["Message"]:
-        """Return what is older than MESSAGE_RETENTION_DAYS, for `manage.py cleanup` to delete.
+        """Return messages older than MESSAGE_RETENTION_DAYS, for `manage.py cleanup` to delete.
 
-        Rooms stay, and go on numbering, so clients with old messages notice nothing.
+        Rooms are kept and continue their numbers, so that clients with old messages still work.
         """
         days = settings.MESSAGE_RETENTION_DAYS
         old = cls.objects.filter(at__lt=timezone.now() - days * DAY) if days else cls.objects.none()
         return old.order_by("at")
 
     def event(self) -> dict[str, Any]:
-        """The message as clients see it."""
+        """Return the event that clients get."""
         return {
             "type": "message",
             "seq": self.seq,
             "ref": self.ref,
             "user": self.user_name,
+            "user_id": self.user_id,
             "text": self.text,
             "at": f"{self.at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{self.at.microsecond // 1000:03}Z",
         }
 
 
 def room_group(room: str) -> str:
-    """The group of those who are in the room."""
+    """Return the name of the room's group."""
     return group_name("chat", room)
 
 
-def store_message(room: str, user_name: str, ref: str, text: str) -> tuple[Message, bool]:
+def store_message(
+    room: str, user_id: str, user_name: str, ref: str, text: str
+) -> tuple[Message, bool]:
     """Store a message as the next of its room.
 
     Returns it and True, or the stored one and False if the user sent this `ref` before. Raises
-    EventError if the room is new, and the user has created too many.
+    EventError if the room is new and the user has created too many.
     """
     with transaction.atomic():
         # The lock makes the order of the numbers the order of the commits.
         rooms = Room.objects.select_for_update()
         locked = rooms.filter(name=room).first()
         if locked is None:
-            limit_creation(user_name, ref)
-            locked, _ = rooms.get_or_create(name=room, defaults={"created_by": user_name})
-        stored = locked.messages.filter(user_name=user_name, ref=ref).first()
+            limit_creation(user_id, ref)
+            creator = {"created_by": user_id, "created_by_name": user_name}
+            locked, _ = rooms.get_or_create(name=room, defaults=creator)
+        stored = locked.messages.filter(user_id=user_id, ref=ref).first()
         if stored:
             return stored, False
         locked.seq += 1
         locked.save(update_fields=["seq"])
-        return locked.messages.create(seq=locked.seq, user_name=user_name, ref=ref, text=text), True
+        message = locked.messages.create(
+            seq=locked.seq, user_id=user_id, user_name=user_name, ref=ref, text=text
+        )
+        return message, True
 
 
-def limit_creation(user_name: str, ref: str) -> None:
+def limit_creation(user_id: str, ref: str) -> None:
     """Raise EventError if the user created CHAT_ROOMS_PER_DAY rooms within a day."""
     if connection.vendor == "postgresql":
-        # One transaction of the user at a time, or each would miss the others' rooms. SQLite has
-        # one writer at a time anyway.
+        # Run one transaction of the user at a time, or each would miss the others' rooms. SQLite
+        # has one writer at a time anyway.
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [user_name])
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [user_id])
     limit, now = settings.CHAT_ROOMS_PER_DAY, timezone.now()
-    recent = Room.objects.filter(created_by=user_name, created_at__gt=now - DAY)
+    recent = Room.objects.filter(created_by=user_id, created_at__gt=now - DAY)
     times = recent.order_by("-created_at").values_list("created_at", flat=True)[:limit]
     if len(times) == limit:
         rooms = "1 room" if limit == 1 else f"{limit} rooms"
@@ -151,7 +163,7 @@ def rooms_before(name: str, text: str, limit: int) -> tuple[list[Room], bool]:
 
 
 def latest_seqs(rooms: Collection[str]) -> dict[str, int]:
-    """The number of the latest message of each room that has one."""
+    """Return the number of the latest message of each room that has one."""
     return dict(Room.objects.filter(name__in=rooms).order_by().values_list("name", "seq"))
 
 

@@ -9,6 +9,7 @@ from environs import validate
 from realtime.environment import Environment, check_certificate, check_processes
 from realtime.layers import channel_layers
 from realtime.logs import logging_config
+from realtime.servers import SERVERS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -28,7 +29,7 @@ FORWARDED_ALLOW_IPS = env.networks("FORWARDED_ALLOW_IPS", ["127.0.0.1", "::1"])
 DATABASE = env.database("DATABASE_URL")
 REDIS_HOSTS = env.redis_hosts("REDIS_URL", [])
 REDIS_PREFIX = env.redis_prefix("REDIS_PREFIX", env.project_name())
-SERVER = env.str("SERVER", "{{ cookiecutter.server }}")
+SERVER = env.str("SERVER", "{{ cookiecutter.server }}", validate=validate.OneOf(SERVERS))
 WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 1, validate=validate.Range(1))
 MACHINES = env.int("MACHINES", 1, validate=validate.Range(1))
 {% if cookiecutter.auth != "none" %}
@@ -50,10 +51,6 @@ check_processes(REDIS_HOSTS, WEB_CONCURRENCY=WEB_CONCURRENCY, MACHINES=MACHINES)
 # Application
 
 INSTALLED_APPS = [
-{% if cookiecutter.server == "daphne" %}
-    # Before staticfiles, whose `runserver` it replaces by one that speaks WebSocket.
-    "daphne",
-{% endif %}
     "realtime",  # before staticfiles, whose `runserver` has no WebSocket
     "channels",
     "django.contrib.admin",
@@ -131,6 +128,7 @@ CHAT_ROOMS_PER_DAY = 100  # of each user; `rate_limited` above this
 REALTIME_AUTHENTICATORS = ["realtime.auth.guests.authenticate"]
 SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 {% else %}
+AUTH_USER_MODEL = "accounts.User"
 {% if cookiecutter.auth == "token" %}
 REALTIME_AUTHENTICATORS = ["accounts.authentication.authenticate"]
 {% endif %}

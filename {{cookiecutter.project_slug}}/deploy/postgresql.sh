@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make the site's role, which is no superuser. PostgreSQL's image runs this once, for an empty volume.
+# Create the site's role, which is not a superuser. PostgreSQL's image runs this once, for an empty volume.
 set -e
 psql --quiet --set ON_ERROR_STOP=1 --username postgres --dbname "$POSTGRES_DB" \
     --set database="$POSTGRES_DB" --set password="$POSTGRES_PASSWORD" --set debug="$DEBUG" <<'SQL'

@@ -80,7 +80,7 @@ def check_event(content: Any) -> dict[str, Any]:
 
 
 def ref_of(event: object) -> str | None:
-    """Return the client's reference of an event, or None without a valid one (1 to 64 characters)."""
+    """Return the client's reference of an event: 1 to 64 characters, None if it is invalid."""
     ref = event.get("ref") if isinstance(event, dict) else None
     return ref if isinstance(ref, str) and 1 <= len(ref) <= 64 and is_storable(ref) else None
 

@@ -22,5 +22,5 @@ def handshake_headers(name: str) -> list[tuple[bytes, bytes]]:
 
 
 def id_of(name: str) -> str:
-    """Return the id of a guest."""
+    """Return the id of a guest, as events carry it."""
     return f"guest-{name}"

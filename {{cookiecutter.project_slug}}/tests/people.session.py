@@ -1,24 +1,40 @@
-"""People who are signed in, by a session."""
+"""Users of the tests, signed in by a session."""
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.test import Client
+
+from accounts.models import User
+
+
+def user_of(name: str) -> User:
+    """Return the user of that name, a new one the first time."""
+    email = f"{name}@example.com"
+    return User.objects.get_or_create(username=name, defaults={"email": email})[0]
+
+
+def login_of(name: str) -> str:
+    """Return the text by which a user logs in, beside the password."""
+    return name
 
 
 def client_of(name: str) -> Client:
-    """The browser of a user, signed in."""
-    user, _ = User.objects.get_or_create(username=name)
+    """Return the browser of a user, signed in."""
     client = Client()
-    client.force_login(user)
+    client.force_login(user_of(name))
     return client
 
 
 def handshake_headers(name: str) -> list[tuple[bytes, bytes]]:
-    """What that browser sends when it opens a socket."""
+    """Return the headers of that browser when it opens a socket."""
     return headers_of(client_of(name))
 
 
 def headers_of(client: Client) -> list[tuple[bytes, bytes]]:
-    """What a browser sends to say who is there."""
+    """Return the session cookie of a browser as headers."""
     cookie = client.cookies[settings.SESSION_COOKIE_NAME]
     return [(b"cookie", f"{cookie.key}={cookie.value}".encode())]
+
+
+def id_of(name: str) -> str:
+    """Return the id of a user, as events carry it."""
+    return str(user_of(name).pk)

@@ -6,6 +6,8 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     initial = True
 
+    dependencies = []
+
     operations = [
         migrations.CreateModel(
             name="Room",
@@ -18,9 +20,16 @@ class Migration(migrations.Migration):
                 ),
                 ("name", models.CharField(max_length=64, unique=True)),
                 ("seq", models.PositiveBigIntegerField(default=0)),
+                ("created_by", models.CharField(default="", editable=False, max_length=64)),
+                ("created_by_name", models.CharField(default="", editable=False, max_length=150)),
+                (
+                    "created_at",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
             ],
             options={
                 "ordering": ("name",),
+                "indexes": [models.Index(fields=["created_by", "created_at"], name="room_creator")],
             },
         ),
         migrations.CreateModel(
@@ -33,6 +42,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("seq", models.PositiveBigIntegerField()),
+                ("user_id", models.CharField(max_length=64)),
                 ("user_name", models.CharField(max_length=150)),
                 ("ref", models.CharField(max_length=64)),
                 ("text", models.TextField()),
@@ -48,10 +58,11 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ("seq",),
+                "indexes": [models.Index(fields=["at"], name="message_at")],
                 "constraints": [
                     models.UniqueConstraint(fields=("room", "seq"), name="message_seq_once"),
                     models.UniqueConstraint(
-                        fields=("room", "user_name", "ref"), name="message_ref_once"
+                        fields=("room", "user_id", "ref"), name="message_ref_once"
                     ),
                 ],
             },

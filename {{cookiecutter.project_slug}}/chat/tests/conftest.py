@@ -27,7 +27,7 @@ def serve(database: None) -> Iterator[Serve]:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         variables = {"PORT": str(port), "DATABASE_URL": url_of_test_database()}
-        command = [sys.executable, "-m", "config.server", "--exit-with-parent"]
+        command = [sys.executable, "manage.py", "serve", "--exit-with-parent"]
         server = subprocess.Popen(command, env=os.environ | variables, cwd=BASE_DIR)
         servers.append(server)
         deadline = time.monotonic() + 20

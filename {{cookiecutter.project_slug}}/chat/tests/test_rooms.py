@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import connections
 from django.db.models import F
 from django.test import Client
@@ -175,7 +176,9 @@ def test_staff_create_any_number_in_the_admin(admin_client: Client, settings: Se
         store("hi", room="attic", user="admin")
     add = reverse(f"admin:chat_{Room._meta.model_name}_add")
     assert admin_client.post(add, {"name": "hall"}).status_code == 302
-    assert list(Room.objects.values_list("name", "created_by")) == [("hall", "admin")]
+    admin = str(get_user_model().objects.get().pk)
+    creators = Room.objects.values_list("name", "created_by", "created_by_name")
+    assert list(creators) == [("hall", admin, "admin")]
 
 
 def test_rooms_are_not_deleted(admin_client: Client) -> None:

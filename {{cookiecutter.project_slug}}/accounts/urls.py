@@ -1,10 +1,10 @@
-"""Where people sign up, in and out."""
+"""HTTP paths of accounts{{ ", tokens and tickets" if cookiecutter.auth == "token" }}."""
 
 from django.conf import settings
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from accounts import views
+from accounts import {{ "token_views, views" if cookiecutter.auth == "token" else "views" }}
 
 urlpatterns = [
     path("accounts/signup/", views.signup, name="signup"),
@@ -18,4 +18,8 @@ urlpatterns = [
         name="login",
     ),
     path("accounts/logout/", LogoutView.as_view(), name="logout"),
+{% if cookiecutter.auth == "token" %}
+    path("api/token/", token_views.token, name="token"),
+    path("api/ticket/", token_views.ticket, name="ticket"),
+{% endif %}
 ]

@@ -1,10 +1,7 @@
-"""Daphne's server with what it lacks: limits, HTTPS, and an end in good order."""
+"""Daphne: its options, HTTPS, and a shutdown that closes sockets with 4012."""
 
 import asyncio
 import contextlib
-import logging
-import os
-import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -16,16 +13,27 @@ from twisted.internet import ssl
 from twisted.logger import globalLogBeginner
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from config.protocols import HTTPFactory, WebSocketFactory, WebSocketProtocol
 from realtime.conf import settings
 from realtime.process import get_process
 from realtime.protocol import Close
+from realtime.servers import exit_now, on_stop
+from realtime.servers.daphne.http import HTTPFactory
+from realtime.servers.daphne.websocket import WebSocketFactory, WebSocketProtocol
 
-STOP_SECONDS = 8  # after a signal, then the process ends, whatever a thread still does
+STOP_SECONDS = 8  # exit this long after a signal, even if a thread is busy
 
 
 class DrainingServer(Server):  # type: ignore[misc]
-    """Serve a listening socket until SIGTERM or SIGINT, then close sockets with 4012."""
+    """Server of one listening socket that drains at SIGTERM and SIGINT."""
+
+    def listen(self, listener: socket.socket) -> None:
+        factory: Any = HTTPFactory(self)
+        if settings.TLS_CERTFILE and settings.TLS_KEYFILE:
+            options = tls_options(settings.TLS_CERTFILE, settings.TLS_KEYFILE)
+            factory = TLSMemoryBIOFactory(options, False, factory)
+        listener.setblocking(False)
+        self.port = reactor.adoptStreamPort(listener.fileno(), listener.family, factory)
+        self.listen_success(self.port)
 
     def run(self, listener: socket.socket) -> None:
         self.connections: dict[Any, dict[str, Any]] = {}
@@ -36,25 +44,18 @@ class DrainingServer(Server):  # type: ignore[misc]
             openHandshakeTimeout=self.websocket_handshake_timeout,
             maxMessagePayloadSize=settings.REALTIME_MAX_MESSAGE_BYTES,
             maxFramePayloadSize=settings.REALTIME_MAX_MESSAGE_BYTES,
-            failByDrop=False,  # say why, with a close code
+            failByDrop=False,  # send a close code first
         )
-        # Nothing that Twisted logs concerns the operator.
+        # Twisted logs nothing that concerns the operator.
         globalLogBeginner.beginLoggingTo(
             [lambda _: None], redirectStandardIO=False, discardBuffer=True
         )
-        factory: Any = HTTPFactory(self)
-        if settings.TLS_CERTFILE and settings.TLS_KEYFILE:
-            options = tls_options(settings.TLS_CERTFILE, settings.TLS_KEYFILE)
-            factory = TLSMemoryBIOFactory(options, False, factory)
-        listener.setblocking(False)
-        self.port = reactor.adoptStreamPort(listener.fileno(), listener.family, factory)
-        self.listen_success(self.port)
+        self.listen(listener)
         reactor.callLater(1, self.application_checker)
         reactor.callLater(2, self.timeout_checker)
         asyncio.set_event_loop(reactor._asyncioEventloop)
         reactor.addSystemEventTrigger("before", "shutdown", self.kill_all_applications)
-        signal.signal(signal.SIGTERM, self.on_signal)
-        signal.signal(signal.SIGINT, self.on_signal)
+        on_stop(self.on_signal)
         reactor.run(installSignalHandlers=False)
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
@@ -70,18 +71,16 @@ class DrainingServer(Server):  # type: ignore[misc]
         elif message["type"] == "websocket.send":
             await protocol.gate.opened.wait()
         elif message.get("code") == Close.INTERNAL_ERROR:
-            protocol.handle_exception(None)  # its close refuses the code
+            protocol.handle_exception(None)  # daphne's close does not accept the code
             return
         with contextlib.suppress(Disconnected):  # the client has just left
             await super().handle_reply(protocol, message)
 
     def on_signal(self, *_: object) -> None:
-        # Once: a second signal while sockets are being closed would make daphne wait for ever.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        reactor.callFromThread(self.begin_to_stop)
+        on_stop(lambda *_: None)  # daphne would hang if a second signal came while it drains
+        reactor.callFromThread(self.drain)
 
-    def begin_to_stop(self) -> None:
+    def drain(self) -> None:
         reactor.callLater(STOP_SECONDS, exit_now)
         self.port.stopListening()
         self.draining = asyncio.ensure_future(get_process().drain())
@@ -97,11 +96,15 @@ def tls_options(certificate_file: str, key_file: str) -> ssl.CertificateOptions:
     return ssl.CertificateOptions(privateKey=key, certificate=first, extraCertChain=others)
 
 
-def exit_now() -> None:
-    """Exit with 0 without waiting for threads.
-
-    Twisted stops its loop without ending what runs there. A thread that waits for it, or a slow
-    view, would keep the process.
-    """
-    logging.shutdown()
-    os._exit(0)
+def serve(application: Any, listener: socket.socket) -> None:
+    """Serve an application on a listening socket until SIGTERM or SIGINT."""
+    server = DrainingServer(
+        application,
+        endpoints=["the listening socket"],  # required by daphne, not used
+        server_name="",
+        ping_interval=settings.SERVER_PING_SECONDS,
+        ping_timeout=settings.SERVER_PING_SECONDS * 3 // 2,
+        websocket_timeout=-1,
+        application_close_timeout=5,
+    )
+    server.run(listener)

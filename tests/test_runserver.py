@@ -1,0 +1,94 @@
+"""`manage.py runserver` on every server: WebSockets, static files and reload."""
+
+import re
+import time
+
+import httpx
+import pytest
+from support.client import Person, receive, say
+from support.emitted import bake, environ_for, run
+from support.matrix import CHOICES, PYTHONS
+from support.servers import start_site, wait_until
+from websockets.exceptions import ConnectionClosed
+
+SERVERS = [
+    pytest.param(server, id=server, marks=pytest.mark.xdist_group(f"runserver-{server}"))
+    for server in CHOICES["server"]
+]
+
+
+@pytest.fixture(params=SERVERS)
+def project(request, cookies, environment):
+    """A migrated project of a server, its environment, and the command."""
+    project = bake(cookies, server=request.param, auth="none")
+    python = environment(PYTHONS[-1], CHOICES["django_version"][0])
+    environ = environ_for(python)
+    run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
+    return project, environ, [str(python / "bin" / "python"), "manage.py", "runserver"]
+
+
+LOOKS = 3  # seconds in which Django's reloader, which looks once a second, has seen each file
+
+
+def edit(project, text):
+    """Change a module of the project after the reloader has seen it."""
+    time.sleep(LOOKS)
+    (project / "chat" / "events.py").write_text(text)
+
+
+def close_code(socket):
+    """Return the code of the close frame, or None if the connection ended without one."""
+    with pytest.raises(ConnectionClosed) as closed:
+        while True:
+            receive(socket)
+    return closed.value.rcvd and closed.value.rcvd.code
+
+
+def test_sockets_come_back_after_an_edit(project):
+    """An edit closes an open socket with 4012, and the next process stores messages."""
+    folder, environ, command = project
+    with start_site(command, folder, environ) as site:
+        person = Person(site, "none")
+        with person.connect("lobby") as socket:
+            assert receive(socket)["type"] == "welcome"
+            edit(folder, f"{(folder / 'chat' / 'events.py').read_text()}EDIT = True\n")
+            assert close_code(socket) == 4012
+        wait_until(site.answers, "the next process")
+        with person.connect("lobby") as socket:
+            assert receive(socket)["type"] == "welcome"
+            said = say(socket, "a", "after")
+        assert person.history("lobby")["messages"] == [said]
+        assert "Traceback" not in site.log.read_text()
+
+
+def test_a_broken_import_is_shown_and_reload_goes_on(project):
+    """The traceback is in the output, and the next edit starts the site again."""
+    folder, environ, command = project
+    with start_site(command, folder, environ) as site:
+        whole = (folder / "chat" / "events.py").read_text()
+        edit(folder, f"{whole}import nothing_of_this_name\n")
+        wait_until(lambda: "No module named 'nothing_of_this_name'" in site.log.read_text(), "the traceback")
+        edit(folder, whole)
+        wait_until(site.answers, "the site again")
+
+
+def test_static_files_are_served(project):
+    """In development no file is collected."""
+    folder, environ, command = project
+    with start_site([*command, "--noreload"], folder, environ) as site:
+        answer = httpx.get(f"{site.url}/static/site.css", trust_env=False)
+        assert (answer.status_code, answer.text) == (200, (folder / "static" / "site.css").read_text())
+        site.process.terminate()
+        assert site.process.wait(10) == 0
+
+
+def test_server_is_chosen_at_run_time(project):
+    """`SERVER` wins over the answer."""
+    folder, environ, command = project
+    (chosen,) = re.findall(r'env.str\("SERVER", "(\w+)"', (folder / "config" / "settings.py").read_text())
+    other = CHOICES["server"][CHOICES["server"].index(chosen) - 1]
+    for server, variables in {chosen: {}, other: {"SERVER": other}}.items():
+        with start_site([*command, "--noreload"], folder, environ | variables) as site:
+            with Person(site, "none").connect("lobby") as socket:
+                assert receive(socket)["type"] == "welcome"
+            assert f"{server} serves {site.url}/" in site.log.read_text()

@@ -1,0 +1,29 @@
+"""Accounts{{ " and tokens" if cookiecutter.auth == "token" }} in the admin."""
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+{% if cookiecutter.auth == "token" %}
+from django.http import HttpRequest
+{% endif %}
+
+from accounts.models import {{ "Token, User" if cookiecutter.auth == "token" else "User" }}
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
+    list_display = ("username", "display_name", "email", "is_staff", "is_active")
+    search_fields = ("username", "display_name", "email")
+    fieldsets = ((None, {"fields": ("display_name",)}), *(DjangoUserAdmin.fieldsets or ()))
+{% if cookiecutter.auth == "token" %}
+
+
+@admin.register(Token)
+class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Tokens can be viewed and revoked, but not created."""
+
+    list_display = ("user", "created_at")
+    fields = readonly_fields = ("user", "created_at")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+{% endif %}

@@ -1,0 +1,72 @@
+"""Development server."""
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+from django.apps import apps
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+from django.contrib.staticfiles.management.commands import runserver
+from django.db import connections
+from django.utils import autoreload
+
+from realtime import servers, startup
+from realtime.conf import settings
+from realtime.process import processes, running_loop
+from realtime.servers import workers
+
+
+class Command(runserver.Command):
+    """Serves the site with `SERVER`, WebSockets included, and restarts when a file has changed."""
+
+    addr: str
+    port: str
+    help = "Serve the site with SERVER for development, and restart when a file has changed."
+
+    def handle(self, *arguments: Any, **options: Any) -> None:
+        self.default_addr, self.default_port = settings.HOST, str(settings.PORT)
+        super().handle(*arguments, **options)
+
+    def inner_run(self, *arguments: Any, **options: Any) -> None:
+        """Serve in this thread. The main thread reloads, and ends this one with the process."""
+        autoreload.raise_last_exception()
+        if options["use_reloader"]:
+            workers.stop_after(workers.wait_for_parent)  # the reloader was killed
+            autoreload.file_changed.connect(drain)
+        workers.exit_on_signals()
+        if not options["skip_checks"]:
+            self.check()
+        try:
+            servers.load()
+            startup.check(processes=1)
+            connections.close_all()
+            listener = workers.listen(self.addr, int(self.port))
+            scheme = "https" if settings.TLS_CERTFILE else "http"
+            host = f"[{self.addr}]" if ":" in self.addr else self.addr
+            self.stdout.write(f"{settings.SERVER} serves {scheme}://{host}:{self.port}/")
+            self.stdout.flush()
+            servers.serve(self.get_handler(**options), listener)
+        except SystemExit as error:  # ends a thread only, and unseen
+            self.stderr.write(str(error))
+            os._exit(1)
+
+    def get_handler(self, *arguments: Any, **options: Any) -> Any:
+        """Return ASGI_APPLICATION, behind the static files if Django is to serve them."""
+        application: Any = servers.load_application()
+        serve_static = settings.DEBUG or options["insecure_serving"]
+        if not apps.is_installed("django.contrib.staticfiles"):
+            return application
+        if serve_static and options["use_static_handler"]:
+            return ASGIStaticFilesHandler(application)
+        return application
+
+
+def drain(*, file_path: Path, **_: Any) -> None:
+    """Close open sockets with 4012 before the reloader ends this process."""
+    loop = running_loop()
+    if loop is None or file_path.suffix != ".py":  # templates are reloaded without a restart
+        return
+    with contextlib.suppress(TimeoutError):
+        asyncio.run_coroutine_threadsafe(processes[loop].drain(), loop).result(timeout=5)

@@ -1,0 +1,112 @@
+"""WebSocket of daphne, with limits on every frame."""
+
+import asyncio
+from typing import Any
+
+from autobahn.websocket.types import ConnectionRequest
+from daphne import ws_protocol
+from daphne.server import reactor
+from twisted.internet.interfaces import IPushProducer
+from zope.interface import implementer
+
+from realtime.conf import settings
+from realtime.protocol import Close
+from realtime.rate_limit import FrameLimit
+
+CONTINUATION, PING, PONG = 0, 9, 10  # opcodes (RFC 6455, section 5.2)
+MESSAGE_TOO_BIG = 1009
+MAX_UNREAD = 16  # messages that wait for the application; stop reading above this
+
+
+@implementer(IPushProducer)
+class Gate:
+    """Gate that is closed while the transport is full because the client does not read."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+        self.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        self.opened.clear()
+
+    def resumeProducing(self) -> None:
+        self.opened.set()
+
+    stopProducing = resumeProducing
+
+
+class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]
+    """WebSocket that counts frames without a message, and stops reading when it is behind."""
+
+    def onConnect(self, request: ConnectionRequest) -> object:
+        self.hidden: dict[str, Any] = {"limit": FrameLimit()}
+        self.fragments = 0  # of the message that is arriving
+        self.gate = Gate()
+        return super().onConnect(request)
+
+    def onFrameBegin(self) -> None:
+        super().onFrameBegin()
+        opcode = self.current_frame.opcode
+        self.fragments = self.fragments + 1 if opcode == CONTINUATION else self.fragments
+        if self.state != self.STATE_OPEN or opcode not in (CONTINUATION, PING, PONG):
+            return
+        limit = self.hidden["limit"]
+        if self.fragments > settings.REALTIME_MAX_FRAGMENTS:
+            self._fail_connection(MESSAGE_TOO_BIG, "too many fragments")
+        elif not limit.allows() and limit.is_flooded():
+            self.serverClose(Close.FLOODING)
+            self.discard()
+
+    def onMessageEnd(self) -> None:
+        self.fragments = 0
+        super().onMessageEnd()
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        super().onMessage(payload, isBinary)
+        if self.application_queue.qsize() == MAX_UNREAD:
+            self.transport.pauseProducing()
+            self.resume_reading()
+
+    def resume_reading(self) -> None:
+        """Read from the client again when the application has caught up."""
+        if self.application_queue.qsize() < MAX_UNREAD:
+            self.transport.resumeProducing()
+        elif self.state != self.STATE_CLOSED:
+            reactor.callLater(0.01, self.resume_reading)
+
+    def _fail_connection(self, *arguments: Any) -> None:
+        super()._fail_connection(*arguments)
+        self.discard()
+
+    # Both return True to stop parsing. autobahn would take an invalid close frame for the answer to
+    # its own, and drop the connection before that is sent.
+
+    def _protocol_violation(self, reason: str) -> bool:
+        super()._protocol_violation(reason)
+        return True
+
+    def _invalid_payload(self, reason: str) -> bool:
+        super()._invalid_payload(reason)
+        return True
+
+    def discard(self) -> None:
+        """Discard what arrives until the connection ends, within a second.
+
+        If the server closed at once, unread data would reset the connection, and the client could
+        lose the close code.
+        """
+        self.data = b""
+        self.dataReceived = lambda data: None
+
+    def handle_reply(self, message: dict[str, Any]) -> None:
+        text, data = message.get("text"), message.get("bytes")
+        if message["type"] == "websocket.send" and not text and not data:
+            self.sendMessage(b"", isBinary=text is None)  # daphne drops an empty one
+        else:
+            super().handle_reply(message)
+        if message.get("code") == Close.FLOODING:
+            self.discard()
+
+
+class WebSocketFactory(ws_protocol.WebSocketFactory):  # type: ignore[misc]
+    protocol = WebSocketProtocol
