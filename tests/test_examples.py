@@ -17,7 +17,7 @@ RECIPE = "docs/recipes/delete-the-chat.md"
 # Pages that the reader edits in the last step of the recipe.
 PAGES = {"README.md", "AGENTS.md", "SECURITY.md", "deploy/README.md", "deploy/kubernetes/README.md"}
 WORDS = r"\bchat\b(?!\.example)|\brooms?\b|\bretention|docs/"
-SERVE = ["uv", "run", "python", "-m", "config.server"]
+SERVE = ["uv", "run", "python", "manage.py", "serve"]
 
 
 def follow(project, environ):
