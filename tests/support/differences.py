@@ -40,7 +40,6 @@ DIFFERENCES = {
         "deploy/README.md",
         "docs/message.md",
         "pyproject.toml",
-        "tests/test_settings.py",
     },
     ("consumers", "sync"): {
         "AGENTS.md",
@@ -104,7 +103,6 @@ DIFFERENCES = {
         "-accounts/tests/test_accounts.py",
         "-accounts/tests/test_sessions.py",
         "+tests/test_guests.py",
-        "tests/test_settings.py",
     },
     ("database", "postgresql"): {
         ".env.example",
