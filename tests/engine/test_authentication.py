@@ -90,6 +90,15 @@ async def test_a_session_takes_two_queries():
     assert len(queries) == 2
 
 
+async def test_a_rotated_secret_key_keeps_sessions(settings):
+    """The session keeps its key, since a socket cannot set the cookie of a new one."""
+    headers = await sync_to_async(cookie_of_user)("ann")
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "rotated"
+    scopes = [(await connect(headers))[0] for _ in range(2)]
+    assert len({scope["credential"] for scope in scopes}) == 1
+
+
 async def test_a_stranger_is_rejected():
     """A WebSocket closes with 4401, and a request is answered with 401."""
     scope, sent = await connect()

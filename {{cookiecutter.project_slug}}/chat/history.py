@@ -1,4 +1,4 @@
-"""The messages of a room, as the engine replays them."""
+"""History of a room, from which the engine replays messages."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

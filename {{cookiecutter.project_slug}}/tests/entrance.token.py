@@ -1,4 +1,4 @@
-"""How the users of `tests/load.py` come in: they sign up if need be, and get a token."""
+"""Sign-in of the users of `tests/load.py`: they sign up if needed, and get a token."""
 
 import json
 import re
@@ -8,11 +8,11 @@ from urllib.parse import urlencode, urlsplit
 
 
 class Refused(Exception):
-    """The site cannot be used; the text says in one line why, or what to do."""
+    """The site cannot be used. The text is one line with the reason or the fix."""
 
 
 def enter(url: str, name: str = "", password: str = "") -> dict[str, str]:
-    """The headers for the sockets of the user of that name, or of one who signs up."""
+    """Return the headers for the sockets of a user, who signs up without a name."""
     visitor = Visitor(url)
     if not name:
         name, password = f"load-{secrets.token_hex(6)}", secrets.token_urlsafe()
@@ -25,18 +25,18 @@ def enter(url: str, name: str = "", password: str = "") -> dict[str, str]:
 
 
 class Visitor:
-    """Fills in forms as a browser does."""
+    """Client that fills in forms as a browser does."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.cookies: dict[str, str] = {}
 
     def submit(self, path: str, **fields: str) -> None:
-        """Get a form and send it, filled in."""
+        """Get a form, fill it in and send it."""
         status, page = self.ask("GET", path)
         if status == 404 and path == "/accounts/signup/":
             raise Refused(
-                f"{self.url}{path} is not there. If the URL is right, nobody may sign up: set "
+                f"{self.url}{path} is not there. If the URL is right, sign-up is closed: set "
                 "SIGNUP_OPEN=true there, or give ACCOUNTS=file with a name and a password per line."
             )
         token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)
@@ -47,7 +47,7 @@ class Visitor:
             raise Refused(f"{self.url}{path} does not accept {fields['username']}.")
 
     def ask(self, method: str, path: str, form: str = "") -> tuple[int, str]:
-        """The status and the text of the answer."""
+        """Return the status and the text of the answer."""
         parts = urlsplit(self.url)
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         headers = {"Cookie": self.cookie(), "Origin": f"{parts.scheme}://{parts.netloc}"}

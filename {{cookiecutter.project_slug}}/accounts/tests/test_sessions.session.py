@@ -9,7 +9,7 @@ LOBBY = "/ws/chat/lobby/"
 
 
 async def test_logging_out_closes_the_sockets_of_that_session(visit: Visit) -> None:
-    """With 4403; those of the user's other sessions stay, and so do other people's."""
+    """The session's sockets close with 4403. Those of other sessions and users stay."""
     browser, phone = [await sync_to_async(client_of)("ann") for _ in range(2)]
     tab, app = [await visit(LOBBY, None, headers=headers_of(client)) for client in (browser, phone)]
     bob = await visit(LOBBY, "bob")

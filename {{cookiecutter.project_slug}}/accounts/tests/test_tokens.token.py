@@ -43,7 +43,7 @@ def test_wrong_credentials_give_no_token(body: bytes) -> None:
 
 
 def test_a_token_can_be_revoked() -> None:
-    """By its bearer; then it is as good as none."""
+    """The bearer revokes it with DELETE, and it opens nothing more."""
     client = client_of("ann")
     assert client.delete("/api/token/").status_code == 200
     response = client.get("/")
@@ -58,29 +58,32 @@ def test_a_deactivated_users_token_is_worth_nothing() -> None:
 
 
 def test_the_admin_shows_tokens(admin_client: Client) -> None:
-    """They can be revoked there, but not made."""
+    """The admin can revoke tokens, and cannot create them."""
     token_of("ann")
     assert "ann" in admin_client.get("/admin/accounts/token/").content.decode()
     assert admin_client.get("/admin/accounts/token/add/").status_code == 403
     assert str(Token.objects.get()).startswith(f"{login_of('ann')} since ")
 
 
-async def test_a_token_may_come_as_a_subprotocol(visit: Visit) -> None:
-    """For clients that cannot send headers; `bearer` is what gets selected."""
+@pytest.mark.parametrize(("before", "after"), [([], []), (["v2"], ["v1"])])
+async def test_a_token_may_come_as_a_subprotocol(
+    visit: Visit, before: list[str], after: list[str]
+) -> None:
+    """The pair `bearer, <token>` may stand among others. `bearer` is selected."""
     token = await sync_to_async(token_of)("ann")
-    ann = await visit(LOBBY, None, subprotocols=["bearer", token])
+    ann = await visit(LOBBY, None, subprotocols=[*before, "bearer", token, *after])
     assert (ann.answer["subprotocol"], (await ann.receive())["user"]) == ("bearer", "ann")
 
 
 @pytest.mark.parametrize("subprotocols", [["bearer", "wrong"], ["bearer"], ["chat"]])
 async def test_other_subprotocols_open_nothing(visit: Visit, subprotocols: list[str]) -> None:
-    """They are closed as strangers are."""
+    """Sockets without a valid token are closed with 4401."""
     stranger = await visit(LOBBY, None, subprotocols=subprotocols)
     assert await stranger.close_code() == 4401
 
 
 async def test_a_ticket_opens_one_socket(visit: Visit) -> None:
-    """A page gets it with its session and uses it at once; the second use is refused."""
+    """A page gets a ticket for its session. The second use is refused."""
     client = await sync_to_async(session_client)()
     response = await sync_to_async(client.post)("/api/ticket/")
     url = f"{LOBBY}?ticket={response.json()['ticket']}"
@@ -132,13 +135,13 @@ def test_a_ticket_needs_a_login_and_a_page_of_ours() -> None:
 
 
 async def ticket_socket(visit: Visit, client: Client) -> SocketClient:
-    """A socket opened as a page does, by a ticket for its session."""
+    """Open a socket as a page does, by a ticket for its session."""
     response = await sync_to_async(client.post)("/api/ticket/")
     return await visit(f"{LOBBY}?ticket={response.json()['ticket']}", None)
 
 
 async def test_logging_out_closes_the_sockets_of_that_session(visit: Visit) -> None:
-    """With 4403, and its tickets; the user's programs stay, and so do other people's."""
+    """The session's sockets and tickets close with 4403. Programs and other users stay."""
     browser = await sync_to_async(session_client)()
     tab = await ticket_socket(visit, browser)
     program, bob = await visit(LOBBY, "ann"), await visit(LOBBY, "bob")
@@ -153,7 +156,7 @@ async def test_logging_out_closes_the_sockets_of_that_session(visit: Visit) -> N
 
 
 async def test_revoking_a_token_closes_its_sockets(visit: Visit) -> None:
-    """Those that it opened itself, and those of the tickets it was given."""
+    """A revoked token closes its own sockets, and those of its tickets."""
     token = await sync_to_async(token_of)("ann")
     client = Client(headers={"Authorization": f"Bearer {token}"})
     program = await visit(LOBBY, None, subprotocols=["bearer", token])
