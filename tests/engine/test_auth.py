@@ -1,10 +1,14 @@
 """Authentication of sockets by sessions and as guests, and its end."""
 
+import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
+from django.contrib.sessions.backends.db import SessionStore
+from django.test import RequestFactory
 
 from engine.history import group_of
 from engine.people import client_of, cookies_of
+from realtime.auth.guests import GuestMiddleware
 from realtime.broadcast import disconnect_user, remove_from_group
 from realtime.process import get_process
 
@@ -74,3 +78,20 @@ async def test_disconnect_during_the_handshake_counts(visit, monkeypatch):
     assert (ann.connected, await ann.close_code()) == (True, 4403)
     monkeypatch.undo()
     assert (await (await visit(PATH)).receive())["type"] == "welcome"
+
+
+@pytest.mark.django_db
+def test_guest_middleware_keeps_a_guest():
+    """A visitor gets a random id, which the session keeps. Probes get none."""
+    session = SessionStore()
+
+    def guest_of(path):
+        request = RequestFactory().get(path)
+        request.session = session
+        GuestMiddleware(lambda request: None)(request)
+        return getattr(request, "guest", None)
+
+    assert guest_of("/healthz") is None
+    guest = guest_of("/")
+    assert guest == guest_of("/other/")
+    assert guest.pk == session["guest_id"]

@@ -3,11 +3,19 @@
 import os
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 from dotenv import dotenv_values
 
 EXAMPLE = {key: value or "" for key, value in dotenv_values(".env.example").items()}
+
+PRODUCTION = EXAMPLE | {
+    "DEBUG": "false",
+    "SECRET_KEY": "x" * 64,
+    "ALLOWED_HOSTS": "site.example.com",
+    "ALLOWED_ORIGINS": "https://site.example.com",
+}
 
 
 def lines_of(**variables):
@@ -15,6 +23,57 @@ def lines_of(**variables):
     command = [sys.executable, "-c", "import config.settings"]
     done = subprocess.run(command, env={**os.environ, **EXAMPLE, **variables}, capture_output=True, text=True)
     return done.returncode, done.stderr.splitlines()
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Return a function that reads the settings again. It returns the lines of a failed start."""
+
+    def load(environ):
+        with monkeypatch.context() as patch:
+            for name, value in environ.items():
+                patch.setenv(name, value)
+            patch.delitem(sys.modules, "config.settings")
+            try:
+                import_module("config.settings")
+            except SystemExit as end:
+                return str(end.code).splitlines()
+            return []
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DEBUG", "perhaps"),
+        ("SECRET_KEY", "short"),
+        ("PORT", "eighty"),
+        ("PORT", "70000"),
+        ("WEB_CONCURRENCY", "0"),
+        ("DATABASE_URL", "mysql://db/name"),
+        ("DATABASE_URL", "postgresql://host:port/name"),
+        ("ALLOWED_ORIGINS", ""),
+        ("ALLOWED_ORIGINS", "site.example"),
+        ("ALLOWED_ORIGINS", "https://site.example/"),
+        ("FORWARDED_ALLOW_IPS", "nginx"),
+        ("MACHINES", "none"),
+        ("HSTS_SECONDS", "-1"),
+        ("METRICS_TOKEN", "short"),
+        ("MESSAGE_RETENTION_DAYS", "-1"),
+        ("LOG_LEVEL", "LOUD"),
+        ("REDIS_PREFIX", ""),
+        ("REDIS_PREFIX", "two:words"),
+        ("REDIS_URL", "localhost"),
+        ("REDIS_URL", "redis://:password@one:6379,two:6379"),
+        ("SIGNUP_OPEN", "sometimes"),
+    ],
+)
+def test_invalid_value_is_one_line(load, name, value):
+    """An invalid value ends the start with one line, which names the variable and gives an example."""
+    (line,) = load(PRODUCTION | {name: value})
+    assert line.startswith(f"{name}: ")
+    assert not EXAMPLE.get(name) or f"Example: {name}={EXAMPLE[name]}" in line
 
 
 @pytest.mark.parametrize("name", ["WEB_CONCURRENCY", "MACHINES"])

@@ -4,8 +4,10 @@ import asyncio
 import gc
 import json
 
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 
+from engine.people import cookies_of
 from realtime.bodies import BodyLimit
 from realtime.connection import ConnectionMiddleware
 from realtime.process import get_process
@@ -21,6 +23,17 @@ async def test_user_has_ten_connections(visit):
     assert (await (await visit(PATH, "bob")).receive())["type"] == "welcome"
     await sockets[0].disconnect()
     assert (await (await visit(PATH)).receive())["type"] == "welcome"
+
+
+async def test_connections_are_counted_by_primary_key(visit, settings):
+    """A rename gives a user no further connections, and a new user of the old name has a limit of their own."""
+    settings.REALTIME_MAX_CONNECTIONS = 1
+    cookies = await sync_to_async(cookies_of)("ann")
+    first = await visit(PATH, None, cookies=cookies)
+    await first.receive_until("welcome")
+    await User.objects.aupdate(username="annie")
+    assert await (await visit(PATH, None, cookies=cookies)).close_code() == 4409
+    assert (await (await visit(PATH, "ann")).receive())["type"] == "welcome"
 
 
 async def test_burst_is_accepted_and_flood_refused(visit):

@@ -40,7 +40,6 @@ DIFFERENCES = {
         "deploy/README.md",
         "docs/message.md",
         "pyproject.toml",
-        "tests/test_settings.py",
     },
     ("consumers", "sync"): {
         "AGENTS.md",
@@ -106,7 +105,6 @@ DIFFERENCES = {
         "tests/entrance.py",
         "tests/people.py",
         "+tests/test_guests.py",
-        "tests/test_settings.py",
     },
     ("database", "postgresql"): {
         ".env.example",

@@ -82,45 +82,6 @@ def test_production_has_a_secret_of_its_own(load: Load) -> None:
     assert line.startswith("SECRET_KEY: Insecure, because everybody can read it in .env.example.")
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("DEBUG", "perhaps"),
-        ("SECRET_KEY", "short"),
-        ("PORT", "eighty"),
-        ("PORT", "70000"),
-        ("WEB_CONCURRENCY", "0"),
-        ("DATABASE_URL", "mysql://db/name"),
-        ("DATABASE_URL", "postgresql://host:port/name"),
-        ("ALLOWED_ORIGINS", ""),
-        ("ALLOWED_ORIGINS", "chat.example"),
-        ("ALLOWED_ORIGINS", "https://chat.example/"),
-        ("FORWARDED_ALLOW_IPS", "nginx"),
-        ("MACHINES", "none"),
-        ("HSTS_SECONDS", "-1"),
-        ("METRICS_TOKEN", "short"),
-{% if cookiecutter.examples == "chat" %}
-        ("MESSAGE_RETENTION_DAYS", "-1"),
-{% endif %}
-        ("LOG_LEVEL", "LOUD"),
-        ("REDIS_PREFIX", ""),
-        ("REDIS_PREFIX", "two:words"),
-{% if cookiecutter.channel_layer == "redis" %}
-        ("REDIS_URL", "localhost"),
-        ("REDIS_URL", "redis://:password@one:6379,two:6379"),
-{% endif %}
-{% if cookiecutter.auth != "none" %}
-        ("SIGNUP_OPEN", "sometimes"),
-{% endif %}
-    ],
-)
-def test_a_bad_value_ends_the_start_with_one_line(load: Load, name: str, value: str) -> None:
-    """The line names the variable and gives an example."""
-    (line,) = load(PRODUCTION | {name: value})
-    assert line.startswith(f"{name}: ")
-    assert not EXAMPLE[name] or f"Example: {name}={EXAMPLE[name]}" in line
-
-
 def test_all_mistakes_are_shown_at_once() -> None:
     """A process ends with one line per problem."""
     process = subprocess.run(

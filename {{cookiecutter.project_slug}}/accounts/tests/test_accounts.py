@@ -12,7 +12,6 @@ from pytest_django import Settings
 
 from accounts.models import User
 from conftest import Visit, wait_for_users
-from realtime.process import get_process
 from tests.people import client_of, handshake_headers, id_of, login_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -199,35 +198,3 @@ async def test_users_may_share_a_display_name(visit: Visit) -> None:
     assert (welcome["user"], welcome["user_id"]) == ("Sam", ids["ann"])
     users = (await wait_for_users(ann, "Sam", "Sam"))["users"]
     assert {user["user_id"] for user in users} == set(ids.values())
-
-
-async def test_connections_are_limited_by_account(visit: Visit, settings: Settings) -> None:
-    """A rename gives no further connections, and a user of the same name has one's own."""
-    settings.REALTIME_MAX_CONNECTIONS = 1
-    headers = await sync_to_async(handshake_headers)("ann")
-    first = await visit(LOBBY, None, headers=headers)
-    await first.receive_until("welcome")
-    await User.objects.aupdate(username="annie", display_name="Annie", email="annie@example.com")
-    second = await visit(LOBBY, None, headers=headers)
-    assert await second.close_code() == 4409
-    await User.objects.acreate(username="ann", display_name="Annie", email="ann@example.com")
-    other = await visit(LOBBY, "ann")
-    assert (await other.receive_until("welcome"))[-1]["user"] == "Annie"
-
-
-async def test_sign_out_during_the_handshake_closes(
-    visit: Visit, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A sign-out counts between the lookup of the sign-in and the open socket."""
-    process = get_process()
-    acquire = process.connection_limit.acquire
-
-    async def sign_out_first(user: str, connection: str) -> bool:
-        process.bus.on_disconnect(user, None)
-        return await acquire(user, connection)
-
-    monkeypatch.setattr(process.connection_limit, "acquire", sign_out_first)
-    ann = await visit(LOBBY, "ann")
-    assert (ann.connected, await ann.close_code()) == (True, 4403)
-    monkeypatch.undo()
-    assert (await (await visit(LOBBY, "ann")).receive())["type"] == "welcome"

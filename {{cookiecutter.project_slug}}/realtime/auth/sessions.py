@@ -14,7 +14,7 @@ def authenticate(scope: Scope) -> Identity | None:
     request = HttpRequest()
     request.session = session = scope["session"]
     # After a change of SECRET_KEY, Django gives the session a new key. The handshake cannot set the
-    # cookie that tells it to the browser, so keep the key until the next page.
+    # cookie that names it to the browser, so keep the key until the next page.
     session.cycle_key = lambda: None
     try:
         user = get_user(request)
