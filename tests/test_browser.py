@@ -359,8 +359,12 @@ def test_history_may_begin_later(windows, visit, site, ann, room):
 def test_too_many_new_rooms(visit, site, room):
     """A refused message shows the reason and is not sent again."""
     person = Person(site, site.auth)
-    create = "from chat.models import Room; Room.objects.bulk_create(Room(name=f'{0} {{n}}', created_by={0!r}) {1})"
-    site.manage("shell", "-c", create.format(person.name, "for n in range(100)"))
+    code = f"""
+from accounts.models import User
+from chat.models import Room
+creator = User.objects.get(username={person.name!r}).pk
+Room.objects.bulk_create(Room(name=f"{person.name} {{n}}", created_by=creator) for n in range(100))"""
+    site.manage("shell", "-c", code)
     window = visit(person, f"/chat/{room}/")
     window.send("Hello")
     failed = window.log.locator(".failed")

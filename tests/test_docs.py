@@ -115,7 +115,8 @@ def test_defences_exist(emitted):
     paths = quoted_paths(page)
     assert len(paths) > 6
     assert [name for name in paths if not (project / name).exists()] == []
-    settings = (project / "config" / "settings.py").read_text(encoding="utf-8")
+    sources = (project / "config" / "settings.py", project / "realtime" / "conf.py")
+    settings = "".join(source.read_text(encoding="utf-8") for source in sources)
     names = re.findall(r"`([A-Z]+_[A-Z_]+)…?`", page)
     assert len(names) > 4
     assert [name for name in names if name not in settings] == []

@@ -8,10 +8,12 @@ from support.matrix import (
     CHOICES,
     CONTEXT,
     CORE,
+    ENGINE,
     PYTHONS,
     PYTHONS_OF_CI,
     ci_jobs,
     combinations,
+    engine_runs,
     is_measured,
     is_possible,
     pairs,
@@ -23,6 +25,16 @@ pytestmark = pytest.mark.quick
 KEYS = (*CORE, "database", "django_version")
 
 
+def missing_pairs(choices, runs):
+    """Return the pairs of choices that meet in no run."""
+    return [
+        {one: this, other: that}
+        for one, other in itertools.combinations(choices, 2)
+        for this, that in itertools.product(choices[one], choices[other])
+        if not any((run[one], run[other]) == (this, that) for run in runs)
+    ]
+
+
 def test_core_has_every_combination_once():
     """The rotated runs are the product of the core choices, in order."""
     assert [{key: answers[key] for key in CORE} for answers, _ in rotated()] == combinations(*CORE)
@@ -32,13 +44,15 @@ def test_any_two_choices_meet():
     """Each pair of choices, Pythons included, occurs in at least one run."""
     choices = {**{key: CHOICES[key] for key in KEYS}, "python": PYTHONS}
     runs = [{**answers, "python": python} for answers, python in rotated()]
-    wanted = {
-        (one, other, values)
-        for one, other in itertools.combinations(choices, 2)
-        for values in itertools.product(choices[one], choices[other])
-    }
-    met = {(one, other, (run[one], run[other])) for run in runs for one, other in itertools.combinations(choices, 2)}
-    assert wanted - met == set()
+    assert missing_pairs(choices, runs) == []
+
+
+def test_engine_suite_meets_any_two_choices():
+    """The engine's suite has each combination of its axes once, and any two choices meet in at least one run."""
+    assert [{key: answers[key] for key in ENGINE} for answers, _ in engine_runs()] == combinations(*ENGINE)
+    choices = {**{key: CHOICES[key] for key in (*ENGINE, "database", "django_version")}, "python": PYTHONS}
+    runs = [{**answers, "python": python} for answers, python in engine_runs()]
+    assert missing_pairs(choices, runs) == []
 
 
 def test_coverage_is_measured_where_any_two_choices_meet():

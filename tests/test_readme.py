@@ -33,16 +33,12 @@ RUN = {
     "uv run .*|git apply.*|touch .*|perl -pi .*": "test_recipes.py::test_recipes_work",
     "uvx cruft create https://.*|uvx cruft update": "test_update.py::test_update_keeps_edits",
     "uvx cruft link https://.*": "test_update.py::test_project_of_plain_cookiecutter_is_linked",
-    "python manage.py serve": "test_unbaked.py::test_tutorials_and_engine_work_together",
-    "python manage.py runserver": "test_processes.py::test_runserver_of_daphne_speaks_websocket",
     "make load( URL=.*)?": "test_load.py::test_load_is_measured",
     "make serve": "test_live.py::test_two_people_talk",
     "make demo( PORT=8001)?": "test_demo.py::test_demo_is_ready_and_stops_on_ctrl_c",
     "make screenshots": "test_demo.py::test_pictures_are_taken",
     "make matrix": "test_readme.py::test_matrix_is_listed",
-    "python manage.py (check|migrate|collectstatic|serve) ?.*": (
-        "test_readme.py::test_production_without_containers"
-    ),
+    "python manage.py (check|migrate|collectstatic|serve) ?.*": ("test_readme.py::test_production_without_containers"),
     "python manage.py cleanup": "test_deploy.py::test_manifests_run_the_site",
     "python manage.py runserver": "test_runserver.py::test_sockets_come_back_after_an_edit",
     "(cp (.env|secret).example\\S* .*|chmod 600 .env)": "test_readme.py::test_examples_are_copied",

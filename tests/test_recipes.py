@@ -89,7 +89,7 @@ def see_view(site, ann, bob):
 
 
 def see_addresses(site, ann, bob):
-    """A person logs in by address, and others see the name only."""
+    """Check that a person logs in by address, and others see the name only."""
     page = ann.http.get("/accounts/signup/")
     assert 'name="email"' in page.text
     with ann.connect("attic") as one, bob.connect("attic") as other:

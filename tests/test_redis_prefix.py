@@ -126,7 +126,8 @@ def test_emitted_tests_keep_away_from_the_site(cookies, environment, redis):
     environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), REDIS_URL=f"{redis.url}/0")
     del environ["REDIS_PREFIX"]
     with redis.monitor() as commands:
-        run(["uv", "run", "pytest", "--no-cov", "-q", "tests/test_chat.py", "tests/test_live.py"], project, environ)
+        files = ["chat/tests/test_chat.py", "chat/tests/test_live.py"]
+        run(["uv", "run", "pytest", "--no-cov", "-q", *files], project, environ)
     places = {
         word for command in commands for word in command[1:2] if command[0] in {"SUBSCRIBE", "PUBLISH", "ZADD", "ZCARD"}
     }

@@ -13,7 +13,7 @@ from support.servers import free_port, start_site
 from demo import find_python
 
 SERVE = ["python", "manage.py", "serve"]
-CHANGED_DICTS = '''
+CHANGED_DICTS = """
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.urls import path
 from realtime.consumers import RealtimeConsumer
@@ -38,7 +38,7 @@ class Engine(RealtimeConsumer):
 
 websocket_urlpatterns.insert(0, path("ws/ordinary/", Ordinary.as_asgi()))
 websocket_urlpatterns.insert(0, path("ws/engine/", Engine.as_asgi()))
-'''
+"""
 
 
 @pytest.mark.parametrize("server", CHOICES["server"])
@@ -98,9 +98,11 @@ def test_a_missing_package_is_one_line_with_the_fix(command, server, own):
     assert command == "runserver" or len(lines) == 1
     if command == "runserver":
         run(["sh", "-c", fix], project, environ)
-        with start_site(["uv", "run", *SERVE], project, environ) as site:
-            with Person(site, "none").connect("lobby") as socket:
-                assert receive(socket)["type"] == "welcome"
+        with (
+            start_site(["uv", "run", *SERVE], project, environ) as site,
+            Person(site, "none").connect("lobby") as socket,
+        ):
+            assert receive(socket)["type"] == "welcome"
 
 
 @pytest.mark.parametrize("server", CHOICES["server"])

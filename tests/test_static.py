@@ -73,7 +73,7 @@ def leftovers(project):
             # A pair of braces also ends f-strings and nested dicts, so only opening braces count.
             if re.search(braces, line) and not re.search(r'f".*\{\{', line):
                 found.append(f"{name}:{number}: {line}")
-        gap = r"\n\n\n\n" if path.suffix == ".py" else r"\n\n\n"
+        gap = r"\n\n\n\n" if path.suffix == ".py" or name.startswith("realtime/") else r"\n\n\n"
         if re.search(gap, text) or (text.startswith("\n") and not name.startswith("LICENSE")):
             found.append(f"{name}: more blank lines than belong there")
     found += [f"{path}: an empty folder" for path in project.rglob("*") if path.is_dir() and not any(path.iterdir())]

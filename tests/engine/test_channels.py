@@ -19,6 +19,8 @@ from django.core.management import get_commands
 from django.db import connections
 from django.test import Client, TestCase, TransactionTestCase, override_settings
 from django.urls import path
+from websockets.sync.client import connect as connect_websocket
+
 from realtime.asgi import RealtimeMiddlewareStack
 from realtime.bodies import BodyLimit
 from realtime.broadcast import apublish, publish
@@ -27,7 +29,6 @@ from realtime.process import get_process
 from realtime.protocol import EventError
 from realtime.proxy import TrustedProxies
 from realtime.testing import SocketClient
-from websockets.sync.client import connect as connect_websocket
 
 NEWS = "news"
 EVENT = {"type": "news", "text": "hi"}
@@ -241,7 +242,7 @@ class SyncMember(SyncRealtimeConsumer):
 
 @both(Member, SyncMember)
 async def test_group_send_to_a_joined_group_is_logged(opened, consumer, caplog, monkeypatch):
-    """Such a group delivers published events only, and a warning says so once a minute."""
+    """Such a group delivers published events only, and a warning reports it once a minute."""
     monkeypatch.setattr("realtime.malformed.last_line", -float("inf"))
     client = await opened(consumer.as_asgi(), user=await sync_to_async(user_named)("ann"))
     assert await client.receives_nothing()
@@ -295,7 +296,7 @@ async def test_websocket_communicator_may_name_the_user(opened, consumer):
 
 @both(Greeter, SyncGreeter)
 async def test_each_connection_gets_the_users(opened, consumer):
-    """A second tab changes nobody's presence, and is sent the list all the same."""
+    """A second tab does not change presence, and is sent the list."""
     user = await sync_to_async(user_named)("ann")
     expected = {"type": "presence", "users": [{"user": "ann", "user_id": str(user.pk)}], "count": 1}
     for _ in range(2):
@@ -345,7 +346,7 @@ async def test_channels_auth_works_under_the_stack(opened):
 
 
 async def test_a_guest_can_log_in_and_out_in_a_consumer(opened):
-    """What `login` and `logout` change is seen by the consumer at once."""
+    """The consumer sees the changes of `login` and `logout` at once."""
     client = await opened(application, "/account/")
     await client.send_text("login bob")
     assert await client.receive() == {"type": "user", "names": ["bob", "bob", True]}
@@ -471,7 +472,7 @@ class SyncPlain(SyncRealtimeConsumer):
 
 @both(Plain, SyncPlain)
 async def test_send_json_works_as_inherited(opened, consumer):
-    """It sends one text frame."""
+    """The inherited `send_json` sends one text frame."""
     client = await opened(consumer.as_asgi())
     await client.send(type="x", text="é")
     assert await client.receive() == {"type": "x", "text": "é"}
@@ -576,7 +577,7 @@ class Chat(WebsocketConsumer):
         self.send(text_data=message["text"])
 
 
-with override_settings(REALTIME_THREADS=1):  # which every test uses, also before a live server forks
+with override_settings(REALTIME_THREADS=1):  # each test uses it, also before a live server forks
     application = RealtimeMiddlewareStack(
         URLRouter(
             [
@@ -590,7 +591,7 @@ with override_settings(REALTIME_THREADS=1):  # which every test uses, also befor
 
 
 async def test_publish_reaches_an_ordinary_consumer(opened):
-    """It defines a handler for layer messages of the type `realtime.event`."""
+    """A consumer with a handler for layer messages of the type `realtime.event` receives published events."""
     client = await opened(application, "/chat/", cookies=await signed_in())
     await client.send(message="hello")
     assert await client.receive() == {"type": "chat", "message": "hello"}
@@ -647,7 +648,7 @@ class ConsumerTransactionTestCase(TransactionTestCase):
         assert welcome == {"type": "welcome", "user": "ann", "user_id": str(self.user.pk)}
 
     def test_publish_works_in_sync_tests(self):
-        """Nobody is connected, so nothing happens."""
+        """Without connections nothing happens."""
         publish(NEWS, EVENT)
 
 

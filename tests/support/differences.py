@@ -29,7 +29,6 @@ DIFFERENCES = {
         "README.md",
         "config/settings.py",
         "pyproject.toml",
-        "+tests/test_http2.py",
     },
     ("channel_layer", "redis"): {
         ".env.example",
@@ -41,9 +40,6 @@ DIFFERENCES = {
         "deploy/README.md",
         "docs/message.md",
         "pyproject.toml",
-        "tests/test_checks.py",
-        "+tests/test_hosts.py",
-        "+tests/test_layers.py",
         "tests/test_settings.py",
     },
     ("consumers", "sync"): {
@@ -51,8 +47,6 @@ DIFFERENCES = {
         "chat/consumers.py",
         "docs/message.md",
         "docs/recipes/add-a-consumer.md",
-        "tests/ordinary.py",
-        "tests/slow.py",
     },
     ("auth", "token"): {
         "AGENTS.md",
@@ -119,8 +113,6 @@ DIFFERENCES = {
         "deploy/README.md",
         "+deploy/postgresql.sh",
         "pyproject.toml",
-        "tests/test_checks.py",
-        "tests/test_startup.py",
     },
     ("deploy", "kubernetes"): {
         ".github/workflows/ci.yml",

@@ -13,6 +13,7 @@ TEMPLATE = Path(__file__).resolve().parent.parent.parent
 CONTEXT = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"))
 CHOICES = {key: value for key, value in CONTEXT.items() if isinstance(value, list) and not key.startswith("_")}
 CORE = ("server", "channel_layer", "consumers", "auth")
+ENGINE = ("server", "channel_layer", "consumers")  # axes of the engine's own suite
 SIGNED_IN = [auth for auth in CHOICES["auth"] if auth != "none"]
 PYTHONS = ("3.12", "3.13")
 PYTHONS_OF_CI = (*PYTHONS, "3.14")
@@ -80,6 +81,12 @@ def rotated() -> Runs:
     Any two choices, and any server, style and database, meet at least once, which test_matrix.py proves.
     """
     runs = spread(combinations(*CORE), "database", "django_version", python=PYTHONS)
+    return [(answers, answers.pop("python")) for answers in runs]
+
+
+def engine_runs() -> Runs:
+    """Return the combinations of the engine's axes, each once, with databases, Djangos and Pythons taking turns."""
+    runs = spread(combinations(*ENGINE), "database", "django_version", auth=["session"], python=PYTHONS)
     return [(answers, answers.pop("python")) for answers in runs]
 
 

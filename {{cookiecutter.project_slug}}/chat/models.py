@@ -42,8 +42,8 @@ class Room(models.Model):
 class Message(models.Model):
     """Message of a user in a room. `ref` is the id that the sender's client gave it.
 
-    `user_id` is the primary key of an account, or the id of a guest. Without a foreign key messages
-    outlive accounts. `user_name` is the display name at that time.
+    `user_id` is the primary key of an account or the id of a guest. It is not a foreign key, so
+    that messages outlive accounts. `user_name` is the display name at that time.
     """
 
     room = models.ForeignKey(Room, models.CASCADE, related_name="messages")

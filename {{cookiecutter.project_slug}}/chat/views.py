@@ -32,7 +32,7 @@ def rooms(request: HttpRequest) -> HttpResponse:
     found, more = rooms_before(before, query, ROOMS_PER_PAGE) if before else ([], False)
     previous, following = more, bool(before)
     if not previous:
-        # The first page is a full one, also for those who come to it from the second.
+        # The first page is a full one, also for visitors who come from the second.
         found, following = rooms_after(after, query, ROOMS_PER_PAGE)
         previous = bool(after and found)
     context = {
@@ -46,22 +46,23 @@ def rooms(request: HttpRequest) -> HttpResponse:
 
 
 def text_of(request: HttpRequest, key: str) -> str:
-    """Return a parameter of the URL, without what no room's name can have."""
+    """Return a parameter of the URL without characters that no room's name can have."""
     return request.GET.get(key, "").replace("\0", "")[:MAX_NAME]
 
 
 @require_safe
 def room(request: HttpRequest, room: str) -> HttpResponse:
-    """Show the page of one room. Its messages come through the socket."""
+    """Render the page of a room. Its messages come through the socket."""
     socket_path = f"/ws{reverse('room', args=[room])}"
     return render(request, "chat/room.html", {"room": room, "socket_path": socket_path})
 
 
 @require_safe
 def messages(request: HttpRequest, room: str) -> HttpResponse:
-    """Return the messages after `?after=`, or the last before `?before=`, and if there are more.
+    """Return the messages after `?after=`, or the last before `?before=`, with `more`.
 
-    Return them oldest first, at most `?limit=` and as many as fit into a page.
+    The oldest come first, at most `?limit=` and as many as fit into a page. `more` is true if the
+    history continues.
     """
     backwards = "before" in request.GET
     try:

@@ -1,4 +1,4 @@
-"""Which consumer answers at which WebSocket path."""
+"""WebSocket paths and their consumers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which view answers at which HTTP path."""
+"""HTTP paths and their views."""
 
 from django.contrib import admin
 from django.urls import include, path

@@ -59,7 +59,7 @@ class Body:
             raise Refused(413)
 
     async def receive(self) -> Message:
-        if self.complete:  # what follows is the disconnect
+        if self.complete:  # only the disconnect follows
             return await self.receive_from_server()
         try:
             async with asyncio.timeout(self.deadline - time.monotonic()):

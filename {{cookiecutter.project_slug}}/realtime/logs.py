@@ -16,8 +16,8 @@ from realtime.conf import settings
 from realtime.protocol import Close
 from realtime.types import Scope
 
-# Outages, whose message tells what to do. A traceback would not. They are names, because the
-# packages of some may not be installed.
+# Outages, logged without a traceback, because their message names the fix. They are names,
+# because the packages of some may not be installed.
 OUTAGES = {
     "django.db.utils.InterfaceError",
     "django.db.utils.OperationalError",
@@ -100,8 +100,8 @@ class ConnectionFilter(logging.Filter):
         return True
 
 
-# What writes over a terminal, ends a line or turns it around: controls, separators, marks of
-# direction, and characters that cannot be seen.
+# Characters that overwrite a terminal, end a line or reverse it: controls, separators, direction
+# marks, and invisible characters.
 UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
@@ -180,7 +180,7 @@ class OutageFilter(logging.Filter):
 
 
 def is_outage(error: BaseException | None) -> bool:
-    """Tell whether a class of the error is one of `OUTAGES`."""
+    """Return whether a class of the error is one of `OUTAGES`."""
     return any(f"{kind.__module__}.{kind.__qualname__}" in OUTAGES for kind in type(error).__mro__)
 
 

@@ -50,7 +50,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def may_read(request: HttpRequest) -> bool:
-    """Tell whether the client sent `METRICS_TOKEN`, or is on this machine, without a proxy."""
+    """Return whether the client sent `METRICS_TOKEN`, or is on this machine, without a proxy."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if settings.METRICS_TOKEN and scheme.lower() == "bearer":
         return constant_time_compare(token, settings.METRICS_TOKEN)

@@ -15,7 +15,7 @@ DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def parse_origin(value: str) -> str:
-    """The origin in the form that browsers send (RFC 6454, section 6.2).
+    """Return the origin in the form that browsers send (RFC 6454, section 6.2).
 
     Raises ValueError for what is not a scheme, a host and at most a port.
     """

@@ -1,4 +1,4 @@
-"""Believes what a proxy says about its clients, and nobody else who says it."""
+"""Trusted proxies, which report the address and scheme of their clients."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -10,9 +10,9 @@ FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarde
 
 
 class TrustedProxies:
-    """Takes the client's address from the proxies in `FORWARDED_ALLOW_IPS`.
+    """Middleware that reads the client's address from the proxies in `FORWARDED_ALLOW_IPS`.
 
-    The headers that others send are removed, so that nobody makes plain HTTP look like HTTPS.
+    Removes the headers of others, so that a client cannot make plain HTTP look like HTTPS.
     """
 
     def __init__(self, inner: Application) -> None:
@@ -25,7 +25,7 @@ class TrustedProxies:
         await self.inner(scope, receive, send)
 
     def seen_by_proxies(self, scope: Scope) -> Scope:
-        """The scope with the client that the outermost trusted proxy was connected to."""
+        """Return the scope with the client of the outermost trusted proxy."""
         client = scope.get("client") or ("", 0)
         if not trusted(client[0]):
             kept = [(name, value) for name, value in scope["headers"] if name not in FORWARDED]
@@ -49,7 +49,7 @@ def parse(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def trusted(host: str) -> bool:
-    """Whether somebody is one of the proxies; a Unix socket, which has no address, is not."""
+    """Return whether a host is one of the proxies. A Unix socket has no address and is not one."""
     address = parse(host)
     return address is not None and any(
         address in network for network in settings.FORWARDED_ALLOW_IPS

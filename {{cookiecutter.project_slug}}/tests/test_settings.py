@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 from django.utils.text import slugify
@@ -118,28 +117,6 @@ def test_a_bad_value_ends_the_start_with_one_line(load: Load, name: str, value: 
     (line,) = load(PRODUCTION | {name: value})
     assert line.startswith(f"{name}: ")
     assert not EXAMPLE[name] or f"Example: {name}={EXAMPLE[name]}" in line
-
-
-@pytest.mark.parametrize("name", ["WEB_CONCURRENCY", "MACHINES"])
-def test_several_processes_need_redis(load: Load, name: str) -> None:
-    """Without it one line names both ways out."""
-    assert load(PRODUCTION | {"REDIS_URL": "", name: "2"}) == [
-        f"{name}: 2 needs Redis, because the in-memory channel layer serves one process. "
-        f"Set REDIS_URL, such as REDIS_URL=redis://127.0.0.1:6379/0, or {name}=1."
-    ]
-
-
-def test_a_certificate_and_its_key_belong_together(load: Load, tmp_path: Path) -> None:
-    """One without the other, or two files that do not fit, end the start with one line."""
-    file = tmp_path / "file.pem"
-    file.write_text("neither")
-    tls = {"TLS_CERTFILE": str(file), "TLS_KEYFILE": str(file)}
-    (line,) = load(PRODUCTION | tls | {"TLS_KEYFILE": ""})
-    assert line.startswith("TLS_KEYFILE: missing.")
-    (line,) = load(PRODUCTION | tls | {"TLS_CERTFILE": ""})
-    assert line.startswith("TLS_CERTFILE: missing.")
-    (line,) = load(PRODUCTION | tls)
-    assert line.startswith("TLS_CERTFILE, TLS_KEYFILE: cannot be used")
 
 
 def test_all_mistakes_are_shown_at_once() -> None:

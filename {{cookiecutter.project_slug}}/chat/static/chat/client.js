@@ -121,7 +121,7 @@ export class ChatClient extends EventTarget {
         this.#welcome(event);
         break;
       case "message":
-        this.#receiveMessage(this.#withUserId(event));
+        this.#receiveMessage(event);
         break;
       case "gap":
         this.#last ??= event.after;
@@ -219,8 +219,7 @@ export class ChatClient extends EventTarget {
   async #fetchHistory(query) {
     const { signal } = this.#requests;
     const response = await fetch(`${this.#historyUrl}?${new URLSearchParams(query)}`, { signal });
-    const page = await response.json();
-    return { ...page, messages: page.messages.map((each) => this.#withUserId(each)) };
+    return response.json();
   }
 
   // Page by page, while live messages wait in #early.
@@ -248,10 +247,5 @@ export class ChatClient extends EventTarget {
     } finally {
       this.#fetching = false;
     }
-  }
-
-  // Messages are stored without user ids for now.
-  #withUserId({ user, user_id = user === this.me.user ? this.me.user_id : user, ...message }) {
-    return { ...message, user, user_id };
   }
 }

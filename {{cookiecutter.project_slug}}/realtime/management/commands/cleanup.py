@@ -12,9 +12,9 @@ BATCH = 1000  # rows in one transaction
 
 
 class Command(BaseCommand):
-    """Clears expired sessions, and the rows that any model's `expired()` returns."""
+    """Command that deletes expired sessions, and the rows that any model's `expired()` returns."""
 
-    help = "Delete expired sessions, and what each model says is expired. Run it daily."
+    help = "Delete expired sessions, and the rows that each model's expired() returns. Run it daily."
 
     def handle(self, **options: Any) -> None:
         call_command("clearsessions")

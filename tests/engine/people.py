@@ -1,0 +1,22 @@
+"""Users of the suite, signed in by Django's own sessions."""
+
+from django.contrib.auth import get_user_model
+from django.test import Client
+
+
+def client_of(name):
+    """Return the browser of a user, signed in."""
+    user, _ = get_user_model().objects.get_or_create(username=name)
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def cookies_of(name):
+    """Return the cookies of a signed-in user."""
+    return client_of(name).cookies
+
+
+def cookie_header(name):
+    """Return the Cookie header of a signed-in user."""
+    return "; ".join(f"{key}={cookie.value}" for key, cookie in cookies_of(name).items())

@@ -1,0 +1,17 @@
+"""WebSocket paths of the suite. ENGINE_CONSUMERS chooses the style of the consumers."""
+
+import os
+from importlib import import_module
+
+from django.urls import path, re_path
+
+from realtime.protocol import Close, refuse
+
+consumers = import_module(f"engine.{os.environ['ENGINE_CONSUMERS']}_consumers")
+
+websocket_urlpatterns = [
+    path("ws/journal/<str:journal>/", consumers.JournalConsumer.as_asgi()),
+    path("ws/ordinary/", consumers.OrdinaryConsumer.as_asgi()),
+    path("ws/slow/", consumers.SlowConsumer.as_asgi()),
+    re_path(r"", refuse(Close.NOT_FOUND)),
+]

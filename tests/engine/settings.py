@@ -1,0 +1,17 @@
+"""Settings of the baked project, with the suite's app in place of the project's own."""
+
+from config.settings import *  # noqa: F403
+from config.settings import INSTALLED_APPS
+
+INSTALLED_APPS = [*(app for app in INSTALLED_APPS if app not in {"accounts", "chat"}), "engine"]
+AUTH_USER_MODEL = "auth.User"
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "realtime.middleware.CommonMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+]
+ROOT_URLCONF = "engine.urls"
+ASGI_APPLICATION = "engine.asgi.application"
+SESSION_ENGINE = "django.contrib.sessions.backends.db"
+REALTIME_AUTHENTICATORS = ["realtime.auth.sessions.authenticate"]
+RETENTION_DAYS = 30

@@ -1,0 +1,185 @@
+"""Authentication of connections by the engine, with each kind of authenticator."""
+
+from importlib import import_module
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.auth import get_user, login, logout
+from django.conf import settings as django_settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.signals import user_logged_out
+from django.db import connections
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from realtime.auth import AuthMiddleware, Identity
+from realtime.auth.sessions import credential_of_session
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PATH = f"{__name__}."
+
+
+@pytest.fixture(autouse=True)
+def sessions(settings):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    settings.REALTIME_AUTHENTICATORS = ["realtime.auth.sessions.authenticate"]
+
+
+def cookie_of(client):
+    name = django_settings.SESSION_COOKIE_NAME
+    return [(b"cookie", f"{name}={client.cookies[name].value}".encode())]
+
+
+def cookie_of_user(name):
+    client = Client()
+    user = get_user_model().objects.create_user(name, f"{name}@example.com")
+    client.force_login(user)
+    return cookie_of(client)
+
+
+async def connect(headers=None, **fields):
+    """Return the scope that the inner application gets, and the messages to the client."""
+    scopes = []
+    sent = []
+
+    async def inner(scope, receive, send):
+        scopes.append(scope)
+        await send({"type": "websocket.accept"})
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "websocket", "headers": headers or [], "query_string": b"", **fields}
+    await AuthMiddleware(inner)(scope, receive, send)
+    return next(iter(scopes), None), sent
+
+
+def nobody(scope):
+    return None
+
+
+def by_subprotocol(scope):
+    return Identity("ann", "key", "bearer") if "bearer" in scope["subprotocols"] else None
+
+
+async def test_a_session_authenticates_its_user():
+    """The scope gets the user, the credential, the cookies and the session."""
+    headers = await sync_to_async(cookie_of_user)("ann")
+    scope, _ = await connect(headers)
+    key = scope["cookies"][django_settings.SESSION_COOKIE_NAME]
+    assert scope["user"] == await get_user_model().objects.aget()
+    assert (scope["session"].session_key, scope["credential"]) == (key, credential_of_session(key))
+
+
+async def test_a_session_takes_two_queries():
+    """One reads the session, one the user. Channels' own functions need no third one."""
+    headers = await sync_to_async(cookie_of_user)("ann")
+
+    @sync_to_async
+    def start():
+        return CaptureQueriesContext(connections["default"]).__enter__()
+
+    queries = await start()
+    scope, _ = await connect(headers)
+    assert await sync_to_async(scope["session"].get)("_auth_user_id")
+    await sync_to_async(queries.__exit__)(None, None, None)
+    assert len(queries) == 2
+
+
+async def test_a_rotated_secret_key_keeps_sessions(settings):
+    """The session keeps its key, since a socket cannot set the cookie of a new one."""
+    headers = await sync_to_async(cookie_of_user)("ann")
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "rotated"
+    scopes = [(await connect(headers))[0] for _ in range(2)]
+    assert len({scope["credential"] for scope in scopes}) == 1
+
+
+async def test_a_stranger_is_rejected():
+    """A WebSocket closes with 4401, and a request is answered with 401."""
+    scope, sent = await connect()
+    assert (scope, sent[-1]) == (None, {"type": "websocket.close", "code": 4401})
+    scope, sent = await connect(type="http")
+    assert (scope, sent[0]["status"]) == (None, 401)
+
+
+async def test_a_rejected_browser_learns_why():
+    """One of the offered subprotocols is selected, without which it hides the close code."""
+    _, sent = await connect(subprotocols=["chat", "v2"])
+    assert sent[0] == {"type": "websocket.accept", "subprotocol": "chat"}
+
+
+async def test_the_first_authenticator_that_finds_somebody_wins(settings):
+    """The others do not run. The subprotocol of the identity is selected."""
+    settings.REALTIME_AUTHENTICATORS = [
+        f"{PATH}nobody",
+        f"{PATH}by_subprotocol",
+        "realtime.auth.guests.authenticate",
+    ]
+    scope, sent = await connect(subprotocols=["v2", "bearer"])
+    assert (scope["user"], scope["credential"]) == ("ann", "key")
+    assert sent == [{"type": "websocket.accept", "subprotocol": "bearer"}]
+    scope, sent = await connect(subprotocols=["v2"])
+    assert scope["user"].is_anonymous
+    assert sent == [{"type": "websocket.accept"}]
+
+
+async def test_a_guest_has_what_a_user_has(settings):
+    """Each connection without a session is a new guest. A session keeps its guest."""
+    settings.REALTIME_AUTHENTICATORS = ["realtime.auth.guests.authenticate"]
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+    scopes = [(await connect())[0] for _ in range(2)]
+    guests = [scope["user"] for scope in scopes]
+    assert guests[0].pk != guests[1].pk
+    assert (guests[0].is_anonymous, guests[0].is_authenticated) == (True, False)
+    assert guests[0].get_username() == guests[0].display_name == str(guests[0])
+    client = Client()
+    session = client.session
+    session["guest_id"], session["guest_name"] = "guest-1", "Ann"
+    session.save()
+    client.cookies[django_settings.SESSION_COOKIE_NAME] = str(session.session_key)
+    scope, _ = await connect(cookie_of(client))
+    assert (scope["user"].pk, scope["user"].display_name) == ("guest-1", "Ann")
+
+
+@pytest.mark.parametrize("type_", ["channel", "lifespan"])
+async def test_other_scopes_pass_untouched(type_):
+    """A worker's scope has neither headers nor a user."""
+    seen = []
+
+    async def inner(scope, receive, send):
+        seen.append(scope)
+
+    scope = {"type": type_, "channel": "thumbnails"}
+    await AuthMiddleware(inner)(scope, None, None)
+    assert seen[0] is scope
+
+
+async def test_channels_own_functions_work():
+    """A consumer can ask for the user, sign in and sign out, though no request is there."""
+    headers = await sync_to_async(cookie_of_user)("ann")
+    scope, _ = await connect(headers)
+    ann = scope["user"]
+    assert await get_user(scope) == ann
+    bob = await get_user_model().objects.acreate(username="bob", email="bob@example.com")
+    await login(scope, bob)
+    await scope["session"].asave()
+    assert (scope["user"], await get_user(scope)) == (bob, bob)
+    key, requests = scope["session"].session_key, []
+
+    def on_logout(request, **_):
+        requests.append(request)
+
+    user_logged_out.connect(on_logout)
+    try:
+        await logout(scope)
+    finally:
+        user_logged_out.disconnect(on_logout)
+    assert requests == [None]
+    assert scope["user"].is_anonymous
+    store = import_module(django_settings.SESSION_ENGINE).SessionStore
+    assert not await store().aexists(key)

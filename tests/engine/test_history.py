@@ -1,0 +1,154 @@
+"""Stored events: their replay, and those that the channel layer loses or swaps."""
+
+import asyncio
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from engine.history import JournalHistory, group_of, store
+from engine.models import Entry, Journal, append
+from realtime import bus, history
+from realtime.broadcast import apublish
+from realtime.history import page_of
+from realtime.process import get_process
+
+PATH = "/ws/journal/a/"
+GROUP = group_of("a")
+
+
+def seqs(events):
+    return [event["seq"] for event in events if event["type"] == "entry"]
+
+
+@pytest.mark.parametrize(("after", "missed"), [(0, [1, 2, 3]), (2, [3]), (3, [])])
+async def test_missed_events_are_replayed(visit, after, missed):
+    """A client receives exactly the events after the number that it names."""
+    await store("1", "2", "3")
+    ann = await visit(f"{PATH}?after={after}")
+    events = [await ann.receive() for _ in range(1 + len(missed))]
+    assert (events[0]["seq"], seqs(events[1:])) == (3, missed)
+    assert await ann.receives_nothing()
+
+
+async def test_long_absence_leaves_a_gap(visit):
+    """Above 500 missed events the newest are replayed, and a `gap` names the rest."""
+    journal = await Journal.objects.acreate(name="a", seq=503)
+    await Entry.objects.abulk_create(
+        Entry(journal=journal, seq=seq, author="bob", ref=str(seq), text=str(seq)) for seq in range(1, 504)
+    )
+    ann = await visit(f"{PATH}?after=1")
+    events = [await ann.receive() for _ in range(502)]
+    assert events[1] == {"type": "gap", "after": 1, "before": 4}
+    assert seqs(events[2:]) == list(range(4, 504))
+
+
+async def test_replay_is_bounded_in_bytes(visit, settings):
+    """The newest events that fit are replayed, at least one, and a `gap` names the rest."""
+    for number in range(1, 5):
+        await sync_to_async(append)("a", "bob", str(number), "🐌" * 1000)
+    for limit, first in ((9000, 3), (8000, 4), (1, 4)):
+        settings.REALTIME_MAX_REPLAY_BYTES = limit
+        ann = await visit(f"{PATH}?after=1")
+        events = [await ann.receive() for _ in range(7 - first)]
+        assert events[1] == {"type": "gap", "after": 1, "before": first}
+        assert seqs(events[2:]) == list(range(first, 5))
+        assert await ann.receives_nothing()
+
+
+async def test_long_replay_is_sent_in_chunks(visit, monkeypatch):
+    """A replay in chunks is complete and in order. Events published meanwhile follow."""
+    monkeypatch.setattr(history, "CHUNK_BYTES", 300)
+    await store(*map(str, range(1, 21)))
+    ann = await visit(f"{PATH}?after=3")
+    await ann.send(type="append", ref="a1", text="21")
+    await ann.receive_until("welcome")
+    assert seqs([await ann.receive() for _ in range(18)]) == list(range(4, 22))
+    assert await ann.receives_nothing()
+
+
+async def test_many_send_at_once(visit):
+    """Concurrent events get numbers without a gap, and every member receives them in order."""
+    visitors = [await visit(PATH, f"user-{number}") for number in range(8)]
+    for visitor in visitors:
+        await visitor.receive_until("welcome")
+    for number in range(5):
+        for visitor in visitors:
+            await visitor.send(type="append", ref=str(number), text="hi")
+    for visitor in visitors:
+        assert [(await visitor.receive())["seq"] for _ in range(40)] == list(range(1, 41))
+
+
+async def test_lost_event_is_read_when_the_next_arrives(visit):
+    """Events that the channel layer lost come from the database, in order, once."""
+    ann = await visit(PATH)
+    await ann.receive_until("welcome")
+    events = await store("1", "2", "3")
+    await apublish(GROUP, events[2])
+    assert [await ann.receive() for _ in range(3)] == events
+    await apublish(GROUP, events[1])
+    assert await ann.receives_nothing()
+
+
+async def test_swapped_events_are_put_in_order(visit):
+    """Events that overtook each other are delivered in order."""
+    ann = await visit(PATH)
+    await ann.receive_until("welcome")
+    events = await store("1", "2", "3")
+    for event in (events[1], events[2], events[0]):
+        await apublish(GROUP, event)
+    assert [await ann.receive() for _ in range(3)] == events
+    assert await ann.receives_nothing()
+
+
+async def test_last_lost_event_arrives_soon(visit, monkeypatch):
+    """A lost event arrives though none follows: each heartbeat compares numbers with the database."""
+    monkeypatch.setattr(bus, "HEARTBEAT_SECONDS", 0.1)
+    ann = await visit(PATH)
+    await ann.receive_until("welcome")
+    (event,) = await store("1")
+    assert await ann.receive() == event
+
+
+async def test_more_lost_events_than_a_replay_holds_leave_a_gap(visit, monkeypatch):
+    """The newest lost events arrive, and a `gap` names the rest."""
+    monkeypatch.setattr(history, "MAX_REPLAY", 2)
+    ann = await visit(PATH)
+    await ann.receive_until("welcome")
+    events = await store("1", "2", "3", "4")
+    await apublish(GROUP, events[3])
+    assert await ann.receive() == {"type": "gap", "after": 0, "before": 3}
+    assert [await ann.receive() for _ in range(2)] == events[2:]
+
+
+@pytest.mark.parametrize(("limit", "value"), [("REALTIME_MAX_OUTBOX", 2), ("REALTIME_MAX_OUTBOX_BYTES", 200)])
+async def test_early_events_are_bounded(limit, value, visit, settings):
+    """Events that arrive early and exceed the limit are read from the database."""
+    ann = await visit(PATH)
+    await ann.receive_until("welcome")
+    events = await store(*map(str, range(10)))
+    setattr(settings, limit, value)
+    for event in events[1:]:
+        await apublish(GROUP, event)
+    group = get_process().groups[GROUP]
+    await asyncio.sleep(0)
+    assert 1 < len(group.ahead) < 5
+    setattr(settings, limit, 10_000)
+    assert [await ann.receive() for _ in events] == events
+    assert (group.ahead, group.ahead_bytes) == ({}, 0)
+
+
+@pytest.mark.django_db
+def test_page_is_bounded(settings):
+    """A page of history holds what fits, at least one event, and tells whether there are more."""
+    for number in range(4):
+        append("a", "bob", str(number), "🐌" * 1000)
+
+    def page(limit):
+        encoded, more = page_of(JournalHistory("a").between(0, 4), limit)
+        return len(encoded), more
+
+    assert [page(limit) for limit in (9, 4, 3)] == [(4, False), (4, False), (3, True)]
+    settings.REALTIME_MAX_REPLAY_BYTES = 9000
+    assert page(9) == (2, True)
+    settings.REALTIME_MAX_REPLAY_BYTES = 1
+    assert page(9) == (1, True)

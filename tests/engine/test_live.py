@@ -1,0 +1,122 @@
+"""The server as a process, and clients at real sockets."""
+
+import asyncio
+import json
+import time
+from contextlib import suppress
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from engine.models import Entry
+
+PATH = "/ws/journal/a/"
+
+
+async def receive(socket):
+    """Return the next event that is not about presence."""
+    event = {"type": "presence"}
+    while event["type"] == "presence":
+        event = json.loads(await asyncio.wait_for(socket.recv(), 5))
+    return event
+
+
+async def close_code(socket):
+    """Return the code of the close that follows, whatever comes before it."""
+    with pytest.raises(ConnectionClosed) as closed:
+        while True:
+            await receive(socket)
+    return closed.value.rcvd.code
+
+
+async def test_server_delivers_events_and_enforces_limits(open_socket, serve):
+    """Both clients receive an event, and a violation of the protocol gets its error or close code."""
+    address, _ = await serve()
+    url = f"ws://{address}{PATH}"
+    ann, bob = await open_socket(url), await open_socket(url, "bob")
+    assert [(await receive(socket))["type"] for socket in (ann, bob)] == ["welcome"] * 2
+
+    await ann.send('{"type":"append","ref":"a1","text":"hi"}')
+    event = await receive(bob)
+    assert event == await receive(ann)
+    assert (event["seq"], event["text"]) == (1, "hi")
+
+    await ann.send(b"{}")
+    assert (await receive(ann))["code"] == "binary"
+    await ann.send("x" * 65 * 1024)
+    assert (await receive(ann))["code"] == "too_long"
+    with pytest.raises(ConnectionClosed):
+        await ann.send("x" * 1200 * 1024)
+        await receive(ann)
+
+    with pytest.raises(InvalidStatus) as refused:
+        await open_socket(url, origin="http://evil.example")
+    assert refused.value.response.status_code == 403
+
+    unknown = await open_socket(f"ws://{address}/ws/nothing/")
+    assert await close_code(unknown) == 4404
+
+    for _ in range(10):
+        await bob.send("{")
+        await receive(bob)
+    assert await close_code(bob) == 4400
+
+
+async def test_server_drains_on_sigterm(open_socket, serve):
+    """SIGTERM closes each client with 4012, and what was acknowledged is stored."""
+    address, server = await serve()
+    sockets = [await open_socket(f"ws://{address}{PATH}", name) for name in ("ann", "bob", "cem")]
+    for socket in sockets:
+        await receive(socket)
+    await sockets[0].send('{"type":"append","ref":"a1","text":"hi"}')
+    assert (await receive(sockets[0]))["ref"] == "a1"
+    server.terminate()
+    assert [await close_code(socket) for socket in sockets] == [4012] * 3
+    await asyncio.to_thread(server.wait, 10)
+    assert await Entry.objects.acount() == 1
+
+
+async def test_connections_do_not_wait_for_each_other(open_socket, serve):
+    """Eight clients with a second of work each are served in less than two seconds."""
+    address, _ = await serve()
+    sockets = [await open_socket(f"ws://{address}/ws/slow/") for _ in range(8)]
+    start = time.monotonic()
+    for socket in sockets:
+        await socket.send('{"type":"work"}')
+    for socket in sockets:
+        assert await receive(socket) == {"type": "done"}
+    assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize("upgrade", ["", "Connection: Upgrade\r\nUpgrade: websocket\r\n"])
+async def test_long_head_is_refused(serve, upgrade):
+    """A head above the limit is refused with 431 before it is complete."""
+    address, _ = await serve()
+    reader, writer = await asyncio.open_connection(*address.split(":"))
+    writer.write(f"GET / HTTP/1.1\r\n{upgrade}Cookie: {'x' * 40_000}".encode())
+    status = await asyncio.wait_for(reader.readline(), 5)
+    assert status.startswith(b"HTTP/1.1 431 ")
+    writer.close()
+
+
+async def test_frames_below_messages_are_limited(open_socket, serve):
+    """Pings and fragments above the rate close the socket with 4429."""
+    address, _ = await serve()
+    for name in ("pings", "fragments"):
+        socket = await open_socket(f"ws://{address}{PATH}", name, ping_interval=None)
+        assert (await receive(socket))["type"] == "welcome"
+        with suppress(ConnectionClosed):
+            if name == "fragments":
+                await socket.send(["x"] * 400)
+            for _ in range(400):
+                await socket.ping()
+        assert await close_code(socket) == 4429
+
+
+async def test_fragmented_message_arrives(open_socket, serve):
+    """A message in a few fragments is handled as one."""
+    address, _ = await serve()
+    socket = await open_socket(f"ws://{address}{PATH}")
+    await receive(socket)
+    await socket.send(['{"type":"append","ref":"a1",', '"text":"h', 'i"}'])
+    assert (await receive(socket))["text"] == "hi"

@@ -1,0 +1,32 @@
+"""PostgreSQL as the database of a site."""
+
+import socket
+
+import pytest
+from django.db import connection
+
+from engine.test_checks import found
+from realtime import startup
+
+
+@pytest.mark.django_db
+def test_unreachable_database_is_named(monkeypatch):
+    """A database that does not answer is one line with its address and without its password."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    for name, value in {"HOST": "127.0.0.1", "PORT": port, "NAME": "site", "PASSWORD": "secret"}.items():
+        monkeypatch.setitem(connection.settings_dict, name, value)
+    problem = startup.database_problem() or ""
+    assert problem.startswith(f"DATABASE_URL: cannot connect to 127.0.0.1:{port}/site (")
+    assert "docker compose up -d postgresql" in problem
+    assert "secret" not in problem
+
+
+@pytest.mark.django_db
+def test_postgresql_needs_connections_for_all_pools(settings):
+    """More pooled connections than PostgreSQL has are a warning, for all pools may be full at once."""
+    settings.DEBUG = True
+    assert found(["default"]) == {}
+    settings.MACHINES, settings.WEB_CONCURRENCY = 1000, 2
+    (message,) = found(["default"]).values()
+    assert message.startswith("2000 processes may open 32000 connections to PostgreSQL, which ")

@@ -1,0 +1,45 @@
+"""The channel layer on a real Redis, and a server without one."""
+
+import json
+
+import pytest
+from prometheus_client import REGISTRY
+
+from realtime import conf
+from realtime.redis.layer import PipelinedRedisChannelLayer
+
+HOSTS = conf.settings.REDIS_HOSTS
+
+
+@pytest.fixture
+async def layer(settings):
+    layer = PipelinedRedisChannelLayer(hosts=HOSTS, prefix=f"{settings.REDIS_PREFIX}:")
+    yield layer
+    await layer.flush()
+
+
+async def test_undecodable_bytes_are_dropped(layer):
+    """Bytes that are no layer message are counted, and the next message arrives."""
+    before = REGISTRY.get_sample_value("realtime_malformed_total") or 0
+    channel = await layer.new_channel()
+    await layer._get_shard(channel).publish(channel, b"\xc1")
+    await layer.send(channel, {"type": "test.message"})
+    assert await layer.receive(channel) == {"type": "test.message"}
+    after = REGISTRY.get_sample_value("realtime_malformed_total") or 0
+    assert after - before == 1
+
+
+async def test_sockets_open_without_redis(open_socket, serve, unused_tcp_port):
+    """Clients are served from the database while Redis is down."""
+    address, _ = await serve(REDIS_URL=f"redis://127.0.0.1:{unused_tcp_port}/0")
+    ann = await open_socket(f"ws://{address}/ws/journal/a/")
+    assert json.loads(await ann.recv())["type"] == "welcome"
+
+
+async def test_connections_of_a_user_are_counted_in_redis(visit, settings):
+    """The eleventh connection of a user closes with 4409 until another one ends."""
+    settings.REDIS_HOSTS = HOSTS
+    sockets = [await visit("/ws/journal/a/") for _ in range(10)]
+    assert await (await visit("/ws/journal/a/")).close_code() == 4409
+    await sockets[0].disconnect()
+    assert (await (await visit("/ws/journal/a/")).receive())["type"] == "welcome"

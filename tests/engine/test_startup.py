@@ -1,0 +1,67 @@
+"""Problems at the start: one line each, with the fix."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+
+from realtime import startup
+
+
+def run(*arguments, **variables):
+    """Return the exit code of a Python process, and the lines that it wrote to stderr."""
+    done = subprocess.run([sys.executable, *arguments], env={**os.environ, **variables}, capture_output=True, text=True)
+    return done.returncode, done.stderr.splitlines()
+
+
+def test_taken_port_is_named():
+    """A server on a taken port ends with one line that shows how to choose another."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        code, lines = run(
+            "manage.py", "serve", DJANGO_SETTINGS_MODULE="engine.settings", HOST="127.0.0.1", PORT=str(port)
+        )
+    assert (code, len(lines)) == (1, 1)
+    assert lines[0].startswith(f"PORT: cannot listen on 127.0.0.1:{port} (")
+    assert lines[0].endswith("). Choose another, such as PORT=9000.")
+
+
+def test_unapplied_migration_is_logged(transactional_db, caplog):
+    """The server starts without the latest migration and logs the command, as an update may migrate later."""
+    recorder = MigrationRecorder(connection)
+    [latest] = MigrationLoader(connection).graph.leaf_nodes("sessions")
+    recorder.record_unapplied(*latest)
+    try:
+        startup.check(processes=1)
+    finally:
+        recorder.record_applied(*latest)
+    assert "Unapplied migrations: 1. Run: python manage.py migrate" in caplog.messages
+    assert startup.database_problem(migrations=True) is None
+
+
+def test_missing_static_files_end_the_start(settings, tmp_path):
+    """The server does not start without collected static files, as it could show no page."""
+    settings.STATIC_ROOT = tmp_path
+    settings.STORAGES = {"staticfiles": {"BACKEND": "realtime.storage.StaticStorage"}}
+    with pytest.raises(SystemExit, match="collectstatic"):
+        startup.check(processes=1)
+
+
+def test_several_processes_need_redis():
+    """The server does not start several processes on the in-memory layer."""
+    with pytest.raises(SystemExit) as end:
+        startup.check(processes=2)
+    assert str(end.value) == (
+        "WEB_CONCURRENCY=2: the in-memory channel layer serves one process. Set WEB_CONCURRENCY=1, or set REDIS_URL."
+    )
+
+
+def test_missing_packages_are_named():
+    """Without Django a command ends with one line that shows how to install it."""
+    line = "Django is not installed. Run `make setup`, and put `uv run` before the command."
+    assert run("-S", "manage.py", "check") == (1, [line])

@@ -1,0 +1,75 @@
+"""The engine's own suite passes inside baked projects, over servers, layers and styles."""
+
+import shutil
+
+import pytest
+from support.emitted import bake, environ_for, run
+from support.matrix import CHOICES, ENGINE, TEMPLATE, covering, engine_runs, label
+
+SUITE = TEMPLATE / "tests" / "engine"
+CONFIG = "engine/pyproject.toml"
+COVERED = 95  # percent of `realtime/` in the runs of one server together
+RUNS = {label({key: answers[key] for key in ENGINE}): (answers, python) for answers, python in engine_runs()}
+QUICK = [label(answers) for answers in covering(*ENGINE)]
+
+
+@pytest.fixture(scope="session")
+def engine_suite(cookies_session, environment, services):
+    """Return a function that runs the suite once for each name in RUNS. It returns project, environ and output."""
+    done = {}
+
+    def get(name):
+        if name not in done:
+            answers, python = RUNS[name]
+            project = bake(cookies_session, **answers)
+            shutil.copytree(SUITE, project / "engine", ignore=shutil.ignore_patterns("__pycache__"))
+            environ = environ_for(
+                environment(python, answers["django_version"]),
+                SERVER=answers["server"],
+                ENGINE_CONSUMERS=answers["consumers"],
+                **services(answers),
+            )
+            command = ["uv", "run", "python", "-m", "pytest", "-c", CONFIG, "--cov", f"--cov-config={CONFIG}", "engine"]
+            done[name] = project, environ, run([*command, "--cov-report="], project, environ, timeout=500)
+        return done[name]
+
+    return get
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name,
+            id=f"{name}-{label(answers)}-{python}",
+            marks=[pytest.mark.xdist_group(answers["server"]), *([pytest.mark.quick] if name in QUICK else [])],
+        )
+        for name, (answers, python) in RUNS.items()
+    ],
+)
+def test_engine_suite_passes(name, engine_suite):
+    """Every test of the suite succeeds, and none is skipped."""
+    _, _, output = engine_suite(name)
+    summary = output.strip().splitlines()[-1]
+    assert " passed" in summary
+    assert not any(word in summary for word in ("skipped", "xfailed", "xpassed", "warning")), output
+
+
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize(
+    "server", [pytest.param(server, marks=pytest.mark.xdist_group(server)) for server in CHOICES["server"]]
+)
+def test_engine_is_covered(server, engine_suite):
+    """The runs of one server together cover the engine, but for the modules of the other servers."""
+    runs = [engine_suite(name) for name, (answers, _) in RUNS.items() if answers["server"] == server]
+    project, environ, _ = runs[0]
+    for number, (other, _, _) in enumerate(runs):
+        shutil.copy(other / ".coverage", project / f".coverage.{number}")
+    coverage = ["uv", "run", "coverage"]
+    run([*coverage, "combine", "--keep", f"--rcfile={CONFIG}"], project, environ)
+    omitted = ",".join(f"realtime/servers/{other}*" for other in CHOICES["server"] if other != server)
+    report = ["report", f"--rcfile={CONFIG}", "--skip-covered", "--show-missing", f"--omit={omitted}"]
+    output = run([*coverage, *report], project, environ)
+    total = int(output.split()[-1].rstrip("%"))
+    assert total >= COVERED, output

@@ -1,0 +1,271 @@
+"""Accounts: sign-up, login, and the sockets that follow them."""
+
+from collections.abc import Callable
+from urllib.parse import quote
+
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from channels.auth import logout
+from django.db import IntegrityError
+from django.test import Client
+from pytest_django import Settings
+
+from accounts.models import User
+from chat.models import Message, Room
+from conftest import Visit, wait_for_users
+from realtime.process import get_process
+from tests.people import client_of, handshake_headers, id_of, login_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PASSWORD = "correct horse battery"
+LOBBY = "/ws/chat/lobby/"
+MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
+
+
+def sign_up(client: Client, query: str = "", **fields: str) -> tuple[int, str | None]:
+    data = {"username": "ann", "email": "ann@example.com", **fields}
+    passwords = {"password1": PASSWORD, "password2": PASSWORD}
+    response = client.post(f"/accounts/signup/{query}", data | passwords)
+    return response.status_code, response.get("Location")
+
+
+@pytest.mark.parametrize(("fields", "name"), [({}, "ann"), ({"display_name": "Ann B."}, "Ann B.")])
+def test_visitor_signs_up(settings: Settings, fields: dict[str, str], name: str) -> None:
+    """A new user is signed in. The page shows the display name, or the user name without one."""
+    settings.SIGNUP_OPEN = True
+    client = Client()
+    assert 'name="display_name"' in client.get("/accounts/signup/").content.decode()
+    assert sign_up(client, **fields) == (302, "/")
+    assert f">{name}</span>" in client.get("/").content.decode()
+    assert User.objects.get().display_name == name
+
+
+def test_display_name_is_never_empty() -> None:
+    """The database refuses an empty one, which would be shown as the user name."""
+    User.objects.create_user("ann")
+    with pytest.raises(IntegrityError):
+        User.objects.update(display_name="")
+
+
+def test_sign_up_works_with_two_backends(settings: Settings) -> None:
+    """The session names the backend that finds the user, wherever it stands in the list."""
+    settings.SIGNUP_OPEN = True
+    settings.AUTHENTICATION_BACKENDS = [
+        "django.contrib.auth.backends.BaseBackend",
+        MODEL_BACKEND,
+        "django.contrib.auth.backends.AllowAllUsersModelBackend",
+    ]
+    client = Client()
+    assert sign_up(client) == (302, "/")
+    assert client.session["_auth_user_backend"] == MODEL_BACKEND
+    assert client.get("/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "destination"),
+    [("?next=/chat/lobby/", "/chat/lobby/"), ("?next=https://example.com/", "/")],
+)
+def test_sign_up_leads_back(settings: Settings, query: str, destination: str) -> None:
+    """`next` leads to a page of the site, never to another site."""
+    settings.SIGNUP_OPEN = True
+    login = Client().get(f"/accounts/login/{query}").content.decode()
+    assert f'href="/accounts/signup/?{quote(query[1:], safe="=")}"' in login
+    assert sign_up(Client(), query) == (302, destination)
+
+
+def test_sign_up_may_be_closed(settings: Settings) -> None:
+    """The page is then missing."""
+    settings.SIGNUP_OPEN = False
+    assert sign_up(Client()) == (404, None)
+    assert User.objects.count() == 0
+
+
+def test_pages_need_a_login() -> None:
+    """The login leads back to the page."""
+    User.objects.create_user("ann", "ann@example.com", PASSWORD)
+    client = Client()
+    assert client.get("/chat/lobby/")["Location"] == "/accounts/login/?next=/chat/lobby/"
+    fields = {"username": login_of("ann"), "password": PASSWORD}
+    response = client.post("/accounts/login/?next=/chat/lobby/", fields)
+    assert response["Location"] == "/chat/lobby/"
+    assert client.post("/accounts/logout/")["Location"] == "/"
+    assert client.get("/").status_code == 302
+
+
+def test_sign_ins_are_security_events(caplog: pytest.LogCaptureFixture) -> None:
+    """Failures name an account only if it exists."""
+    User.objects.create_user("ann", "ann@example.com", PASSWORD)
+    client = Client()
+    with caplog.at_level("INFO", "security"):
+        for name, password in (("bob", PASSWORD), ("ann", "wrong"), ("ann", PASSWORD)):
+            fields = {"username": login_of(name), "password": password}
+            client.post("/accounts/login/", fields)
+        client.post("/accounts/logout/")
+        User.objects.get().delete()
+    events = [record.getMessage() for record in caplog.records if record.name == "security"]
+    assert events == [
+        "event=sign_in_failed account=-",
+        f"event=sign_in_failed account={login_of('ann')}",
+        "event=sign_in",
+        "event=sign_out",
+        f"event=access_revoked account={login_of('ann')}",
+    ]
+
+
+def test_admin_manages_accounts(admin_client: Client) -> None:
+    """A new account gets its user name as display name, which can be changed."""
+    add = {
+        "username": "ann",
+        "email": "ann@example.com",
+        "usable_password": "false",
+        "password1": "",
+        "password2": "",
+    }
+    assert admin_client.post("/admin/accounts/user/add/", add).status_code == 302
+    ann = User.objects.get(username="ann")
+    assert ann.display_name == "ann"
+    change = f"/admin/accounts/user/{ann.pk}/change/"
+    fields = {"username": "ann", "display_name": "Ann B.", "email": "ann@example.com"}
+    joined = {"date_joined_0": "2026-01-01", "date_joined_1": "12:00"}
+    assert admin_client.post(change, fields | joined).status_code == 302
+    ann.refresh_from_db()
+    assert (ann.username, ann.display_name) == ("ann", "Ann B.")
+
+
+async def test_stranger_is_closed(visit: Visit) -> None:
+    """The socket opens and closes with 4401, so that the client learns why."""
+    stranger = await visit(LOBBY, None)
+    assert (stranger.connected, await stranger.close_code()) == (True, 4401)
+
+
+async def test_deactivated_user_is_a_stranger(visit: Visit) -> None:
+    """A sign-in from before opens nothing."""
+    headers = await sync_to_async(handshake_headers)("ann")
+    await User.objects.aupdate(is_active=False)
+    ann = await visit(LOBBY, None, headers=headers)
+    assert await ann.close_code() == 4401
+
+
+def deactivate(user: User) -> None:
+    user.is_active = False
+    user.save()
+
+
+def rename_and_deactivate(user: User) -> None:
+    user.username, user.display_name, user.is_active = "eve", "Eve", False
+    user.save()
+
+
+def change_password(user: User) -> None:
+    user.set_password("another horse battery")
+    user.save()
+
+
+def log_out_without_request(user: User) -> None:
+    scope: dict[str, object] = {"user": user, "session": Client().session}
+    async_to_sync(logout)(scope)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [deactivate, rename_and_deactivate, change_password, log_out_without_request, User.delete],
+)
+async def test_sockets_follow_their_user(visit: Visit, change: Callable[[User], object]) -> None:
+    """Whatever ends the access of a user closes all sockets with 4403."""
+    ann, bob = await visit(LOBBY, "ann"), await visit(LOBBY, "bob")
+    await bob.receive_until("welcome")
+    await sync_to_async(change)(await User.objects.aget(username="ann"))
+    assert await ann.close_code() == 4403
+    await wait_for_users(bob, "bob")
+
+
+async def test_other_changes_of_a_user_close_nothing(visit: Visit) -> None:
+    """Examples: a new e-mail address, a new user name, a login elsewhere."""
+    ann = await visit(LOBBY, "ann")
+    await ann.receive_until("welcome")
+    user = await User.objects.aget(username="ann")
+    user.email, user.username = "annie@example.com", "annie"
+    await user.asave()
+    await sync_to_async(client_of)("annie")
+    assert await ann.receives_nothing()
+
+
+async def test_users_may_share_a_display_name(visit: Visit) -> None:
+    """Presence counts two users. Each has a limit, and refs, of one's own."""
+    ids = {name: await sync_to_async(id_of)(name) for name in ("ann", "bob")}
+    await User.objects.aupdate(display_name="Sam")
+    ann, bob = await visit(LOBBY, "ann"), await visit(LOBBY, "bob")
+    welcome = (await ann.receive_until("welcome"))[-1]
+    assert (welcome["user"], welcome["user_id"]) == ("Sam", ids["ann"])
+    await wait_for_users(ann, "Sam", "Sam")
+    for sam in (ann, bob):
+        await sam.send(type="send", ref="same", text="hi")
+        await ann.receive_until("message")
+    stored = {user_id async for user_id in Message.objects.values_list("user_id", flat=True)}
+    assert stored == set(ids.values())
+
+
+async def test_connections_are_limited_by_account(visit: Visit, settings: Settings) -> None:
+    """A rename gives no further connections, and a user of the same name has one's own."""
+    settings.REALTIME_MAX_CONNECTIONS = 1
+    headers = await sync_to_async(handshake_headers)("ann")
+    first = await visit(LOBBY, None, headers=headers)
+    await first.receive_until("welcome")
+    await User.objects.aupdate(username="annie", display_name="Annie", email="annie@example.com")
+    second = await visit(LOBBY, None, headers=headers)
+    assert await second.close_code() == 4409
+    await User.objects.acreate(username="ann", display_name="Annie", email="ann@example.com")
+    other = await visit(LOBBY, "ann")
+    assert (await other.receive_until("welcome"))[-1]["user"] == "Annie"
+
+
+async def test_messages_outlive_their_account(visit: Visit) -> None:
+    """A new account with the name of a deleted one has another id and owns nothing of before."""
+    ann = await visit(LOBBY, "ann")
+    await ann.receive_until("welcome")
+    await ann.send(type="send", ref="a1", text="hi")
+    before = (await ann.receive_until("message"))[-1]
+    await sync_to_async((await User.objects.aget(username="ann")).delete)()
+    assert await ann.close_code() == 4403
+    again = await visit(LOBBY, "ann")
+    welcome, replayed = [await again.receive() for _ in range(2)]
+    assert replayed == before
+    assert welcome["user_id"] != before["user_id"]
+    await again.send(type="send", ref="a1", text="hi again")
+    after = (await again.receive_until("message"))[-1]
+    assert (after["seq"], after["user_id"]) == (2, welcome["user_id"])
+    assert (await Room.objects.aget()).created_by == before["user_id"]
+
+
+async def test_messages_keep_the_display_name_of_their_time(visit: Visit) -> None:
+    """A rename changes what is written later, in every new connection."""
+    ann = await visit(LOBBY, "ann")
+    await ann.receive_until("welcome")
+    await ann.send(type="send", ref="a1", text="hi")
+    await ann.receive_until("message")
+    await User.objects.aupdate(display_name="Ann B.")
+    again = await visit(LOBBY, "ann")
+    welcome, first = [await again.receive() for _ in range(2)]
+    await again.send(type="send", ref="a2", text="hi")
+    second = await again.receive()
+    assert [event["user"] for event in (welcome, first, second)] == ["Ann B.", "ann", "Ann B."]
+    assert first["user_id"] == second["user_id"] == welcome["user_id"]
+
+
+async def test_sign_out_during_the_handshake_closes(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sign-out counts between the lookup of the sign-in and the open socket."""
+    process = get_process()
+    acquire = process.connection_limit.acquire
+
+    async def sign_out_first(user: str, connection: str) -> bool:
+        process.bus.on_disconnect(user, None)
+        return await acquire(user, connection)
+
+    monkeypatch.setattr(process.connection_limit, "acquire", sign_out_first)
+    ann = await visit(LOBBY, "ann")
+    assert (ann.connected, await ann.close_code()) == (True, 4403)
+    monkeypatch.undo()
+    assert (await (await visit(LOBBY, "ann")).receive())["type"] == "welcome"

@@ -1,0 +1,21 @@
+"""Sessions, and the sockets that end with them."""
+
+from asgiref.sync import sync_to_async
+
+from conftest import Visit, wait_for_users
+from tests.people import client_of, headers_of
+
+LOBBY = "/ws/chat/lobby/"
+
+
+async def test_logout_closes_the_sockets_of_the_session(visit: Visit) -> None:
+    """Its sockets close with 4403. The user's other sessions keep theirs, and so do other users."""
+    browser, phone = [await sync_to_async(client_of)("ann") for _ in range(2)]
+    tab, app = [await visit(LOBBY, None, headers=headers_of(client)) for client in (browser, phone)]
+    bob = await visit(LOBBY, "bob")
+    await wait_for_users(bob, "ann", "bob")
+    await app.receive_until("welcome")
+    await sync_to_async(browser.post)("/accounts/logout/")
+    assert await tab.close_code() == 4403
+    assert await app.receives_nothing()
+    assert await bob.receives_nothing()
