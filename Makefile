@@ -31,6 +31,7 @@ test-abuse: $(DEVTOOLS)
 check: $(DEVTOOLS)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/python -m tools.voice
 	$(BIN)/pytest -n logical --dist loadgroup -m quick
 
 # Measure the engine beside other frameworks, and generation. ARGS="--only fanout --rounds 1" runs a part.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.voice import findings
+from tools.voice import TEMPLATE, files, findings
 
 pytestmark = pytest.mark.quick
 
@@ -67,3 +67,9 @@ def test_code_and_plain_english_pass(name, tmp_path):
     path = tmp_path / name
     path.write_text(CLEAN[name])
     assert list(findings(path, name)) == []
+
+
+def test_repository_has_no_banned_form():
+    """Every comment, docstring, message, page and name of a test is plain technical English."""
+    found = [line for path in files([]) for line in findings(path, path.relative_to(TEMPLATE).as_posix())]
+    assert not found, "\n".join(found)

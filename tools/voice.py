@@ -71,6 +71,7 @@ def blank(found: re.Match[str]) -> str:
 def without_code(text: str) -> str:
     """Remove code spans, quotations of code, URLs and template tags; keep the line breaks."""
     text = re.sub(r"\{%.*?%\}|\{\{.*?\}\}|\{#|#\}", blank, text, flags=re.S)
+    text = re.sub(r"(?<=[\w( ])\{[\w.:/ ()+*!-]+\}", blank, text)  # of an f-string
     return re.sub(r"``.+?``|`[^`]+`|https?://\S+|(?<![\w'])\"[\w./-]+\"(?!\w)", blank, text, flags=re.S)
 
 

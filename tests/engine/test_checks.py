@@ -24,7 +24,7 @@ def test_in_memory_layer_is_refused_in_production(settings):
 
 
 def test_empty_origins_are_refused(settings):
-    """With an empty ALLOWED_ORIGINS no page may connect."""
+    """If ALLOWED_ORIGINS is empty, no page may connect."""
     settings.ALLOWED_ORIGINS = []
     assert found() == {"realtime.E003": "ALLOWED_ORIGINS is empty, so that every page is refused."}
 

@@ -68,7 +68,7 @@ def test_expired_sessions_are_deleted():
     [(3, 0, [4, 5]), (3, 4, [5]), (5, 0, []), (5, 1, [])],
 )
 async def test_numbers_continue_after_a_deletion(visit, expired, after, replayed):
-    """What is left is replayed, and the next event has the next number, for old and new members."""
+    """The remaining events are replayed, and the next event has the next number, for old and new members."""
     await sync_to_async(fill)(5, expired)
     ann = await visit(f"{PATH}?after=5")
     await ann.receive_until("welcome")

@@ -139,7 +139,7 @@ async def test_early_events_are_bounded(limit, value, visit, settings):
 
 @pytest.mark.django_db
 def test_page_is_bounded(settings):
-    """A page of history holds what fits, at least one event, and tells whether there are more."""
+    """A page of history holds what fits, at least one event, and whether there are more."""
     for number in range(4):
         append("a", "bob", str(number), "🐌" * 1000)
 

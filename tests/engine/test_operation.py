@@ -137,7 +137,7 @@ async def test_log_lines_name_the_connection(visit, monkeypatch, caplog):
 
 
 def test_log_lines_may_be_json():
-    """With LOG_FORMAT=json each line is an object."""
+    """Each line is an object if LOG_FORMAT is json."""
     code = "import django, logging; django.setup(); logging.getLogger('realtime').info('hi')"
     line = json.loads(run_python(code, LOG_FORMAT="json"))
     assert line.items() >= {"levelname": "INFO", "name": "realtime", "message": "hi"}.items()

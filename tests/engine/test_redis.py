@@ -19,7 +19,7 @@ async def layer(settings):
 
 
 async def test_undecodable_bytes_are_dropped(layer):
-    """Bytes that are no layer message are counted, and the next message arrives."""
+    """Bytes that are not a layer message are counted, and the next message arrives."""
     before = REGISTRY.get_sample_value("realtime_malformed_total") or 0
     channel = await layer.new_channel()
     await layer._get_shard(channel).publish(channel, b"\xc1")

@@ -1,17 +1,17 @@
-"""Entrance of the users of `tests/load.py`: guests, known by a cookie."""
+"""Sign-in of the users of `tests/load.py`: guests, who keep their name in a cookie."""
 
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
 
 class Refused(Exception):
-    """Site that cannot be used. The text is one line with the reason or the fix."""
+    """The site cannot be used. The text is one line with the reason or the fix."""
 
 
 def enter(url: str, name: str = "", password: str = "") -> dict[str, str]:
     """Return the headers for the sockets of one guest. Names and passwords are for other sites.
 
-    With a cookie the guest stays the same after a reconnect, so that a resent message is stored once.
+    The cookie keeps the guest after a reconnect, so that a message sent again is stored once.
     """
     parts = urlsplit(url)
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection

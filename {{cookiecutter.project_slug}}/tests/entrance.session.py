@@ -1,4 +1,4 @@
-"""Entrance of the users of `tests/load.py`: sign-up or login, and a session cookie."""
+"""Sign-in of the users of `tests/load.py`: they sign up or log in, and keep the cookie."""
 
 import re
 import secrets
@@ -7,11 +7,11 @@ from urllib.parse import urlencode, urlsplit
 
 
 class Refused(Exception):
-    """Site that cannot be used. The text is one line with the reason or the fix."""
+    """The site cannot be used. The text is one line with the reason or the fix."""
 
 
 def enter(url: str, name: str = "", password: str = "") -> dict[str, str]:
-    """Return the headers for the sockets of the named user, or of a new one."""
+    """Return the headers for the sockets of a user, who signs up without a name."""
     visitor = Visitor(url)
     if name:
         visitor.submit("/accounts/login/", username=name, password=password)
@@ -29,11 +29,11 @@ class Visitor:
         self.cookies: dict[str, str] = {}
 
     def submit(self, path: str, **fields: str) -> None:
-        """Get a form and send it, filled in."""
+        """Get a form, fill it in and send it."""
         status, page = self.ask("GET", path)
         if status == 404 and path == "/accounts/signup/":
             raise Refused(
-                f"{self.url}{path} is missing. If the URL is right, sign-up is closed: set "
+                f"{self.url}{path} is not there. If the URL is right, sign-up is closed: set "
                 "SIGNUP_OPEN=true there, or give ACCOUNTS=file with a name and a password per line."
             )
         token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)

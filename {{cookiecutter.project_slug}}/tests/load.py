@@ -1,7 +1,7 @@
-"""Puts load on the chat of a running site, and measures it: `make load URL=https://… RATE=200`.
+"""Load test of the chat on a running site: `make load URL=https://… RATE=200`.
 
 Connections in the rooms `load-1`, `load-2`, … behave as `client.js` does. The exit code is 1 if a
-message was lost, doubled or not acknowledged, and if the site could not be used.
+message was lost, doubled or not acknowledged, or if the site could not be used.
 """
 
 import asyncio
@@ -29,22 +29,22 @@ from tests.entrance import Refused, enter
 RECONNECT_CODES = {1001, 1006, 1011, 1012, 4012, 4408}
 FRAMES_PER_SECOND = 18  # of a user; the site allows 20
 PING_SECONDS, ACK_SECONDS, RATE_LIMITED_SECONDS = 25, 10, 2
-PATIENCE = 15  # seconds for what is under way
-BUSY = 0.8  # of a core; a client with more to do measures itself
+PATIENCE = 15  # seconds for messages in flight
+BUSY = 0.8  # of a core; above this the client measures itself
 
 
 @dataclass
 class Options:
-    """What variables of these names, in upper case, may change."""
+    """Options, read from variables of these names in upper case."""
 
     url: str = "http://127.0.0.1:8000"
     connections: int = 100
-    per_user: int = 10  # connections that share a user; the site allows 10
-    rooms: int = 10  # that the connections are spread over
+    per_user: int = 10  # connections per user; the site allows 10
+    rooms: int = 10  # rooms for all connections
     rate: float = 50.0  # messages per second, of all connections together
-    duration: float = 10.0  # for how many seconds they talk
+    duration: float = 10.0  # seconds of chat
     ramp: float = 50.0  # connections to open per second
-    accounts: str = ""  # a file of users, a name and a password per line, where nobody may sign up
+    accounts: str = ""  # a file of users, a name and a password per line, if sign-up is closed
 
     @property
     def users(self) -> int:
@@ -52,7 +52,7 @@ class Options:
 
 
 def read_options() -> Options:
-    """The options of the environment; raises Refused for one that cannot be."""
+    """Return the options of the environment. Raises Refused for an invalid one."""
     options = Options()
     for name, default in asdict(options).items():
         value = os.environ.get(name.upper()) or default
@@ -71,7 +71,7 @@ def read_options() -> Options:
 
 
 def read_accounts(path: str, wanted: int) -> list[list[str]]:
-    """So many names and passwords; empty ones, for users that sign up, where there is no file."""
+    """Return names and passwords. Without a file they are empty, for users that sign up."""
     if not path:
         return [["", ""]] * wanted
     lines = Path(path).read_text("utf-8", "replace").splitlines()
@@ -82,13 +82,13 @@ def read_accounts(path: str, wanted: int) -> list[list[str]]:
 
 
 class Times(Counter[float]):
-    """How often each time was taken, to a tenth of a millisecond."""
+    """Histogram of times, to a tenth of a millisecond."""
 
     def add(self, seconds: float) -> None:
         self[round(seconds * 1000, 1)] += 1
 
     def row(self) -> str:
-        """The 50th, 95th and 99th percentile and the maximum, in milliseconds."""
+        """Return the 50th, 95th and 99th percentile and the maximum, in milliseconds."""
         ranks = [math.ceil(self.total() * share) for share in (0.5, 0.95, 0.99, 1)]
         values, seen = list[float](), 0
         for value in sorted(self):
@@ -98,7 +98,7 @@ class Times(Counter[float]):
 
 
 class Client:
-    """One connection to one room, opened again whenever the protocol says so."""
+    """One connection to one room, reopened as the protocol requires."""
 
     def __init__(self, load: "Load", number: int, headers: dict[str, str]) -> None:
         self.load, self.headers = load, headers
@@ -111,7 +111,7 @@ class Client:
         self.messages = 0
         self.said = self.retry_at = 0.0
         self.welcomed = self.queued = False
-        self.end = ""  # why it was given up
+        self.end = ""  # reason for giving up
 
     async def live(self) -> None:
         failures = 0
@@ -125,12 +125,12 @@ class Client:
             await asyncio.sleep(0.1 + random.random() * min(10, 2 ** (failures - 1)))
 
     async def listen(self, began: float) -> str:
-        """Connect and listen; returns the close code, HTTP status or error that ended it."""
+        """Connect and read. Return the close code, HTTP status or error at the end."""
         path = f"/ws/chat/{self.room}/" + ("" if self.last is None else f"?after={self.last}")
         opening = connect(
             f"ws{self.load.options.url.removeprefix('http')}{path}",
             additional_headers=self.headers,
-            compression=None,  # it would be measured, and so would a proxy
+            compression=None,  # compression and a proxy would be measured
             proxy=None,
             close_timeout=2,
         )
@@ -162,18 +162,18 @@ class Client:
         self.load.reconnects += self.welcomed
         self.socket, self.welcomed, self.retry_at = socket, True, 0.0
         if self.last is not None or seq == 0:
-            self.load.lost += max(0, (self.last or 0) - seq)  # what the site forgot
+            self.load.lost += max(0, (self.last or 0) - seq)  # lost by the site
             self.last = min(seq, self.last or 0)
         self.queue()
 
     def queue(self) -> None:
-        """Be one of those that may say something new."""
+        """Wait for a turn to send a new message."""
         if not self.ref and not self.queued:
             self.queued = True
             self.load.ready.put_nowait(self)
 
     def hear(self, seq: int, ref: str) -> None:
-        """Take the time of a message, and see that it is the one after the last."""
+        """Record the time of a message, and check that it follows the last one."""
         load, now = self.load, time.monotonic()
         last = seq - 1 if self.last is None else self.last
         load.doubled += seq <= last and ref not in self.resent
@@ -181,7 +181,7 @@ class Client:
         self.last = max(seq, last)
         load.latest[self.room] = max(seq, load.latest[self.room])
         if ref not in load.sent:
-            return  # somebody else's
+            return  # of another connection
         load.doubled += load.stored.setdefault(ref, seq) != seq
         if ref == self.ref:
             load.own.add(now - load.sent[ref])
@@ -191,7 +191,7 @@ class Client:
             load.others.add(now - load.sent[ref])
 
     async def say(self) -> None:
-        """Send the next message, or again the one that is not acknowledged."""
+        """Send the next message, or the one that is not acknowledged again."""
         self.said = time.monotonic()
         self.retry_at = self.said + ACK_SECONDS
         if self.ref:
@@ -208,13 +208,13 @@ class Client:
                 await self.socket.send(json.dumps(event))
 
     def is_settled(self) -> bool:
-        """Whether it has all that was said, and an acknowledgement, or was given up."""
+        """Return whether all messages have arrived and are acknowledged, or it gave up."""
         complete = self.last is None or self.last >= self.load.latest[self.room]
         return bool(self.end) or (complete and not self.ref)
 
 
 class Load:
-    """All connections, and what they measure."""
+    """All connections, with their measurements."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -222,18 +222,18 @@ class Load:
         self.clients: list[Client] = []
         self.tasks: list[asyncio.Task[None]] = []
         self.ready: asyncio.Queue[Client] = asyncio.Queue()
-        self.sent: dict[str, float] = {}  # when, by ref
-        self.stored: dict[str, int] = {}  # under which seq, by ref
-        self.latest: Counter[str] = Counter()  # seq, by room
+        self.sent: dict[str, float] = {}  # time by ref
+        self.stored: dict[str, int] = {}  # seq by ref
+        self.latest: Counter[str] = Counter()  # seq by room
         self.opening, self.own, self.others = Times(), Times(), Times()
         self.ends: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
         self.lost = self.doubled = self.gaps = self.reconnects = 0
-        # Wall time, CPU time and deliveries at the start, when all were open, when all was said.
+        # Wall time, CPU time and deliveries at the start, after opening, after the last message.
         self.marks: list[tuple[float, float, int]] = []
 
     async def go(self) -> None:
-        """Let users in, connect, talk; then, or at Ctrl-C, wait for what is under way."""
+        """Sign users in, connect and chat. At the end or at Ctrl-C, wait for messages in flight."""
         with suppress(asyncio.CancelledError):
             await self.open(await self.users())
             await self.talk()
@@ -249,19 +249,19 @@ class Load:
                 raise result
 
     async def users(self) -> list[dict[str, str]]:
-        """The headers of as many users as it takes."""
+        """Return the headers of as many users as needed."""
         wanted = self.options.users
         show(f"{wanted} users come in …")
 
         async def come_in(account: list[str]) -> dict[str, str]:
             return await asyncio.to_thread(enter, self.options.url, *account)
 
-        # One alone, since what keeps it out keeps all of them out.
+        # One first: an error that affects it affects all.
         first, *others = read_accounts(self.options.accounts, wanted)
         return [await come_in(first), *await asyncio.gather(*map(come_in, others))]
 
     async def open(self, users: list[dict[str, str]]) -> None:
-        """Open one connection, which must succeed, then the others at their pace."""
+        """Open one connection, which must succeed, then the others at their rate."""
         self.mark()
         options = self.options
         self.clients = [
@@ -282,7 +282,7 @@ class Load:
         await self.until(lambda: all(client.welcomed or client.end for client in self.clients))
 
     async def talk(self) -> None:
-        """Let those say something who waited longest, at the rate."""
+        """Let the connections that waited longest send, at the rate."""
         self.mark()
         due = self.marks[-1][0]
         with suppress(TimeoutError):
@@ -292,13 +292,13 @@ class Load:
                     client.queued = False
                     start = max(due, client.said + 1 / FRAMES_PER_SECOND)
                     await asyncio.sleep(start - time.monotonic())
-                    # Only a little of what was late is made up for, or it would come in a burst.
+                    # Only a little of a delay is made up for, to avoid bursts.
                     due = max(due, time.monotonic() - 0.1) + 1 / self.options.rate
                     if client.socket:
                         await client.say()
 
     async def watch(self) -> None:
-        """Resend and ping when it is time, and tell how far it is."""
+        """Resend and ping on time, and show the progress."""
         for second in count():
             connected = sum(client.socket is not None for client in self.clients)
             show(f"{connected} connected, {len(self.sent)} sent, {self.others.total()} delivered …")
@@ -319,11 +319,11 @@ class Load:
         self.marks.append((time.monotonic(), time.process_time(), self.others.total()))
 
     def report(self) -> bool:
-        """Print what was measured; returns whether a message is missing, or is there twice."""
+        """Print the measurements. Return whether a message is lost or doubled."""
         show("")
         pairs = pairwise(self.marks)
         spans = [[end - start for start, end in zip(*pair, strict=True)] for pair in pairs]
-        spans += [[math.inf, 0, 0]] * 2  # those that Ctrl-C left out
+        spans += [[math.inf, 0, 0]] * 2  # left out by Ctrl-C
         (opening, opening_cpu, _), (talking, talking_cpu, heard) = spans[:2]
         shares = talking_cpu / talking, opening_cpu / opening
         opened = sum(client.welcomed for client in self.clients)
@@ -350,13 +350,13 @@ class Load:
 
 
 def show(progress: str) -> None:
-    """Tell a terminal how far it is, in one line that is written over."""
+    """Show the progress on a terminal, in one line."""
     if sys.stderr.isatty():
         print(progress.ljust(79), end="\r", file=sys.stderr, flush=True)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """A loop of uvloop, which is faster, where it is installed."""
+    """Create an event loop, of uvloop if it is installed, which is faster."""
     try:
         import uvloop
     except ImportError:
@@ -366,7 +366,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 def allow_many_files() -> None:
-    """Every connection is an open file, and some systems allow few of them at first."""
+    """Raise the limit of open files. Each connection is one, and some systems start with few."""
     if sys.platform != "win32":
         import resource
 

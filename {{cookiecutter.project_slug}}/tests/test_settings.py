@@ -1,4 +1,4 @@
-"""What the environment may say, and what is answered to mistakes."""
+"""Settings from the environment, and errors for invalid ones."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ PRODUCTION = EXAMPLE | {
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Load:
-    """A function that reads the settings anew: the lines with which that ends the start."""
+    """Return a function that reads the settings again, and returns the lines of an error."""
 
     def load(environment: dict[str, str]) -> list[str]:
         with monkeypatch.context() as anew:
@@ -48,7 +48,7 @@ def test_the_example_is_a_whole_environment(load: Load) -> None:
 
 
 def cookies_and_hsts(environment: dict[str, str]) -> list[str]:
-    """The names of the cookies, and each setting that binds browsers or other hosts."""
+    """Return the names of the cookies, and each setting that binds browsers or other hosts."""
     code = (
         "import config.settings as s; "
         "print(s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME); "
@@ -77,7 +77,7 @@ def test_development_keeps_its_cookies_apart() -> None:
 
 
 def test_production_has_a_secret_of_its_own(load: Load) -> None:
-    """With the key that everybody can read it does not start, and says how to make one."""
+    """Production refuses the published key, and names the command that makes one."""
     (line,) = load(PRODUCTION | {"SECRET_KEY": EXAMPLE["SECRET_KEY"]})
     assert line.startswith("SECRET_KEY: Insecure, because everybody can read it in .env.example.")
 
@@ -120,7 +120,7 @@ def test_a_bad_value_ends_the_start_with_one_line(load: Load, name: str, value: 
 
 
 def test_all_mistakes_are_shown_at_once() -> None:
-    """A process ends with one line for each."""
+    """A process ends with one line per problem."""
     process = subprocess.run(
         [sys.executable, "-c", "import config.settings"],
         env=os.environ | PRODUCTION | {"PORT": "x", "DEBUG": "x"},

@@ -8,8 +8,8 @@ from tests.people import client_of, headers_of
 LOBBY = "/ws/chat/lobby/"
 
 
-async def test_logout_closes_the_sockets_of_the_session(visit: Visit) -> None:
-    """Its sockets close with 4403. The user's other sessions keep theirs, and so do other users."""
+async def test_logging_out_closes_the_sockets_of_that_session(visit: Visit) -> None:
+    """The session's sockets close with 4403. Those of other sessions and users stay."""
     browser, phone = [await sync_to_async(client_of)("ann") for _ in range(2)]
     tab, app = [await visit(LOBBY, None, headers=headers_of(client)) for client in (browser, phone)]
     bob = await visit(LOBBY, "bob")

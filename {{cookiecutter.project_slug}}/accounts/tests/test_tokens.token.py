@@ -22,8 +22,8 @@ LOBBY = "/ws/chat/lobby/"
 
 
 @pytest.mark.parametrize("content_type", [MULTIPART_CONTENT, "application/json"])
-def test_credentials_give_a_token(content_type: str) -> None:
-    """Credentials are a form or JSON. The token opens pages, and only its digest is stored."""
+def test_a_name_and_a_password_give_a_token(content_type: str) -> None:
+    """Sent as a form or as JSON; the token opens pages, and is not stored."""
     User.objects.create_user("ann", "ann@example.com", PASSWORD)
     data = {"username": login_of("ann"), "password": PASSWORD}
     response = Client().post("/api/token/", data, content_type)
@@ -36,29 +36,29 @@ def test_credentials_give_a_token(content_type: str) -> None:
     "body", [b"{", b"[]", b'{"username": "ann", "password": "wrong"}', b'{"username": 1}']
 )
 def test_wrong_credentials_give_no_token(body: bytes) -> None:
-    """Malformed and wrong credentials are both answered with 401."""
+    """Whatever is wrong with them, the answer is 401."""
     User.objects.create_user("ann", "ann@example.com", PASSWORD)
     response = Client().post("/api/token/", body, "application/json")
     assert (response.status_code, Token.objects.count()) == (401, 0)
 
 
-def test_token_can_be_revoked() -> None:
-    """A program revokes its own token, which then opens nothing."""
+def test_a_token_can_be_revoked() -> None:
+    """The bearer revokes it with DELETE, and it opens nothing more."""
     client = client_of("ann")
     assert client.delete("/api/token/").status_code == 200
     response = client.get("/")
     assert (response.status_code, response["WWW-Authenticate"]) == (401, "Bearer")
 
 
-def test_token_of_a_deactivated_user_is_invalid() -> None:
-    """The tokens of a deactivated user open nothing."""
+def test_a_deactivated_users_token_is_worth_nothing() -> None:
+    """Deactivating the user is enough."""
     client = client_of("ann")
     User.objects.update(is_active=False)
     assert client.get("/").status_code == 401
 
 
-def test_admin_shows_tokens(admin_client: Client) -> None:
-    """Tokens can be viewed in the admin, but not created."""
+def test_the_admin_shows_tokens(admin_client: Client) -> None:
+    """The admin can revoke tokens, and cannot create them."""
     token_of("ann")
     assert "ann" in admin_client.get("/admin/accounts/token/").content.decode()
     assert admin_client.get("/admin/accounts/token/add/").status_code == 403
@@ -66,7 +66,7 @@ def test_admin_shows_tokens(admin_client: Client) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [([], []), (["v2"], ["v1"])])
-async def test_token_may_come_as_a_subprotocol(
+async def test_a_token_may_come_as_a_subprotocol(
     visit: Visit, before: list[str], after: list[str]
 ) -> None:
     """The pair `bearer, <token>` may stand among others. `bearer` is selected."""
@@ -77,12 +77,12 @@ async def test_token_may_come_as_a_subprotocol(
 
 @pytest.mark.parametrize("subprotocols", [["bearer", "wrong"], ["bearer"], ["chat"]])
 async def test_other_subprotocols_open_nothing(visit: Visit, subprotocols: list[str]) -> None:
-    """A socket without a valid token closes with 4401."""
+    """Sockets without a valid token are closed with 4401."""
     stranger = await visit(LOBBY, None, subprotocols=subprotocols)
     assert await stranger.close_code() == 4401
 
 
-async def test_ticket_opens_one_socket(visit: Visit) -> None:
+async def test_a_ticket_opens_one_socket(visit: Visit) -> None:
     """A page gets a ticket for its session. The second use is refused."""
     client = await sync_to_async(session_client)()
     response = await sync_to_async(client.post)("/api/ticket/")
@@ -98,8 +98,8 @@ def session_client() -> Client:
     return client
 
 
-async def test_ticket_expires(visit: Visit) -> None:
-    """An expired ticket opens nothing, and the next one deletes it."""
+async def test_a_ticket_expires(visit: Visit) -> None:
+    """After 30 seconds it opens nothing, and is gone."""
     user = await sync_to_async(user_of)("ann")
     ticket = await sync_to_async(issue_ticket)(user, "session")
     stored = await Ticket.objects.aget()
@@ -112,7 +112,7 @@ async def test_ticket_expires(visit: Visit) -> None:
 
 
 def test_expired_tickets_are_deleted() -> None:
-    """The daily cleanup keeps valid tickets."""
+    """The daily cleanup leaves those that are valid."""
     user = user_of("ann")
     issue_ticket(user, "session")
     Ticket.objects.update(expires_at=timezone.now())
@@ -123,8 +123,8 @@ def test_expired_tickets_are_deleted() -> None:
     assert list(Ticket.objects.all()) == [valid]
 
 
-def test_ticket_needs_a_login_and_a_page_of_the_site() -> None:
-    """Strangers are redirected to the login, and the form of another site is refused."""
+def test_a_ticket_needs_a_login_and_a_page_of_ours() -> None:
+    """Strangers are led to the login, and another site's form is refused."""
     assert Client().post("/api/ticket/").status_code == 302
     browser = Client(enforce_csrf_checks=True)
     browser.force_login(user_of("ann"))
@@ -140,8 +140,8 @@ async def ticket_socket(visit: Visit, client: Client) -> SocketClient:
     return await visit(f"{LOBBY}?ticket={response.json()['ticket']}", None)
 
 
-async def test_logout_closes_the_sockets_of_the_session(visit: Visit) -> None:
-    """Its sockets close with 4403 and its tickets are deleted. Sockets by token stay open."""
+async def test_logging_out_closes_the_sockets_of_that_session(visit: Visit) -> None:
+    """The session's sockets and tickets close with 4403. Programs and other users stay."""
     browser = await sync_to_async(session_client)()
     tab = await ticket_socket(visit, browser)
     program, bob = await visit(LOBBY, "ann"), await visit(LOBBY, "bob")
@@ -156,7 +156,7 @@ async def test_logout_closes_the_sockets_of_the_session(visit: Visit) -> None:
 
 
 async def test_revoking_a_token_closes_its_sockets(visit: Visit) -> None:
-    """Sockets opened by the token or by its tickets close with 4403."""
+    """A revoked token closes its own sockets, and those of its tickets."""
     token = await sync_to_async(token_of)("ann")
     client = Client(headers={"Authorization": f"Bearer {token}"})
     program = await visit(LOBBY, None, subprotocols=["bearer", token])

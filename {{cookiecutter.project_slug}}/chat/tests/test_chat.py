@@ -96,7 +96,7 @@ async def test_latest_messages_greet_a_newcomer(visit: Visit) -> None:
 async def test_missed_messages_are_replayed(
     visit: Visit, monkeypatch: pytest.MonkeyPatch, after: str, missed: list[str]
 ) -> None:
-    """With `after` exactly the later messages are replayed, however few rows are read at a time."""
+    """`after` replays exactly the later messages, however few rows are read at a time."""
     monkeypatch.setattr(models, "ROWS", 2)
     for text in ("1", "2", "3"):
         await sync_to_async(store)(text)

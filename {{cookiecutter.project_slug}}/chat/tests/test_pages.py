@@ -69,7 +69,7 @@ def test_pages_are_not_cached(path: str) -> None:
 
 
 def test_history_comes_in_portions() -> None:
-    """`after` or `before`, and `limit`, choose a portion, oldest first. `more` tells of others."""
+    """`after` or `before`, and `limit`, choose a portion, oldest first. `more` reports others."""
     messages = store_many("0", "1", "2", "3")
     for query, expected in (
         ({}, (messages, False)),
