@@ -23,8 +23,13 @@ SERVICES = ANSWERS["__services"]
 # Files and folders that are removed as a whole, with the condition.
 UNNEEDED = {
     "accounts": ANSWERS["auth"] == "none",
+    "chat": ANSWERS["examples"] == "none",
+    "docs": ANSWERS["examples"] == "none",
+    "templates/home.html": ANSWERS["examples"] != "none",
+    **{f"tests/entrance.{choice}.py": ANSWERS["examples"] == "none" for choice in ANSWERS["_choices"]["auth"]},
+    "tests/load.py": ANSWERS["examples"] == "none",
     "docs/recipes/sign-in-by-email.md": ANSWERS["auth"] == "none",
-    "tests/test_accounts.py": ANSWERS["auth"] == "none",
+    "chat/tests/test_authors.py": ANSWERS["auth"] == "none" or ANSWERS["examples"] == "none",
     "compose.yaml": ANSWERS["deploy"] == "none" and not SERVICES,
     "Dockerfile": ANSWERS["deploy"] == "none",
     ".dockerignore": ANSWERS["deploy"] == "none",

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from support.emitted import bake, clean_environ, run
 from support.matrix import combinations, is_possible, label, spread
-from support.pages import commands, recipes
+from support.pages import DELETE, commands, recipes
 
 # Every combination of the answers that pages depend on. The others take turns.
 POSSIBLE = filter(is_possible, combinations("auth", "channel_layer", "database", "deploy"))
@@ -164,8 +164,8 @@ def test_recipes_apply(emitted):
     names = recipes(answers["auth"])
     patches = [f"docs/recipes/{name}.md" for name in names]
     assert sorted(path.name for path in (project / "docs" / "recipes").iterdir()) == sorted(
-        ["README.md", *(f"{name}.md" for name in names)]
+        ["README.md", *(f"{name}.md" for name in (*names, DELETE))]
     )
-    for patch in (*([patch] for patch in patches), patches):
+    for patch in (*([patch] for patch in patches), [f"docs/recipes/{DELETE}.md"], patches):
         done = subprocess.run(["git", "apply", "--check", *patch], cwd=project, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, ""), patch

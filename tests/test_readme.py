@@ -32,6 +32,7 @@ RUN = {
     "make lint test": "test_recipes.py::test_recipes_work",  # in two
     "uv run .*|git apply.*|touch .*|perl -pi .*": "test_recipes.py::test_recipes_work",
     "uvx cruft create https://.*|uvx cruft update": "test_update.py::test_update_keeps_edits",
+    "rm -r chat .*": "test_examples.py::test_chat_can_be_deleted",
     "uvx cruft link https://.*": "test_update.py::test_project_of_plain_cookiecutter_is_linked",
     "make load( URL=.*)?": "test_load.py::test_load_is_measured",
     "make serve": "test_live.py::test_two_people_talk",

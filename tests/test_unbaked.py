@@ -101,7 +101,7 @@ class Browser:
         self.http.get("/admin/login/")
         token = self.http.cookies["csrftoken"]
         answer = self.http.post(path, data={**fields, "csrfmiddlewaretoken": token})
-        assert answer.status_code in {200, 302}, answer.text
+        assert answer.status_code in {200, 302}, self.site.log.read_text()[-3000:]
 
     def connect(self, path):
         cookie = http.cookies.SimpleCookie(dict(self.http.cookies)).output(header="", sep=";").strip()
@@ -164,6 +164,16 @@ def test_tutorials_and_engine_work_together(project, server, layer, request):
         # Drain
         site.process.terminate()
         assert [close_code(socket) for socket in (chats[1], other)] == [4012, 4012]
+
+
+def test_development_server_has_sockets(project):
+    """`runserver` is the engine's, which serves sockets as well, although daphne's app is installed."""
+    folder, environ = project
+    runserver = ["uv", "run", "python", "manage.py", "runserver"]
+    with start_site(runserver, folder, environ) as site, contextlib.ExitStack() as stack:
+        visitor = Browser(site, stack)
+        assert "No polls are available." in visitor.http.get("/polls/").text
+        presence(visitor.connect("/ws/board/"), 1)
 
 
 def test_steps_add_few_lines():

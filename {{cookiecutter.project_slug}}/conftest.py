@@ -1,30 +1,34 @@
-"""Fixtures of all tests: sockets of visitors in this process, and a server in one of its own."""
+"""Fixtures of all tests: sockets of visitors in this process."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import connection, connections
-from dotenv import dotenv_values
+from django.db import connections
+from django.urls import path
 from pytest_django import Settings
 
 from config.asgi import application
-from config.settings import BASE_DIR
+from config.routing import websocket_urlpatterns
+from realtime.consumers import RealtimeConsumer
 from realtime.process import get_process, processes
 from realtime.testing import Event, SocketClient
 from tests.people import handshake_headers
 
 type Visit = Callable[..., Awaitable[SocketClient]]
-type Serve = Callable[[], tuple[str, subprocess.Popen[bytes]]]
+
+
+class LobbyConsumer(RealtimeConsumer):
+    """Socket for tests of what all sockets have in common, whatever apps there are."""
+
+    async def joined(self) -> None:
+        await self.send_event({"type": "welcome", "user": self.user_name, "user_id": self.user_id})
+        await self.join("lobby", presence=True)
+
+
+websocket_urlpatterns.insert(0, path("ws/lobby/", LobbyConsumer.as_asgi()))  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -67,44 +71,9 @@ async def visit(database: None) -> AsyncIterator[Visit]:
         processes.clear()
 
 
-@pytest.fixture
-def serve(database: None) -> Iterator[Serve]:
-    """Return a function that starts the server on the test's database: its address, and it."""
-    servers: list[subprocess.Popen[bytes]] = []
-
-    def serve() -> tuple[str, subprocess.Popen[bytes]]:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-        variables = {"PORT": str(port), "DATABASE_URL": url_of_test_database()}
-        command = [sys.executable, "manage.py", "serve", "--exit-with-parent"]
-        server = subprocess.Popen(command, env=os.environ | variables, cwd=BASE_DIR)
-        servers.append(server)
-        deadline = time.monotonic() + 20
-        while True:
-            assert server.poll() is None, "the server ended before it accepted connections"
-            assert time.monotonic() < deadline, "the server accepts no connections"
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                return f"127.0.0.1:{port}", server
-            except ConnectionRefusedError:
-                time.sleep(0.05)
-
-    yield serve
-    for server in servers:
-        server.send_signal(signal.SIGTERM)
-        server.wait(10)
-
-
 async def wait_for_users(client: SocketClient, *names: str) -> Event:
     """Receive presence events until exactly these users are present. Return the last event."""
     while True:
         (*_, event) = await client.receive_until("presence")
         if [user["user"] for user in event["users"]] == sorted(names):
             return event
-
-
-def url_of_test_database() -> str:
-    """Return the URL of the database that the tests use."""
-    url = {**dotenv_values(BASE_DIR / ".env"), **os.environ}["DATABASE_URL"] or ""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}/{connection.settings_dict['NAME']}?{parts.query}"

@@ -35,7 +35,9 @@ MACHINES = env.int("MACHINES", 1, validate=validate.Range(1))
 {% if cookiecutter.auth != "none" %}
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", DEBUG)
 {% endif %}
+{% if cookiecutter.examples == "chat" %}
 MESSAGE_RETENTION_DAYS = env.int("MESSAGE_RETENTION_DAYS", 0, validate=validate.Range(0, 36_500))
+{% endif %}
 TLS_CERTFILE = env.file("TLS_CERTFILE", None)
 TLS_KEYFILE = env.file("TLS_KEYFILE", None)
 HSTS_SECONDS = env.int("HSTS_SECONDS", 3600, validate=validate.Range(0))
@@ -61,7 +63,9 @@ INSTALLED_APPS = [
 {% if cookiecutter.auth != "none" %}
     "accounts",
 {% endif %}
+{% if cookiecutter.examples == "chat" %}
     "chat",
+{% endif %}
 ]
 
 MIDDLEWARE = [
@@ -112,10 +116,12 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {"default": DATABASE}
 CHANNEL_LAYERS = channel_layers(REDIS_HOSTS, REDIS_PREFIX)
 
+{% if cookiecutter.examples == "chat" %}
 # Limits. `realtime/conf.py` lists those of sockets and requests: override them here.
 
 CHAT_ROOMS_PER_DAY = 100  # of each user; `rate_limited` above this
 
+{% endif %}
 # Sign-in and security
 
 {% if cookiecutter.auth == "none" %}

@@ -2,12 +2,20 @@
 
 from django.contrib import admin
 from django.urls import include, path
+{% if cookiecutter.examples == "none" %}
+from django.views.generic import TemplateView
+{% else %}
 
 from chat.views import rooms
+{% endif %}
 
 urlpatterns = [
+{% if cookiecutter.examples == "none" %}
+    path("", TemplateView.as_view(template_name="home.html"), name="home"),
+{% else %}
     path("", rooms, name="home"),  # the start page
     path("", include("chat.urls")),
+{% endif %}
 {% if cookiecutter.auth != "none" %}
     path("", include("accounts.urls")),
 {% endif %}

@@ -99,7 +99,9 @@ def test_production_has_a_secret_of_its_own(load: Load) -> None:
         ("MACHINES", "none"),
         ("HSTS_SECONDS", "-1"),
         ("METRICS_TOKEN", "short"),
+{% if cookiecutter.examples == "chat" %}
         ("MESSAGE_RETENTION_DAYS", "-1"),
+{% endif %}
         ("LOG_LEVEL", "LOUD"),
         ("REDIS_PREFIX", ""),
         ("REDIS_PREFIX", "two:words"),

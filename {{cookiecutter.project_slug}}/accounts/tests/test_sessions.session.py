@@ -5,7 +5,7 @@ from asgiref.sync import sync_to_async
 from conftest import Visit, wait_for_users
 from tests.people import client_of, headers_of
 
-LOBBY = "/ws/chat/lobby/"
+LOBBY = "/ws/lobby/"
 
 
 async def test_logging_out_closes_the_sockets_of_that_session(visit: Visit) -> None:

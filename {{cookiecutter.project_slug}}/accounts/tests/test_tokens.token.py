@@ -18,7 +18,7 @@ from realtime.testing import SocketClient
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PASSWORD = "correct horse battery"
-LOBBY = "/ws/chat/lobby/"
+LOBBY = "/ws/lobby/"
 
 
 @pytest.mark.parametrize("content_type", [MULTIPART_CONTENT, "application/json"])
@@ -75,7 +75,7 @@ async def test_a_token_may_come_as_a_subprotocol(
     assert (ann.answer["subprotocol"], (await ann.receive())["user"]) == ("bearer", "ann")
 
 
-@pytest.mark.parametrize("subprotocols", [["bearer", "wrong"], ["bearer"], ["chat"]])
+@pytest.mark.parametrize("subprotocols", [["bearer", "wrong"], ["bearer"], ["other"]])
 async def test_other_subprotocols_open_nothing(visit: Visit, subprotocols: list[str]) -> None:
     """Sockets without a valid token are closed with 4401."""
     stranger = await visit(LOBBY, None, subprotocols=subprotocols)

@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from chat.models import Message
-from conftest import Serve
+from chat.tests.conftest import Serve
 from tests.people import handshake_headers
 
 

@@ -1,0 +1,91 @@
+"""Sample apps: a project without them works, and the recipe that deletes the chat leads to the same project."""
+
+import re
+
+import httpx
+import pytest
+from support.client import csrf_token
+from support.differences import content, difference
+from support.emitted import bake, environ_for, run
+from support.matrix import PYTHONS, covering, label
+from support.pages import commands
+from support.servers import start_site
+
+COMBINATIONS = covering("server", "channel_layer", "consumers", "auth", "database")
+KUBERNETES = {"deploy": "kubernetes", "channel_layer": "redis", "database": "postgresql"}
+RECIPE = "docs/recipes/delete-the-chat.md"
+# Pages that the reader edits in the last step of the recipe.
+PAGES = {"README.md", "AGENTS.md", "SECURITY.md", "deploy/README.md", "deploy/kubernetes/README.md"}
+WORDS = r"\bchat\b(?!\.example)|\brooms?\b|\bretention|docs/"
+SERVE = ["uv", "run", "python", "manage.py", "serve"]
+
+
+def follow(project, environ):
+    """Run the commands of the recipe in their order."""
+    page = (project / RECIPE).read_text(encoding="utf-8")
+    assert len(re.findall(r"^\d\. ", page, re.M)) <= 6
+    for command in commands(page):
+        run(command.split(), project, environ)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("answers", COMBINATIONS, ids=label)
+def test_chat_can_be_deleted(answers, cookies, environment, services):
+    """The recipe has at most six steps. Linters, tests and pages of what is left pass."""
+    project = bake(cookies, **answers)
+    environ = environ_for(environment(PYTHONS[-1], "6.1"), **services(answers))
+    run(["uv", "run", "python", "manage.py", "migrate"], project, environ)
+    follow(project, environ)
+    files = content(project)
+    empty = content(bake(cookies, **answers, examples="none"))
+    changed = {name for name in difference(files, empty) if "__pycache__" not in name and "sqlite3" not in name}
+    assert changed <= PAGES
+    run(["uv", "run", "python", "manage.py", "makemigrations", "--check"], project, environ)
+    run(["make", "lint"], project, environ)
+    assert " passed" in run(["make", "test"], project, environ, timeout=300)
+    see_start_page(project, environ, answers["auth"])
+
+
+def see_start_page(project, environ, auth):
+    """Open the pages that are left, as a visitor who signs up if there are accounts."""
+    with (
+        start_site(SERVE, project, environ) as site,
+        httpx.Client(base_url=site.url, trust_env=False, follow_redirects=True) as visitor,
+    ):
+        page = visitor.get("/")
+        if auth != "none":
+            assert page.url.path == "/accounts/login/"
+            fields = {"username": "ann", "password1": "correct horse battery", "password2": "correct horse battery"}
+            token = csrf_token(visitor.get("/accounts/signup/"))
+            headers = {"Origin": site.url, "Referer": f"{site.url}/"}
+            page = visitor.post("/accounts/signup/", data={**fields, "csrfmiddlewaretoken": token}, headers=headers)
+        assert (page.status_code, page.url.path) == (200, "/")
+        assert "startapp" in page.text
+        assert visitor.get("/chat/lobby/").status_code == 404
+        assert visitor.get("/admin/login/").status_code == 200
+
+
+def test_recipe_applies_to_a_cluster(cookies):
+    """The result is the same for a project with manifests."""
+    project, empty = bake(cookies, **KUBERNETES), bake(cookies, **KUBERNETES, examples="none")
+    *_, apply, delete = commands((project / RECIPE).read_text(encoding="utf-8"))
+    for command in (apply, delete):
+        run(command.split(), project, environ_for(project))
+    assert difference(content(project), content(empty)) <= PAGES
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("answers", [*COMBINATIONS, KUBERNETES], ids=label)
+def test_nothing_else_mentions_the_chat(answers, cookies):
+    """Without the chat, no file outside of the engine speaks of it, and links lead somewhere."""
+    project = bake(cookies, **answers, examples="none")
+    found = []
+    for name, data in content(project).items():
+        if name.startswith("realtime/") or name == "pyproject.toml":
+            continue
+        text = data.decode()
+        found += [f"{name}: {match[0]}" for match in re.finditer(WORDS, text, re.I)]
+        if name.endswith(".md"):
+            targets = [target for target in re.findall(r"\]\(([^)#\s]+)\)", text) if "://" not in target]
+            assert all((project / name).parent.joinpath(target).exists() for target in targets), targets
+    assert found == []
