@@ -12,8 +12,8 @@ from django.utils import timezone
 from accounts.models import Ticket, Token, User
 from accounts.tokens import issue_ticket
 from conftest import Visit, wait_for_users
-from tests.people import client_of, login_of, token_of, user_of
 from realtime.testing import SocketClient
+from tests.people import client_of, login_of, token_of, user_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
