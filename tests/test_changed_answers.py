@@ -48,7 +48,7 @@ def issues(project, environ):
 
 
 def check_workers_talk(site, redis):
-    """Two processes have sockets of one room, and each of these hears the others."""
+    """Check that sockets of two processes in one room get each other's events."""
     with contextlib.ExitStack() as stack:
         sockets = []
         while subscribers(redis) < 2:

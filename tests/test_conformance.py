@@ -16,7 +16,7 @@ SPLIT = "κόσμε 👋 ﬁn"
 ECHO = """
 from channels.generic.websocket import {base}
 
-from realtime.consumers import RealtimeConsumer
+from realtime.consumers import {engine}
 
 
 class Echo({base}):
@@ -24,7 +24,7 @@ class Echo({base}):
         {wait}self.send(text_data, bytes_data)
 
 
-class EngineEcho(RealtimeConsumer):
+class EngineEcho({engine}):
     own_channel = False
 
     {define} receive_event(self, event):
@@ -39,7 +39,10 @@ from echo import Echo, EngineEcho
 
 websocket_urlpatterns[:0] = [path("ws/echo/", Echo.as_asgi()), path("ws/engine/", EngineEcho.as_asgi())]
 """
-STYLES = {"async": ("AsyncWebsocketConsumer", "async def", "await "), "sync": ("WebsocketConsumer", "def", "")}
+STYLES = {
+    "async": ("AsyncWebsocketConsumer", "RealtimeConsumer", "async def", "await "),
+    "sync": ("WebsocketConsumer", "SyncRealtimeConsumer", "def", ""),
+}
 SITES = [
     pytest.param(answers, id=answers["server"], marks=pytest.mark.xdist_group(f"conformance-{answers['server']}"))
     for answers in spread(combinations("server"), "consumers")
@@ -50,8 +53,8 @@ SITES = [
 def site(request, cookies_session, environment):
     """A site of guests with two echoes: an ordinary consumer of Channels, and one of the engine."""
     project = bake(cookies_session, **request.param, auth="none")
-    base, define, wait = complete("consumers", STYLES)[request.param["consumers"]]
-    (project / "echo.py").write_text(ECHO.format(base=base, define=define, wait=wait))
+    base, engine, define, wait = complete("consumers", STYLES)[request.param["consumers"]]
+    (project / "echo.py").write_text(ECHO.format(base=base, engine=engine, define=define, wait=wait))
     with (project / "config" / "routing.py").open("a") as routing:
         routing.write(ROUTES)
     with (project / "config" / "settings.py").open("a") as settings:

@@ -89,7 +89,10 @@ def own_pages() -> list[Path]:
 def projects(cookies_session):
     """Bake projects that have every page with every variation."""
     answers = covering("server", "channel_layer", "consumers", "auth", "database", "deploy", "ci")
-    return [bake(cookies_session, **one) for one in [*answers, *combinations("channel_layer", "database")]]
+    return [
+        bake(cookies_session, **one)
+        for one in [*answers, *combinations("channel_layer", "database"), {"examples": "none"}]
+    ]
 
 
 def pages(projects: list[Path]) -> dict[str, Path]:

@@ -1,10 +1,10 @@
 """Room with broadcast and without storage."""
 
 from realtime.broadcast import group_name, publish
-from realtime.consumers import RealtimeConsumer
+from realtime.consumers import SyncRealtimeConsumer
 
 
-class BenchConsumer(RealtimeConsumer):
+class BenchConsumer(SyncRealtimeConsumer):
     own_channel = False
 
     def joined(self):

@@ -7,7 +7,6 @@ and `memory` (bytes) and `objects`, both before the first lap and after each. A 
 
 import asyncio
 import gc
-import inspect
 import json
 import os
 import sys
@@ -18,10 +17,12 @@ from collections import Counter
 import redis
 from channels.layers import get_channel_layer
 from config.asgi import application
-from config.routing import websocket_urlpatterns
+from config.routing import websocket_urlpatterns  # isort: split
+
+from chat.consumers import ChatConsumer
 from django.urls import path
 from realtime.broadcast import apublish
-from realtime.consumers import RealtimeConsumer
+from realtime.consumers import RealtimeConsumer, SyncRealtimeConsumer
 
 ROOM = "room-x"
 JOIN = {"presence": True}
@@ -43,7 +44,7 @@ class AsyncVisitor(RealtimeConsumer):
         await self.send_event({"type": "welcome"})
 
 
-class SyncVisitor(RealtimeConsumer):
+class SyncVisitor(SyncRealtimeConsumer):
     """Sync consumer that joins the room."""
 
     own_channel = False
@@ -113,7 +114,7 @@ def counts():
             found["keys"] = server.dbsize()
             found["clients"] = len(server.client_list())
     gc.collect()
-    found["consumers"] = sum(isinstance(thing, RealtimeConsumer) for thing in gc.get_objects())
+    found["consumers"] = sum(isinstance(thing, RealtimeConsumer | SyncRealtimeConsumer) for thing in gc.get_objects())
     return found
 
 
@@ -133,7 +134,7 @@ def memory():
 
 
 async def main(seconds):
-    visitor = AsyncVisitor if inspect.iscoroutinefunction(RealtimeConsumer.joined) else SyncVisitor
+    visitor = SyncVisitor if issubclass(ChatConsumer, SyncRealtimeConsumer) else AsyncVisitor
     websocket_urlpatterns.insert(0, path("churn/", visitor.as_asgi()))
     members = [Visit() for _ in range(MEMBERS)]
     for member in members:
