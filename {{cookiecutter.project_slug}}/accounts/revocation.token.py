@@ -7,18 +7,22 @@ from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from accounts.models import Ticket, Token
+from accounts.models import Ticket, Token, User
 from realtime.auth.sessions import credential_of_session
 from realtime.broadcast import disconnect_user
 from realtime.logs import report
 
 
 @receiver(user_logged_out)
-def on_logout(request: HttpRequest | None, **_: Any) -> None:
-    """Delete the unused tickets of the session."""
-    if request is not None:
+def on_logout(request: HttpRequest | None, user: User | None, **_: Any) -> None:
+    """Delete the unused tickets of the session, then disconnect its sockets.
+
+    The engine has disconnected them before. In between, a ticket may have opened another one.
+    """
+    if request is not None and user is not None:
         credential = credential_of_session(request.session.session_key)
         Ticket.objects.filter(credential=credential).delete()
+        disconnect_user(str(user.pk), credential)
 
 
 @receiver(post_save, sender=Token)

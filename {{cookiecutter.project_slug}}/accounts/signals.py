@@ -1,4 +1,4 @@
-"""Sign-ins and their ends: security events in the log, and the sockets that end with them."""
+"""Security events of accounts in the log. `realtime/auth/signals.py` disconnects the sockets."""
 
 import logging
 from typing import Any
@@ -9,10 +9,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
-from django.http import HttpRequest
 
-from realtime.auth.sessions import credential_of_session
-from realtime.broadcast import disconnect_user
 from realtime.logs import report
 from realtime.protocol import is_storable
 
@@ -33,31 +30,19 @@ def on_failure(credentials: dict[str, Any], **_: Any) -> None:
 
 
 @receiver(user_logged_out)
-def on_logout(request: HttpRequest | None, user: AbstractBaseUser | None, **_: Any) -> None:
-    """Disconnect the sockets of the session.
-
-    A consumer that calls `channels.auth.logout()` has no request, and the session is unknown here.
-    In that case disconnect all sockets of the user.
-    """
+def on_logout(user: AbstractBaseUser | None, **_: Any) -> None:
     if user is not None:
         report("sign_out", user=user.get_username())
-        credential = credential_of_session(request.session.session_key) if request else None
-        disconnect_user(str(user.pk), credential)
 
 
 @receiver(post_save, sender=settings.AUTH_USER_MODEL)
 def on_change(instance: AbstractBaseUser, created: bool, **_: Any) -> None:
-    """Revoke access after a deactivation or a new password. `update()` sends no signal."""
+    """Report a deactivation or a new password. `update()` sends no signal."""
     new_password = getattr(instance, "_password", None) is not None and not created
     if not instance.is_active or new_password:
-        revoke(instance)
+        report("access_revoked", account=instance.get_username())
 
 
 @receiver(post_delete, sender=settings.AUTH_USER_MODEL)
 def on_deletion(instance: AbstractBaseUser, **_: Any) -> None:
-    revoke(instance)
-
-
-def revoke(user: AbstractBaseUser) -> None:
-    report("access_revoked", account=user.get_username())
-    disconnect_user(str(user.pk))
+    report("access_revoked", account=instance.get_username())
