@@ -5,4 +5,4 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        from accounts import {{ "revocation, signals" if cookiecutter.auth == "token" else "signals" }}  # noqa: F401
+        from accounts import revocation  # noqa: F401
