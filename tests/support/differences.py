@@ -168,7 +168,6 @@ DIFFERENCES = {
         "+templates/home.html",
         "-tests/entrance.py",
         "-tests/load.py",
-        "tests/test_settings.py",
     },
     ("deploy", "kubernetes"): {
         ".github/workflows/ci.yml",

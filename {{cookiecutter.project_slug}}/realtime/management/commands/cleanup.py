@@ -14,7 +14,7 @@ BATCH = 1000  # rows in one transaction
 class Command(BaseCommand):
     """Command that deletes expired sessions, and the rows that any model's `expired()` returns."""
 
-    help = "Delete expired sessions, and the rows that each model's expired() returns. Run it daily."
+    help = "Delete expired sessions, and rows that a model's expired() returns. Run it daily."
 
     def handle(self, **options: Any) -> None:
         call_command("clearsessions")
