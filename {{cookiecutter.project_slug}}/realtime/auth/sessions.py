@@ -13,8 +13,8 @@ def authenticate(scope: Scope) -> Identity | None:
     """Return the user that Django finds for the session, None for a stranger."""
     request = HttpRequest()
     request.session = session = scope["session"]
-    # After a change of SECRET_KEY, Django gives the session a new key. The handshake cannot send its
-    # cookie to the browser, so keep the key until the next page.
+    # After a change of SECRET_KEY, Django gives the session a new key. The handshake cannot send
+    # its cookie to the browser, so keep the key until the next page.
     session.cycle_key = lambda: None
     try:
         user = get_user(request)
