@@ -1,7 +1,5 @@
 // A WebSocket that reconnects. It carries events and does not know what they mean.
 //
-//   import { RealtimeClient } from "../realtime/client.js";
-//
 //   const client = new RealtimeClient("/ws/dice/", {
 //     onevent: (event) => console.log(event.type, event),
 //     onstatus: ({ status, code }) => console.log(status, code),
