@@ -96,7 +96,7 @@ def site(network, cookies_session, environment):
     project = bake(cookies_session, server=network.server, auth="none")
     with (project / "config" / "settings.py").open("a") as settings:
         settings.write("SERVER_PING_SECONDS = 2\n")
-    workers = project / "config" / "workers.py"
+    workers = project / "realtime" / "servers" / "workers.py"
     code = workers.read_text()
     assert code.count("USER_TIMEOUT = 30_000") == 1
     workers.write_text(code.replace("USER_TIMEOUT = 30_000", "USER_TIMEOUT = 3_000"))
