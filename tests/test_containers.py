@@ -386,7 +386,7 @@ def test_example_secret_is_refused_in_production(stack):
         )
         lines = [line for line in (done.stdout + done.stderr).splitlines() if "SECRET_KEY" in line]
         assert (done.returncode, len(lines)) == (1, 1), done.stdout + done.stderr
-        assert "It is insecure, as the one of .env.example is" in lines[0]
+        assert "Insecure, because everybody can read it in .env.example." in lines[0]
 
 
 def test_operators_see_health_and_logs(stack):

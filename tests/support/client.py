@@ -27,6 +27,8 @@ numbers = itertools.count(1)
 class Person:
     """User with an account, or a guest if the site has no accounts."""
 
+    by_email = False
+
     def __init__(self, site, auth: str, *, by_email: bool = False) -> None:
         self.site = site
         self.auth = auth

@@ -4,12 +4,13 @@ from typing import Any
 
 from channels.db import database_sync_to_async
 
-from chat.events import parse_after, parse_send
+from chat.events import parse_send
 from chat.history import RoomHistory
 from chat.models import room_group, store_message
 from realtime import logs
 from realtime.broadcast import apublish
 from realtime.consumers import RealtimeConsumer
+from realtime.history import parse_after
 from realtime.protocol import EventError
 
 GREETING = 50  # the latest messages, for a client without `after`
@@ -26,15 +27,8 @@ class ChatConsumer(RealtimeConsumer):
         logs.add(room=self.room)
         history = RoomHistory(self.room)
         seq = await self.join(self.group, history, presence=True)
-        await self.send_event(
-            {
-                "type": "welcome",
-                "room": self.room,
-                "user": self.user_name,
-                "user_id": self.user_id,
-                "seq": seq,
-            }
-        )
+        welcome = {"type": "welcome", "room": self.room, **self.identity, "seq": seq}
+        await self.send_event(welcome)
         try:
             after = parse_after(self.scope["query_string"])
         except EventError as error:
@@ -49,7 +43,7 @@ class ChatConsumer(RealtimeConsumer):
             case "send":
                 await self.say(event)
             case "typing":
-                typing = {"type": "typing", "user": self.user_name, "user_id": self.user_id}
+                typing = {"type": "typing", **self.identity}
                 await apublish(self.group, typing, sender=self.connection.id)
             case _:
                 await super().receive_event(event)

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from chat.events import parse_after, parse_send
+from chat.events import parse_send
 from chat.history import RoomHistory
 from chat.models import room_group, store_message
 from realtime import logs
 from realtime.broadcast import publish
 from realtime.consumers import SyncRealtimeConsumer
+from realtime.history import parse_after
 from realtime.protocol import EventError
 
 GREETING = 50  # the latest messages, for a client without `after`
@@ -24,15 +25,8 @@ class ChatConsumer(SyncRealtimeConsumer):
         logs.add(room=self.room)
         history = RoomHistory(self.room)
         seq = self.join(self.group, history, presence=True)
-        self.send_event(
-            {
-                "type": "welcome",
-                "room": self.room,
-                "user": self.user_name,
-                "user_id": self.user_id,
-                "seq": seq,
-            }
-        )
+        welcome = {"type": "welcome", "room": self.room, **self.identity, "seq": seq}
+        self.send_event(welcome)
         try:
             after = parse_after(self.scope["query_string"])
         except EventError as error:
@@ -47,7 +41,7 @@ class ChatConsumer(SyncRealtimeConsumer):
             case "send":
                 self.say(event)
             case "typing":
-                typing = {"type": "typing", "user": self.user_name, "user_id": self.user_id}
+                typing = {"type": "typing", **self.identity}
                 publish(self.group, typing, sender=self.connection.id)
             case _:
                 super().receive_event(event)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from chat.models import latest_seqs, messages_between
+from chat.models import latest_seqs, messages_before
 from realtime.history import History
 
 
@@ -13,4 +13,4 @@ class RoomHistory(History):
     latest = staticmethod(latest_seqs)
 
     def between(self, after: int, until: int) -> Iterator[Mapping[str, Any]]:
-        return (message.event() for message in messages_between(self.key, after, until))
+        return (message.event() for message in messages_before(self.key, until + 1, after))

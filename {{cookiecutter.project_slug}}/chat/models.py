@@ -187,8 +187,3 @@ def messages_before(room: str, before: int, after: int = 0) -> Iterator[Message]
         if len(rows) < ROWS:
             return
         before = rows[-1].seq
-
-
-def messages_between(room: str, after: int, until: int) -> Iterator[Message]:
-    """Yield the messages with `after < seq <= until`, newest first."""
-    return messages_before(room, until + 1, after)

@@ -5,9 +5,8 @@ from django.shortcuts import redirect, render
 from django.urls import NoReverseMatch, reverse
 from django.views.decorators.http import require_safe
 
-from chat.events import parse_number
 from chat.models import messages_after, messages_before, rooms_after, rooms_before
-from realtime.history import page_of
+from realtime.history import page_of, parse_number
 
 MAX_MESSAGES = 500  # in one answer of the history
 MAX_NAME = 64  # characters of a room's name

@@ -68,6 +68,7 @@ class BaseConsumer(AsyncConsumer):
         self.user = self.connection.user
         self.user_id = self.connection.user_id
         self.user_name = self.connection.user_name
+        self.identity = {"user": self.user_name, "user_id": self.user_id}  # fields of an event
         self.outbox = self.connection.outbox
         self.hub = get_process().hub
         self.channel_layer: Any = get_channel_layer(self.channel_layer_alias)

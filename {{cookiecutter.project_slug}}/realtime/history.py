@@ -4,13 +4,15 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
+from urllib.parse import parse_qs
 
 from channels.db import database_sync_to_async
 
 from realtime.conf import settings
-from realtime.protocol import encode, size_of
+from realtime.protocol import EventError, encode, size_of
 
 MAX_REPLAY = 500  # events; the rest is fetched over HTTP
+MAX_SEQ = 2**63 - 1  # limit of a database column
 CHUNK_BYTES = 64 * 1024  # read and send this much of a replay at a time
 
 type Events = list[tuple[int, str]]  # numbers and encoded events, oldest first
@@ -106,3 +108,21 @@ def page_of(events: Iterable[Mapping[str, Any]], limit: int) -> tuple[list[bytes
             return page, True
         page.append(encoded)
     return page, False
+
+
+def parse_after(query_string: bytes) -> int | None:
+    """Return the number of `?after=`, None without one. Raises EventError if it is invalid."""
+    query = parse_qs(query_string.decode("latin-1"), keep_blank_values=True)
+    if "after" not in query:
+        return None
+    try:
+        return parse_number(query["after"][-1])
+    except ValueError as error:
+        raise EventError("bad_message", f"`after`: {error}.") from error
+
+
+def parse_number(value: str) -> int:
+    """Parse a number of at least 0, as in `?after=`. Raises ValueError for anything else."""
+    if not (value.isascii() and value.isdigit()):
+        raise ValueError(f"{value!r} is not a number of at least 0")
+    return int(value) if len(value) < 19 else MAX_SEQ
