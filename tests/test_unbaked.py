@@ -77,7 +77,7 @@ def project(cookies_session, environment, tmp_path_factory):
     readme = (folder / "realtime" / "README.md").read_text(encoding="utf-8")
     run(["git", "apply", "realtime/README.md"], folder, environ)
     (consumer,) = blocks(readme, "python")
-    assert len(consumer.splitlines()) == 10
+    assert len([line for line in consumer.splitlines() if line]) <= 10
     (folder / "polls" / "consumers.py").write_text(consumer)
     with (folder / "chat" / "routing.py").open("a") as file:
         file.write(ROUTES)
@@ -120,7 +120,7 @@ def presence(socket, count):
 @pytest.mark.parametrize("layer", CHOICES["channel_layer"])
 @pytest.mark.parametrize("server", CHOICES["server"])
 def test_tutorials_and_engine_work_together(project, server, layer, request):
-    """The tutorial's consumer works as before. One of ten lines has all that the engine gives."""
+    """The tutorial's consumer works as before. One of at most ten lines has all that the engine gives."""
     folder, environ = project
     environ = {**environ, "SERVER": server}
     if layer == "redis":

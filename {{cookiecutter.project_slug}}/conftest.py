@@ -14,7 +14,7 @@ from config.asgi import application
 from config.routing import websocket_urlpatterns
 from realtime.consumers import RealtimeConsumer
 from realtime.process import get_process, processes
-from realtime.testing import Event, SocketClient
+from realtime.testing import SocketClient
 from tests.people import handshake_headers
 
 type Visit = Callable[..., Awaitable[SocketClient]]
@@ -24,7 +24,7 @@ class LobbyConsumer(RealtimeConsumer):
     """Socket for tests of what all sockets have in common, whatever apps there are."""
 
     async def joined(self) -> None:
-        await self.send_event({"type": "welcome", "user": self.user_name, "user_id": self.user_id})
+        await self.send_event({"type": "welcome", **self.identity})
         await self.join("lobby", presence=True)
 
 
@@ -69,11 +69,3 @@ async def visit(database: None) -> AsyncIterator[Visit]:
     finally:
         await get_process().drain()
         processes.clear()
-
-
-async def wait_for_users(client: SocketClient, *names: str) -> Event:
-    """Receive presence events until exactly these users are present. Return the last event."""
-    while True:
-        (*_, event) = await client.receive_until("presence")
-        if [user["user"] for user in event["users"]] == sorted(names):
-            return event

@@ -41,14 +41,14 @@ class ChatConsumer(RealtimeConsumer):
     async def receive_event(self, event: dict[str, Any]) -> None:
         match event["type"]:
             case "send":
-                await self.say(event)
+                await self.handle_send(event)
             case "typing":
                 typing = {"type": "typing", **self.identity}
                 await apublish(self.group, typing, sender=self.connection.id)
             case _:
                 await super().receive_event(event)
 
-    async def say(self, event: dict[str, Any]) -> None:
+    async def handle_send(self, event: dict[str, Any]) -> None:
         """Store a message and send it to all, or answer with the one stored under its `ref`."""
         store = database_sync_to_async(store_message)
         message, new = await store(self.room, self.user_id, self.user_name, *parse_send(event))

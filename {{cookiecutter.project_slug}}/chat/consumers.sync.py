@@ -39,14 +39,14 @@ class ChatConsumer(SyncRealtimeConsumer):
     def receive_event(self, event: dict[str, Any]) -> None:
         match event["type"]:
             case "send":
-                self.say(event)
+                self.handle_send(event)
             case "typing":
                 typing = {"type": "typing", **self.identity}
                 publish(self.group, typing, sender=self.connection.id)
             case _:
                 super().receive_event(event)
 
-    def say(self, event: dict[str, Any]) -> None:
+    def handle_send(self, event: dict[str, Any]) -> None:
         """Store a message and send it to all, or answer with the one stored under its `ref`."""
         message, new = store_message(self.room, self.user_id, self.user_name, *parse_send(event))
         if new:

@@ -59,8 +59,8 @@ class OriginValidator:
             return await self.inner(scope, receive, send)
         for origin in headers(scope, b"origin"):
             if not is_allowed(origin, scope):
-                setting = "ALLOWED_ORIGINS"  # that lacks it
-                logs.report("origin_refused", logging.WARNING, origin=origin, setting=setting)
+                facts = {"origin": origin, "setting": "ALLOWED_ORIGINS"}
+                logs.report("origin_refused", logging.WARNING, **facts)
                 await receive()
                 return await send({"type": "websocket.close"})
         await self.inner(scope, receive, send)

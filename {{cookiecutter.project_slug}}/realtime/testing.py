@@ -1,4 +1,7 @@
-"""WebSocket client for tests of consumers, without a server."""
+"""WebSocket client for tests of consumers, without a server.
+
+An import of this module also keeps Channels from closing the database connection of a test.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -101,12 +104,12 @@ class SocketClient:
             events.append(await self.receive(presence=kind == "presence"))
         return events
 
-    async def wait_for_users(self, *names: str) -> None:
-        """Wait until exactly the users with these display names are present."""
-        present: list[str] = []
-        while present != sorted(names):
-            event = await self.receive(presence=True)
-            present = [user["user"] for user in event.get("users", ())]
+    async def wait_for_users(self, *names: str) -> Event:
+        """Wait until exactly the users with these names are present. Return the last event."""
+        while True:
+            (*_, event) = await self.receive_until("presence")
+            if [user["user"] for user in event.get("users", ())] == sorted(names):
+                return event
 
     async def receives_nothing(self) -> bool:
         """Return whether the answer to a ping is the next event."""

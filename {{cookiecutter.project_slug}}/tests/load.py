@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
@@ -358,10 +359,10 @@ def show(progress: str) -> None:
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """Create an event loop, of uvloop if it is installed, which is faster."""
     try:
-        import uvloop
+        create = import_module("uvloop").new_event_loop
     except ImportError:
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+        create = asyncio.new_event_loop
+    loop: asyncio.AbstractEventLoop = create()
     return loop
 
 

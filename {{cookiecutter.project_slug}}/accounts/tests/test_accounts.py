@@ -11,7 +11,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from accounts.models import User
-from conftest import Visit, wait_for_users
+from conftest import Visit
 from tests.people import client_of, handshake_headers, id_of, login_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -175,7 +175,7 @@ async def test_sockets_follow_their_user(visit: Visit, change: Callable[[User], 
     await bob.receive_until("welcome")
     await sync_to_async(change)(await User.objects.aget(username="ann"))
     assert await ann.close_code() == 4403
-    await wait_for_users(bob, "bob")
+    await bob.wait_for_users("bob")
 
 
 async def test_other_changes_of_a_user_close_nothing(visit: Visit) -> None:
@@ -196,5 +196,5 @@ async def test_users_may_share_a_display_name(visit: Visit) -> None:
     ann, _ = await visit(LOBBY, "ann"), await visit(LOBBY, "bob")
     welcome = (await ann.receive_until("welcome"))[-1]
     assert (welcome["user"], welcome["user_id"]) == ("Sam", ids["ann"])
-    users = (await wait_for_users(ann, "Sam", "Sam"))["users"]
+    users = (await ann.wait_for_users("Sam", "Sam"))["users"]
     assert {user["user_id"] for user in users} == set(ids.values())

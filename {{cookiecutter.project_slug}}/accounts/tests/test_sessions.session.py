@@ -2,7 +2,7 @@
 
 from asgiref.sync import sync_to_async
 
-from conftest import Visit, wait_for_users
+from conftest import Visit
 from tests.people import client_of, headers_of
 
 LOBBY = "/ws/lobby/"
@@ -13,7 +13,7 @@ async def test_logging_out_closes_the_sockets_of_that_session(visit: Visit) -> N
     browser, phone = [await sync_to_async(client_of)("ann") for _ in range(2)]
     tab, app = [await visit(LOBBY, None, headers=headers_of(client)) for client in (browser, phone)]
     bob = await visit(LOBBY, "bob")
-    await wait_for_users(bob, "ann", "bob")
+    await bob.wait_for_users("ann", "bob")
     await app.receive_until("welcome")
     await sync_to_async(browser.post)("/accounts/logout/")
     assert await tab.close_code() == 4403

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.models import Ticket, Token, User
 from accounts.tokens import issue_ticket
-from conftest import Visit, wait_for_users
+from conftest import Visit
 from realtime.testing import SocketClient
 from tests.people import client_of, login_of, token_of, user_of
 
@@ -145,7 +145,7 @@ async def test_logging_out_closes_the_sockets_of_that_session(visit: Visit) -> N
     browser = await sync_to_async(session_client)()
     tab = await ticket_socket(visit, browser)
     program, bob = await visit(LOBBY, "ann"), await visit(LOBBY, "bob")
-    await wait_for_users(bob, "ann", "bob")
+    await bob.wait_for_users("ann", "bob")
     await program.receive_until("welcome")
     unused = (await sync_to_async(browser.post)("/api/ticket/")).json()["ticket"]
     await sync_to_async(browser.post)("/accounts/logout/")

@@ -10,7 +10,7 @@ from pytest_django import Settings
 from chat import models
 from chat.models import Message, Room
 from chat.tests.helpers import store
-from conftest import Visit, wait_for_users
+from conftest import Visit
 from realtime.testing import Event, SocketClient
 from tests.people import id_of
 
@@ -119,8 +119,8 @@ async def test_invalid_after_is_refused(visit: Visit, after: str) -> None:
 async def test_presence_lists_the_users_of_the_room(visit: Visit) -> None:
     """A newcomer receives the list, and the others receive each change."""
     ann, bob = await visit(LOBBY), await visit(LOBBY, "bob")
-    event = await wait_for_users(ann, "ann", "bob")
-    assert event == await wait_for_users(bob, "ann", "bob")
+    event = await ann.wait_for_users("ann", "bob")
+    assert event == await bob.wait_for_users("ann", "bob")
     ids = {name: await sync_to_async(id_of)(name) for name in ("ann", "bob")}
     users = [{"user": name, "user_id": ids[name]} for name in ids]
     assert event == {"type": "presence", "users": users, "count": 2}

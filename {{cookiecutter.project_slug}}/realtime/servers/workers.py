@@ -23,7 +23,7 @@ from realtime.conf import settings
 RECEIVE_BYTES = 8 * 1024  # doubled by Linux
 UNSENT_BYTES = 16 * 1024
 USER_TIMEOUT = 30_000  # milliseconds without an acknowledgement, then the kernel disconnects
-STOP_SECONDS = 14  # kill a worker that takes longer to stop; compose.yaml grants 20
+STOP_SECONDS = 14  # kill a worker that takes longer to stop; a supervisor must grant more
 YOUNG_SECONDS = 60  # a worker that ends before this age counts as a failure
 MAX_FAILURES = 5  # within YOUNG_SECONDS; exit with 1 at this number
 
