@@ -383,6 +383,53 @@ async def test_auth_middleware_stack_can_be_used(opened, consumer):
 
 
 @both(Greeter, SyncGreeter)
+async def test_logout_closes_under_auth_middleware_stack(opened, consumer):
+    """The credential of the connection is that of the session which Channels found."""
+    browser = Client()
+    await sync_to_async(lambda: browser.force_login(user_named("ann")))()
+    client = await opened(AuthMiddlewareStack(consumer.as_asgi()), cookies=browser.cookies)
+    await client.receive()
+    await sync_to_async(browser.logout)()
+    assert await client.close_code() == 4403
+
+
+class Listener(RealtimeConsumer):
+    groups = ["board"]  # noqa: RUF012
+
+
+class SyncListener(SyncRealtimeConsumer):
+    groups = ["board"]  # noqa: RUF012
+
+
+class Present(RealtimeConsumer):
+    async def joined(self):
+        await self.join("board")
+        await self.join("board", presence=True)
+        await self.join("board", presence=True)
+
+
+@both(Listener, SyncListener)
+async def test_presence_leaves_members_by_group_add_alone(opened, consumer):
+    """Announcements of presence do not reach a consumer that has no handler for them."""
+    listener = await opened(consumer.as_asgi())
+    present = await opened(Present.as_asgi(), user=await sync_to_async(user_named)("ann"))
+    await asyncio.sleep(0.5)
+    await apublish("board", {"type": "note"})
+    assert await listener.receive() == {"type": "note"}
+    assert (await present.receive_until("note"))[-1] == {"type": "note"}
+
+
+async def test_joining_again_changes_nothing(opened):
+    """A group that was joined three times is left once, and a member may ask for presence later."""
+    user = await sync_to_async(user_named)("ann")
+    one, other = [await opened(Present.as_asgi(), user=user) for _ in range(2)]
+    assert (await other.receive(presence=True))["count"] == 1
+    await one.disconnect()
+    await other.disconnect()
+    assert "board" not in get_process().groups
+
+
+@both(Greeter, SyncGreeter)
 async def test_anonymous_visitors_are_not_one_user(opened, consumer, settings):
     """Each counts for themselves, in limits and in presence."""
     settings.REALTIME_MAX_CONNECTIONS = 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from contextlib import suppress
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -10,7 +11,7 @@ from engine.history import JournalHistory, group_of
 from engine.models import append
 from realtime import conf, connection, history
 from realtime.broadcast import apublish
-from realtime.outbox import Outbox
+from realtime.outbox import Disconnected, Outbox
 from realtime.process import get_process
 
 PATH = "/ws/journal/a/"
@@ -161,9 +162,13 @@ async def test_nothing_is_sent_after_the_end(caplog):
 
     for last in ("websocket.close", "gone", "bad"):
         outbox = Outbox(send, lambda code: None)
-        await outbox.send({"type": last})
+        with suppress(Disconnected):
+            await outbox.send({"type": last})
         outbox.deliver({"type": "late"})
     assert sent == ["websocket.close", "gone", "bad"]
+    for _ in range(2):
+        with pytest.raises(Disconnected):
+            await outbox.send({"type": "late"})
     assert "The server did not accept a message" in caplog.text
 
 

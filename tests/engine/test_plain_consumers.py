@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from prometheus_client import REGISTRY
 
 from engine.people import client_of, cookies_of
-from realtime import logs
+from realtime import connection, logs
 from realtime.asgi import RealtimeMiddlewareStack
 from realtime.broadcast import disconnect_user
 from realtime.process import get_process
@@ -27,6 +27,11 @@ class AsyncEcho(AsyncWebsocketConsumer):
         facts.append(logs.facts.get())
         if text_data == "fail":
             raise ValueError(text_data)
+        if text_data == "hang":
+            await asyncio.Event().wait()
+        while text_data == "stream":
+            await self.send(text_data="more")
+            await asyncio.sleep(0.001)
         if text_data == "work":
             working.set()
             await asyncio.to_thread(released.wait, 5)
@@ -41,6 +46,11 @@ class SyncEcho(WebsocketConsumer):
         facts.append(logs.facts.get())
         if text_data == "fail":
             raise ValueError(text_data)
+        if text_data == "hang":
+            released.wait(60)
+        while text_data == "stream":
+            self.send(text_data="more")
+            time.sleep(0.001)
         if text_data == "work":
             working.set()
             released.wait(5)
@@ -178,3 +188,26 @@ async def test_connection_is_counted_and_logged(connect):
     assert facts[0]["connection"]
     await ann.disconnect()
     await until(lambda: value("realtime_connections") == sockets)
+
+
+async def test_endless_handler_ends_with_its_connection(connect):
+    """A handler that only sends ends at a sign-out."""
+    ann, bob = await connect(), await connect("bob")
+    await ann.communicator.send_input({"type": "websocket.receive", "text": "stream"})
+    assert (await ann.communicator.receive_output(5))["text"] == "more"
+    user = await get_user_model().objects.aget(username="ann")
+    await sync_to_async(disconnect_user)(user.pk)
+    assert await echo(bob, "hi") == "hi"
+    await until(lambda: len(get_process().connections) == 1)
+
+
+async def test_hanging_handler_is_cancelled(connect, monkeypatch):
+    """A handler that never ends is cancelled after a sign-out."""
+    monkeypatch.setattr(connection, "PATIENCE", 0.2)
+    ann = await connect()
+    await ann.communicator.send_input({"type": "websocket.receive", "text": "hang"})
+    await until(lambda: facts)
+    user = await get_user_model().objects.aget(username="ann")
+    await sync_to_async(disconnect_user)(user.pk)
+    assert await ann.close_code() == 4403
+    await until(lambda: not get_process().connections)

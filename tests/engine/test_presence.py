@@ -9,11 +9,13 @@ from django.contrib.auth import get_user_model
 
 from engine.history import group_of
 from realtime import bus, presence
+from realtime.broadcast import group_name
 from realtime.bus import PROCESSES
 from realtime.process import get_process
 
 PATH = "/ws/journal/a/"
 GROUP = group_of("a")
+PRESENCE = group_name("presence", GROUP)
 
 
 @sync_to_async
@@ -56,7 +58,7 @@ async def test_processes_exchange_their_users(visit):
 
     async def subscribe():
         layer = get_channel_layer()
-        await layer.group_add(GROUP, "listener")
+        await layer.group_add(PRESENCE, "listener")
         while True:
             received.append(await layer.receive("listener"))
 
@@ -113,7 +115,7 @@ async def test_unknown_process_is_queried(visit):
     assert await ann.sees("ann")
     await send_as_another_process(PROCESSES, type="realtime.heartbeat")
     assert (await asyncio.wait_for(layer.receive("other"), 5))["type"] == "realtime.who"
-    await layer.group_add(GROUP, "other")
+    await layer.group_add(PRESENCE, "other")
     await layer.send(get_process().hub.channel, {"type": "realtime.who"})
     assert (await asyncio.wait_for(layer.receive("other"), 5))["users"] == {await id_of("ann"): "ann"}
 
@@ -127,3 +129,41 @@ async def test_large_group_receives_changes(visit, monkeypatch):
     assert await bob.sees("ann", "bob")
     change = {"type": "presence", "joined": [{"user": "bob", "user_id": await id_of("bob")}], "left": [], "count": 2}
     assert await ann.receive(presence=True) == change
+
+
+async def test_rename_is_shown(visit):
+    """A new connection of a renamed user shows the new name."""
+    ann = await visit(PATH)
+    assert await ann.sees("ann")
+    await get_user_model().objects.filter(username="ann").aupdate(username="annie")
+    tab = await visit(PATH, "annie")
+    assert await tab.sees("annie")
+    assert await ann.sees("annie")
+
+
+async def test_quick_reconnect_is_announced_last(visit):
+    """The announcement of a connection that has ended does not follow that of the next one."""
+    received = []
+    layer = get_channel_layer()
+    await layer.group_add(PRESENCE, "listener")
+    for _ in range(2):
+        ann = await visit(PATH)
+        await ann.receive_until("welcome")
+        if not received:
+            await ann.disconnect()
+        received.append(ann)
+    await asyncio.sleep(2 * presence.QUIET_SECONDS)
+    announced = []
+    while layer.channels.get("listener") and not layer.channels["listener"].empty():
+        announced.append((await layer.receive("listener"))["users"])
+    assert announced[-1] == {await id_of("ann"): "ann"}
+
+
+async def test_nothing_is_kept_of_a_group_without_members(visit):
+    """Neither the group nor the time of its announcement stays."""
+    ann = await visit(PATH)
+    await ann.receive_until("welcome")
+    await ann.disconnect()
+    await asyncio.sleep(2 * presence.QUIET_SECONDS)
+    process = get_process()
+    assert (GROUP in process.groups, GROUP in process.bus.announced) == (False, False)

@@ -1,7 +1,6 @@
 """Events to all members of a group, and the end of sockets, from any Django code."""
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Coroutine, Mapping
 from typing import Any
@@ -13,13 +12,9 @@ from django.db import transaction
 from realtime.bus import PROCESSES
 from realtime.process import get_process, running_loop
 from realtime.protocol import encode
+from realtime.protocol import group_name as group_name  # a public name of this module
 
 logger = logging.getLogger(__name__)
-
-
-def group_name(kind: str, name: str) -> str:
-    """Return a valid group name for a thing of any name. Layers allow few characters."""
-    return f"{kind}.{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def publish(group: str, event: Mapping[str, Any], *, sender: str = "") -> None:
@@ -45,13 +40,13 @@ def disconnect_user(user_id: str, credential: str | None = None) -> None:
     With a credential, close only those that signed in by it. If the channel layer is unavailable,
     the other processes receive it later. Raises RuntimeError in an event loop.
     """
-    message = {"type": "realtime.disconnect", "user": user_id, "credential": credential}
+    message = {"type": "realtime.disconnect", "user": str(user_id), "credential": credential}
     broadcast_to_processes("disconnect_user", message)
 
 
 def remove_from_group(group: str, user_id: str) -> None:
     """Close the sockets of a user that joined the group with 4403, like `disconnect_user`."""
-    message = {"type": "realtime.remove", "user": user_id, "group": group}
+    message = {"type": "realtime.remove", "user": str(user_id), "group": group}
     broadcast_to_processes("remove_from_group", message)
 
 

@@ -113,8 +113,13 @@ class Bus:
         if self.closed or not self.channel:
             return
         self.announced[group.name] = time.monotonic()
-        users = {"group": group.name, "process": self.channel, "users": group.presence.here}
-        self.tasks.start(self.layer.group_send(group.name, {"type": "realtime.users", **users}))
+        message = {
+            "type": "realtime.users",
+            "group": group.name,
+            "process": self.channel,
+            "users": group.presence.here,
+        }
+        self.tasks.start(self.layer.group_send(group.presence_name, message))
 
     def announce_all(self, *, older_than: float) -> None:
         """Announce again what was announced more than `older_than` seconds ago."""

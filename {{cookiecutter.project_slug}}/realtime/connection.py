@@ -6,8 +6,9 @@ import secrets
 import time
 
 from realtime import logs, metrics
+from realtime.auth.sessions import credential_of_session
 from realtime.identity import display_name, user_id
-from realtime.outbox import Outbox
+from realtime.outbox import Disconnected, Outbox
 from realtime.process import Process, get_process
 from realtime.protocol import Close, refuse
 from realtime.rate_limit import Bucket, FrameLimit
@@ -32,6 +33,8 @@ class Connection:
         self.user_id = user_id(self.user) or f"anonymous-{self.id}"
         self.user_name = display_name(self.user) if self.user else ""
         self.credential: str | None = scope.get("credential")
+        if self.credential is None and getattr(self.user, "is_authenticated", False):
+            self.credential = session_credential(scope)  # of Channels' own middleware
         self.receive_from_server = receive
         self.outbox = Outbox(send, self.end)
         self.send = self.outbox.send
@@ -76,10 +79,11 @@ class Connection:
             return
         self.end_code = code
         self.outbox.close(code)
+        self.outbox.ended = True
         self.ended.set_result(None)
         if self.receiving is not None:
             self.receiving.cancel()
-        elif self.task is not None:
+        if self.task is not None:
             self.deadline = self.loop.call_later(PATIENCE, self.task.cancel)
 
     async def drain(self) -> None:
@@ -93,17 +97,25 @@ class Connection:
 
     def post_from_thread(self, message: Message) -> None:
         """Send a message as it is now, without waiting: other connections need the thread, too."""
+        if self.outbox.ended:
+            raise Disconnected
         self.loop.call_soon_threadsafe(self.outbox.post, dict(message))
 
     async def close_outbox(self) -> None:
         """Wait a short time until the client has taken what was sent."""
-        self.outbox.closed = True
+        self.outbox.closed = self.outbox.ended = True
         if self.deadline is not None:
             self.deadline.cancel()
         if self.outbox.writer is not None:
             await asyncio.wait({self.outbox.writer}, timeout=PATIENCE)
         if self.outbox.writer is not None:
             self.outbox.writer.cancel()
+
+
+def session_credential(scope: Scope) -> str | None:
+    """Return the credential of the session in the scope, if there is one."""
+    session = scope.get("session")
+    return None if session is None else credential_of_session(session.session_key)
 
 
 class ConnectionMiddleware:
@@ -163,6 +175,8 @@ class ConnectionMiddleware:
                 raise
             if connection.task is not None:
                 connection.task.uncancel()
+        except Disconnected:
+            pass
         except Exception:
             logger.exception("The consumer of %s failed", scope.get("path"))
             connection.outbox.close(Close.INTERNAL_ERROR)

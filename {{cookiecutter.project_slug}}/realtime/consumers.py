@@ -17,8 +17,9 @@ from django.db import InterfaceError, OperationalError
 
 from realtime import metrics
 from realtime.conf import settings
-from realtime.connection import Connection, ConnectionMiddleware
+from realtime.connection import PATIENCE, Connection, ConnectionMiddleware
 from realtime.history import Events, History, Replay
+from realtime.outbox import Disconnected
 from realtime.process import get_process
 from realtime.protocol import Close, EventError, check_event, check_length, decode, encode, ref_of
 from realtime.types import Message, Receive, start
@@ -128,6 +129,10 @@ class BaseConsumer(AsyncConsumer):
                 await self.dispatch(message)
             while self.replays:
                 await self.catch_up(*self.replays.pop(0))
+        except Disconnected:
+            pass
+        except StopConsumer:
+            self.connection.end(Close.NORMAL)
         except Exception:
             logger.exception("%s failed", type(self).__name__)
             self.connection.end(Close.INTERNAL_ERROR)
@@ -216,9 +221,12 @@ class BaseConsumer(AsyncConsumer):
             await self.leave(self.channel_layer.group_discard(group, self.channel_name))
         await self.connection.close_outbox()
         if (work := self.connection.work) is not None:
-            await asyncio.wait({work})
+            await asyncio.wait({work}, timeout=PATIENCE)
+            work.cancel()
         try:
             await self.call(self.disconnect, self.close_code)
+        except Disconnected:
+            pass
         except Exception:
             logger.exception("%s.disconnect failed", type(self).__name__)
 

@@ -10,7 +10,7 @@ from realtime.conf import settings
 from realtime.history import History, Replay
 from realtime.outbox import Outbox
 from realtime.presence import Presence
-from realtime.protocol import encode, size_of
+from realtime.protocol import encode, group_name, size_of
 from realtime.types import Message
 
 logger = logging.getLogger(__name__)
@@ -64,6 +64,8 @@ class Group:
 
     def __init__(self, name: str, history: History | None, presence: Presence | None) -> None:
         self.name = name
+        # Apart from the group, whose members by `group_add` have no handler for announcements.
+        self.presence_name = group_name("presence", name)
         self.history = history
         self.presence = presence
         self.members: dict[str, Membership] = {}  # by connection id
@@ -75,6 +77,10 @@ class Group:
         self.ahead_bytes = 0
         self.until = 0
         self.catching_up: asyncio.Task[None] | None = None
+
+    def subscriptions(self) -> list[str]:
+        """Return the names to subscribe to in the channel layer."""
+        return [self.name] if self.presence is None else [self.name, self.presence_name]
 
     def accept(self, message: dict[str, Any]) -> None:
         """Broadcast a published event when all events before it have been broadcast."""

@@ -41,20 +41,26 @@ class Hub:
         """Make a connection a member. With a history, events wait for `go_live`."""
         group = self.groups.get(name)
         if group is None:
-            group = self.groups[name] = self.new_group(name, history, presence)
-        group.members[member.id] = membership = Membership(member)
-        if group.presence is not None:
+            group = self.groups[name] = Group(name, history, None)
+        if not isinstance(history, type(group.history)):
+            raise ValueError(f"{name}: join() with and without a history cannot be mixed.")
+        if presence and group.presence is None:
+            self.add_presence(group)
+        known = member.id in group.members
+        membership = group.members.setdefault(member.id, Membership(member))
+        if group.presence is not None and not known:
             group.presence.add(member.user_id, member.user_name)
         if not group.subscribed:
             await self.subscribe(group)
-        if history is None:
+        if history is None and not known:
             group.go_live(membership)
 
-    def new_group(self, name: str, history: History | None, presence: bool) -> Group:
-        group = Group(name, history, None)
-        if presence:
-            group.presence = Presence(group.notify, partial(self.bus.announce, group))
-        return group
+    def add_presence(self, group: Group) -> None:
+        """Count the users of a group from now on, including those that joined before."""
+        group.presence = Presence(group.notify, partial(self.bus.announce, group))
+        group.subscribed = False  # to the announcements
+        for membership in group.members.values():
+            group.presence.add(membership.member.user_id, membership.member.user_name)
 
     def go_live(self, name: str, member: Member, after: int) -> None:
         """Deliver to a member what was held back beyond `after`, and what comes."""
@@ -77,9 +83,12 @@ class Hub:
             group.subscribed = False
             group.reset()
             try:
-                await self.layer.group_discard(name, self.channel)
+                for subscription in group.subscriptions():
+                    await self.layer.group_discard(subscription, self.channel)
             finally:
                 if not group.members and self.groups.get(name) is group:
+                    if group.presence is not None:
+                        group.presence.close()
                     del self.groups[name]
                     self.bus.announced.pop(name, None)
 
@@ -92,8 +101,10 @@ class Hub:
     async def add_channel(self, group: Group) -> None:
         async with group.subscription:
             if not group.subscribed and self.groups.get(group.name) is group:
-                await self.layer.group_add(group.name, self.channel)
-                group.subscribed = True
+                subscriptions = group.subscriptions()
+                for subscription in subscriptions:
+                    await self.layer.group_add(subscription, self.channel)
+                group.subscribed = subscriptions == group.subscriptions()
 
     def resubscribe(self) -> None:
         """Retry the subscriptions that failed."""

@@ -11,5 +11,5 @@ def user_id(user: Any) -> str:
 
 def display_name(user: Any) -> str:
     """Return the user's `display_name`, or the user name if there is none."""
-    name: str = getattr(user, "display_name", "") or user.get_username()
-    return name
+    name = getattr(user, "display_name", "")
+    return str(name or (user.get_username() if hasattr(user, "get_username") else user))

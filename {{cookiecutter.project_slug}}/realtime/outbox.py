@@ -13,6 +13,10 @@ from realtime.types import Message, Send, start
 logger = logging.getLogger(__name__)
 
 
+class Disconnected(OSError):
+    """Send after the end of the connection, so that a consumer that only sends ends, too."""
+
+
 class Outbox:
     """Delivers to one client, so that a slow client does not delay others.
 
@@ -20,8 +24,8 @@ class Outbox:
     Then up to `REALTIME_MAX_OUTBOX` messages of `REALTIME_MAX_OUTBOX_BYTES` wait. Above that the
     client is closed with 4408 and `end` is called. It reconnects and gets what it missed.
 
-    Messages after a close are dropped, because servers raise there, each another exception.
-    uvicorn raises ClientDisconnected, an OSError, also if the client has disconnected.
+    Messages after a close are dropped, because servers raise there, each another exception. Once
+    the connection has `ended`, `send` raises Disconnected, like uvicorn's own ClientDisconnected.
     """
 
     __slots__ = (
@@ -30,6 +34,7 @@ class Outbox:
         "closed",
         "count",
         "end",
+        "ended",
         "loop",
         "send_to_server",
         "waiting",
@@ -48,7 +53,7 @@ class Outbox:
         self.waiting: deque[Message] = deque()
         self.count = self.bytes = 0  # of waiting messages, also those held back by memberships
         self.writer: asyncio.Task[None] | None = None
-        self.accepted = self.closed = False
+        self.accepted = self.closed = self.ended = False
 
     def deliver(self, message: Message) -> None:
         """Send a message as soon as the client takes it. Call in the event loop only."""
@@ -111,6 +116,10 @@ class Outbox:
         """Send a message. Wait until the client has taken it and all before it."""
         self.post(message)
         await self.wait_until_empty()
+        if self.ended:
+            raise Disconnected
+        if self.closed:
+            await asyncio.sleep(0)  # nothing else yields to the other connections
 
     def post(self, message: Message) -> None:
         """Send a message of the consumer."""
@@ -140,7 +149,7 @@ class Outbox:
         self.writer = None
 
     def fail(self, error: BaseException) -> None:
-        self.closed = True
+        self.closed = self.ended = True
         self.waiting.clear()
         if not isinstance(error, OSError):
             logger.error("The server did not accept a message", exc_info=error)

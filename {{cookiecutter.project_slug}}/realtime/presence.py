@@ -39,7 +39,7 @@ class Presence:
     def add(self, user_id: str, user_name: str) -> None:
         """Count a connection of a user."""
         self.connections[user_id] += 1
-        if self.connections[user_id] == 1:
+        if self.here.get(user_id) != user_name:
             self.here[user_id] = user_name
             self.schedule(here=True)
 
@@ -81,6 +81,13 @@ class Presence:
         before, self.sent = self.sent, self.users()
         if self.sent != before:
             self.notify(self.difference(before))
+
+    def close(self) -> None:
+        """Announce what waits, so that it cannot follow what the group's next members announce."""
+        if self.quiet is not None:
+            self.quiet.cancel()
+        if self.changed_here:
+            self.announce()
 
     def everyone(self) -> str:
         """Encode the event that lists all users."""

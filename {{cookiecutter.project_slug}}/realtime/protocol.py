@@ -1,5 +1,6 @@
-"""JSON protocol of all sockets: events, errors and close codes."""
+"""JSON protocol of all sockets: events, errors, close codes and names of groups."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ class Close:
     Plain numbers, because daphne accepts no enumeration.
     """
 
+    NORMAL = 1000
     INTERNAL_ERROR = 1011
     GOING_AWAY = 4012
     TOO_MANY_ERRORS = 4400
@@ -44,6 +46,11 @@ class EventError(Exception):
     def event(self) -> dict[str, Any]:
         event = {"type": "error", "code": self.code, "detail": self.detail, "ref": self.ref}
         return event if self.retry_after is None else {**event, "retry_after": self.retry_after}
+
+
+def group_name(kind: str, name: str) -> str:
+    """Return a valid group name for a thing of any name. Layers allow few characters."""
+    return f"{kind}.{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 def encode(event: Mapping[str, Any]) -> str:

@@ -41,13 +41,14 @@ class Command(runserver.Command):
         try:
             servers.load()
             startup.check(processes=1)
+            handler = self.get_handler(**options)
             connections.close_all()
             listener = workers.listen(self.addr, int(self.port))
             scheme = "https" if settings.TLS_CERTFILE else "http"
             host = f"[{self.addr}]" if ":" in self.addr else self.addr
             self.stdout.write(f"{settings.SERVER} serves {scheme}://{host}:{self.port}/")
             self.stdout.flush()
-            servers.serve(self.get_handler(**options), listener)
+            servers.serve(handler, listener)
         except SystemExit as error:  # ends a thread only, and unseen
             self.stderr.write(str(error))
             os._exit(1)

@@ -107,6 +107,8 @@ class WebSocket(WSStream):
             await self.finish()
 
     async def app_send(self, message: Any) -> None:
+        if self.left and message is not None:
+            raise ConnectionError
         connected = self.state is ASGIWebsocketState.CONNECTED and not self.closed
         if connected and message is not None and message["type"] == "websocket.close":
             code = message.get("code", CloseReason.NORMAL_CLOSURE)
