@@ -74,6 +74,7 @@ class Server:
         self.visits.append((url.path, parse_qs(url.query)))
         match url.path.split("/")[1:]:
             case ["close", "1006"]:
+                await connection.recv()  # the first ping: the abort would overtake the handshake
                 connection.transport.abort()
             case ["close", code]:
                 await connection.close(int(code))
