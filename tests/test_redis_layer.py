@@ -224,12 +224,12 @@ def test_rooms_that_are_left_without_redis_are_not_subscribed_to_again(prepare, 
         with ann.connect("stays") as one, ben.connect("stays") as other:
             with ann.connect("left") as left:
                 assert [receive(socket)["type"] for socket in (one, other, left)] == ["welcome"] * 3
-                assert len(subscriptions(own_redis)) == 4  # of the process, of all processes, of the rooms
+                assert len(subscriptions(own_redis)) == 6  # process, all processes, two rooms and their presence
                 own_redis.stop()
             time.sleep(3)  # until the room is left
             own_redis.start()
             wait_until(lambda: hear_each_other(one, other), "the sockets are live", 15)
-            assert len(subscriptions(own_redis)) == 3
+            assert len(subscriptions(own_redis)) == 4
 
 
 def subscriptions(redis):
@@ -270,7 +270,7 @@ def test_malformed_messages_delay_no_one(prepare, own_redis):
             assert [receive(socket)["type"] for socket in (one, other)] == ["welcome"] * 2
             assert hears(one, other, next(refs))
             channels = subscriptions(own_redis)
-            assert len(channels) == 3, channels  # of the process, of all processes, of the room
+            assert len(channels) == 4, channels  # process, all processes, the room and its presence
             published = 0
             for _ in range(5):
                 for garbage in (r'"\xc1"', '"x"', r'"\x81\xa4type\x01"', '""', r'"\x80"'):

@@ -129,7 +129,7 @@ def test_pages_and_scripts_are_copied_as_they_are(cookies):
     rendered = {"templates/site_name.html", "chat/static/chat/room.js"}
     source = TEMPLATE / "{{cookiecutter.project_slug}}"
     copied = {}
-    for answers in combinations("auth"):
+    for answers in combinations("auth", "examples"):
         project = bake(cookies, **answers)
         for path in project.rglob("*"):
             if path.suffix in {".html", ".css", ".js", ".svg"}:
