@@ -85,7 +85,7 @@ async def test_ended_process_is_forgotten(visit, monkeypatch, announced):
     await send_as_another_process(type="realtime.users", users={"c": "cem"})
     assert await ann.sees("ann", "cem")
     if announced:
-        await send_as_another_process(PROCESSES, type="realtime.goodbye")
+        await send_as_another_process(PROCESSES, type="realtime.stopped")
     assert await ann.sees("ann")
 
 

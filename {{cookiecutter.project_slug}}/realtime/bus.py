@@ -50,7 +50,7 @@ class Bus:
                 self.on_users(group, process, users)
             case {"type": "realtime.who"}:
                 self.announce_all(older_than=0)
-            case {"type": "realtime.goodbye", "process": str(process)}:
+            case {"type": "realtime.stopped", "process": str(process)}:
                 self.forget(process)
             case {"type": "realtime.disconnect", "user": str(user), "credential": credential} if (
                 credential is None or isinstance(credential, str)
@@ -167,6 +167,6 @@ class Bus:
     async def close(self) -> None:
         """Announce the end of this process, so that the others forget its users."""
         self.closed = True
-        goodbye = {"type": "realtime.goodbye", "process": self.channel}
-        self.tasks.start(self.layer.group_send(PROCESSES, goodbye))
+        message = {"type": "realtime.stopped", "process": self.channel}
+        self.tasks.start(self.layer.group_send(PROCESSES, message))
         await self.tasks.wait(1)

@@ -38,7 +38,7 @@ class Connection:
         self.receive_from_server = receive
         self.outbox = Outbox(send, self.end)
         self.send = self.outbox.send
-        self.frame_limit = FrameLimit()
+        self.frame_limit: FrameLimit  # of the user, once the connection is admitted
         self.within_limit = True  # the last frame
         self.loop = asyncio.get_running_loop()
         self.task = asyncio.current_task()

@@ -62,12 +62,10 @@ class Membership:
 class Group:
     """Members of a group in this process. Numbered events are broadcast in order."""
 
-    def __init__(self, name: str, history: History | None, presence: Presence | None) -> None:
+    def __init__(self, name: str, history: History | None = None) -> None:
         self.name = name
-        # Apart from the group, whose members by `group_add` have no handler for announcements.
-        self.presence_name = group_name("presence", name)
         self.history = history
-        self.presence = presence
+        self.presence: Presence | None = None
         self.members: dict[str, Membership] = {}  # by connection id
         self.subscription = asyncio.Lock()
         self.subscribed = False
@@ -77,6 +75,11 @@ class Group:
         self.ahead_bytes = 0
         self.until = 0
         self.catching_up: asyncio.Task[None] | None = None
+
+    @property
+    def presence_name(self) -> str:
+        """Name of another group: members by `group_add` have no handler for announcements."""
+        return group_name("presence", self.name)
 
     def subscriptions(self) -> list[str]:
         """Return the names to subscribe to in the channel layer."""

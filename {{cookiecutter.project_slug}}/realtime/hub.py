@@ -31,7 +31,10 @@ class Hub:
         self.layer = layer
         self.groups = groups
         self.bus = bus
-        self.channel = ""
+
+    @property
+    def channel(self) -> str:
+        return self.bus.channel
 
     # Members
 
@@ -41,7 +44,7 @@ class Hub:
         """Make a connection a member. With a history, events wait for `go_live`."""
         group = self.groups.get(name)
         if group is None:
-            group = self.groups[name] = Group(name, history, None)
+            group = self.groups[name] = Group(name, history)
         if not isinstance(history, type(group.history)):
             raise ValueError(f"{name}: join() with and without a history cannot be mixed.")
         if presence and group.presence is None:

@@ -60,9 +60,8 @@ class Process:
         async with self.starting:
             if self.tasks:
                 return
-            channel = self.hub.channel or await self.layer.new_channel()
-            self.hub.channel = self.bus.channel = channel
-            self.groups[bus.PROCESSES] = Group(bus.PROCESSES, None, None)
+            self.bus.channel = self.bus.channel or await self.layer.new_channel()
+            self.groups[bus.PROCESSES] = Group(bus.PROCESSES)
             await self.hub.subscribe(self.groups[bus.PROCESSES])
             self.tasks += [start_apart(self.hub.receive()), start_apart(self.beat())]
 
