@@ -10,7 +10,8 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.models import User
-from accounts.tokens import issue_ticket, issue_token, revoke_token
+from accounts.tokens import digest_of, issue_ticket, issue_token, revoke_token
+from realtime.auth.sessions import credential_of_session
 
 
 @csrf_exempt  # cookies are ignored here
@@ -44,5 +45,6 @@ def ticket(request: HttpRequest) -> JsonResponse:
     """Issue a ticket to the user of the session or of the `Authorization: Bearer` header."""
     assert isinstance(request.user, User)
     _, _, token = request.headers.get("Authorization", "").partition(" ")
-    credential = token or str(request.session.session_key)
+    session_key = request.session.session_key
+    credential = digest_of(token) if token else credential_of_session(session_key)
     return JsonResponse({"ticket": issue_ticket(request.user, credential)})

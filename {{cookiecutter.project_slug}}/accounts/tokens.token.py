@@ -27,13 +27,16 @@ def revoke_token(token: str) -> None:
 
 
 def issue_ticket(user: User, credential: str) -> str:
-    """Create a ticket for the owner of a token or session, and delete the expired ones."""
+    """Create a ticket for the owner of a token or session, and delete the expired ones.
+
+    The credential is that of the sockets which the token or session opens.
+    """
     Ticket.expired().delete()
     ticket = secrets.token_urlsafe(24)
     Ticket.objects.create(
         digest=digest_of(ticket),
         user=user,
-        credential=digest_of(credential),
+        credential=credential,
         expires_at=timezone.now() + Ticket.LIFETIME,
     )
     return ticket
