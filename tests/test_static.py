@@ -21,7 +21,7 @@ PRODUCTION = CHECKS + "call_command('check', deploy=True, databases=['default'],
 # mypy analyses Django and other libraries again if INSTALLED_APPS or Django's version differ, which takes longer than
 # the rest. Combinations with both in common form a group, which one worker checks on one Python.
 def apps_of(answers):
-    return answers["django_version"], answers["server"] == "daphne", answers["auth"] == "none"
+    return answers["django_version"], answers["auth"] == "none"
 
 
 GROUPS = sorted({apps_of(answers) for answers in COMBINATIONS})
