@@ -23,6 +23,7 @@ class User(AbstractUser):
     )
 
     class Meta(AbstractUser.Meta):
+        swappable = "AUTH_USER_MODEL"
         # An empty display name would be shown as the user name, which may be an e-mail address.
         constraints = (
             models.CheckConstraint(condition=~models.Q(display_name=""), name="user_display_name"),
