@@ -29,6 +29,7 @@ UNNEEDED = {
     **{f"tests/entrance.{choice}.py": ANSWERS["examples"] == "none" for choice in ANSWERS["_choices"]["auth"]},
     "tests/load.py": ANSWERS["examples"] == "none",
     "docs/recipes/sign-in-by-email.md": ANSWERS["auth"] == "none",
+    "docs/recipes/sign-in-with-jwts.md": ANSWERS["auth"] == "none",
     "chat/tests/test_authors.py": ANSWERS["auth"] == "none" or ANSWERS["examples"] == "none",
     "compose.yaml": ANSWERS["deploy"] == "none" and not SERVICES,
     "Dockerfile": ANSWERS["deploy"] == "none",
