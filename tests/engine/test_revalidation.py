@@ -196,7 +196,7 @@ async def test_users_without_a_row_are_left_alone(kind, connect, database, setti
     assert await is_open(client)
 
 
-async def test_outage_ends_nobody(connect, browsers, caplog):
+async def test_outage_ends_no_sign_in(connect, browsers, caplog):
     """While the database fails, sockets stay open, and one line is logged for each look-up."""
     ann = await connect(browsers[0])
     table = get_user_model()._meta.db_table
@@ -361,7 +361,7 @@ async def test_new_key_in_a_consumer_moves_the_socket(connect, browsers):
 
 
 async def test_guest_is_a_guest_again_after_a_logout(connect, browsers, visitors):
-    """Its socket stays, and is not the user's any more."""
+    """A guest that logs in and out keeps the socket, which no longer ends with the user."""
     client = await connect()
     await say(client, "login bob")
     await say(client, "logout")
