@@ -20,6 +20,20 @@ QUESTIONS_WITH_FILES = ("server", "channel_layer", "consumers", "auth", "license
 # The services of the project, by their names in compose.yaml, separated by spaces.
 SERVICES = ANSWERS["__services"]
 
+# Private rooms have members, who need accounts.
+PRIVATE_ROOMS = (
+    "chat/access.py",
+    "chat/forms.py",
+    "chat/member_views.py",
+    "chat/migrations/0002_members.py",
+    "chat/templates/chat/members.html",
+    "chat/templates/chat/new_room.html",
+    "chat/templates/chat/private_room.html",
+    "chat/templates/chat/visible_rooms.html",
+    "chat/tests/test_authors.py",
+    "chat/tests/test_members.py",
+)
+
 # Files and folders that are removed as a whole, with the condition.
 UNNEEDED = {
     "accounts": ANSWERS["auth"] == "none",
@@ -29,7 +43,7 @@ UNNEEDED = {
     **{f"tests/entrance.{choice}.py": ANSWERS["examples"] == "none" for choice in ANSWERS["_choices"]["auth"]},
     "tests/load.py": ANSWERS["examples"] == "none",
     "docs/recipes/sign-in-by-email.md": ANSWERS["auth"] == "none",
-    "chat/tests/test_authors.py": ANSWERS["auth"] == "none" or ANSWERS["examples"] == "none",
+    **{name: ANSWERS["auth"] == "none" for name in PRIVATE_ROOMS},
     "compose.yaml": ANSWERS["deploy"] == "none" and not SERVICES,
     "Dockerfile": ANSWERS["deploy"] == "none",
     ".dockerignore": ANSWERS["deploy"] == "none",

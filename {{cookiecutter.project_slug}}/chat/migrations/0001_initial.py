@@ -2,6 +2,8 @@ import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
 
+import chat.names
+
 
 class Migration(migrations.Migration):
     initial = True
@@ -18,7 +20,12 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("name", models.CharField(max_length=64, unique=True)),
+                (
+                    "name",
+                    models.CharField(
+                        max_length=64, unique=True, validators=[chat.names.validate_name]
+                    ),
+                ),
                 ("seq", models.PositiveBigIntegerField(default=0)),
                 ("created_by", models.CharField(default="", editable=False, max_length=64)),
                 ("created_by_name", models.CharField(default="", editable=False, max_length=150)),
