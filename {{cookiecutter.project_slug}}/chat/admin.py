@@ -10,7 +10,7 @@ from django.contrib.admin.widgets import AutocompleteSelect
 from django.db.models import Model
 from django.http import HttpRequest
 
-from chat.models import {{ "Message, Room" if cookiecutter.auth == "none" else "Member, Message, Room" }}
+from chat.models import Member, Message, Room
 from realtime.identity import display_name, user_id
 
 
@@ -37,7 +37,6 @@ class RoomAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return False
 
 
-{% if cookiecutter.auth != "none" %}
 @admin.register(Member)
 class MemberAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Members of private rooms. To replace a member, delete one and add another."""
@@ -52,7 +51,6 @@ class MemberAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return () if obj is None else ("room", "user")
 
 
-{% endif %}
 class RoomForm(forms.Form):
     """A field that finds a room by its name, instead of a list of all rooms."""
 

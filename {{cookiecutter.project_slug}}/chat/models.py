@@ -69,7 +69,7 @@ class Room(models.Model):
     def has_member(self, user_id: str) -> bool:
         """Return whether the id is that of a member. Guests have ids that no account has."""
         with suppress(ValueError, ValidationError):
-            return self.members.filter(user=user_id).exists()
+            return self.members.filter(user__pk=user_id).exists()
         return False
 
 

@@ -16,9 +16,9 @@ from chat.models import (
 )
 from chat.names import MAX_NAME, RULE
 {% else %}
-from chat.access import check_entry, is_private, visible_rooms
+from chat.access import check_entry, visible_rooms
 from chat.models import find_rooms, messages_after, messages_before, rooms_after, rooms_before
-from chat.names import MAX_NAME, RULE
+from chat.names import MAX_NAME, RULE, is_private
 {% endif %}
 from realtime.history import page_of, parse_number
 

@@ -9,7 +9,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from chat.models import Message, Room
-from chat.tests.helpers import store
+from chat.tests.helpers import BAD_NAMES, store
 from realtime.protocol import EventError
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,6 +42,17 @@ def test_staff_create_any_number_in_the_admin(admin_client: Client, settings: Se
     admin = str(get_user_model().objects.get().pk)
     creators = Room.objects.values_list("name", "created_by", "created_by_name")
     assert list(creators) == [("hall", admin, "admin")]
+
+
+def test_staff_create_what_has_a_page(admin_client: Client) -> None:
+    """The admin refuses a name that no URL has, and keeps the name of a room."""
+    add = reverse(f"admin:chat_{Room._meta.model_name}_add")
+    for name in BAD_NAMES:
+        admin_client.post(add, {"name": name})
+    assert [room.name for room in Room.objects.all()] == ["a"]  # without the space around it
+    change = reverse(f"admin:chat_{Room._meta.model_name}_change", args=[Room.objects.get().pk])
+    assert admin_client.post(change, {"name": "b"}).status_code == 302
+    assert Room.objects.get().name == "a"
 
 
 def test_rooms_are_not_deleted(admin_client: Client) -> None:
