@@ -9,7 +9,7 @@ from chat.access import may_enter
 {% endif %}
 from chat.events import parse_send
 from chat.history import RoomHistory
-from chat.models import room_group, store_message
+from chat.models import latest_edits, room_group, store_message
 from realtime import logs
 from realtime.broadcast import apublish
 from realtime.consumers import RealtimeConsumer
@@ -48,6 +48,9 @@ class ChatConsumer(RealtimeConsumer):
             after = None
         if after is None:
             after = max(0, seq - GREETING)
+        elif after:
+            for edit in await database_sync_to_async(latest_edits)(self.room, after):
+                await self.send_event(edit)
         await self.replay(self.group, history, after, seq)
 
     async def receive_event(self, event: dict[str, Any]) -> None:

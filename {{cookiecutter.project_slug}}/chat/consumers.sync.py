@@ -7,7 +7,7 @@ from chat.access import may_enter
 {% endif %}
 from chat.events import parse_send
 from chat.history import RoomHistory
-from chat.models import room_group, store_message
+from chat.models import latest_edits, room_group, store_message
 from realtime import logs
 from realtime.broadcast import publish
 from realtime.consumers import SyncRealtimeConsumer
@@ -46,6 +46,9 @@ class ChatConsumer(SyncRealtimeConsumer):
             after = None
         if after is None:
             after = max(0, seq - GREETING)
+        elif after:
+            for edit in latest_edits(self.room, after):
+                self.send_event(edit)
         self.replay(self.group, history, after, seq)
 
     def receive_event(self, event: dict[str, Any]) -> None:

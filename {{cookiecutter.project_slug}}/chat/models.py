@@ -18,12 +18,13 @@ from django.db.models.functions import Coalesce
 from django.urls import reverse
 from django.utils import timezone
 
+from chat.events import MAX_TEXT
 {% if cookiecutter.auth == "none" %}
 from chat.names import MAX_NAME, validate_name
 {% else %}
 from chat.names import MAX_NAME, PRIVATE, is_private, validate_name
 {% endif %}
-from realtime.broadcast import group_name
+from realtime.broadcast import group_name, publish
 {% if cookiecutter.auth != "none" %}
 from realtime.identity import display_name
 from realtime.identity import user_id as id_of
@@ -32,6 +33,8 @@ from realtime.protocol import EventError
 
 DAY = timedelta(days=1)
 ROWS = 64  # read at a time: the longest texts together are 1 MiB
+MAX_EDITS = 200  # sent to a client that reconnects
+MAX_EDITED = 64_000  # characters of these together
 
 
 class Room(models.Model):
@@ -40,8 +43,8 @@ class Room(models.Model):
 {% else %}
     """Room, created by its first message, or by its owner if it is private.
 
-    A room is private if its name begins with `~`: nobody enters such a room without being a member,
-    whether it exists or not. `created_by` is a user id, as in `Message`.
+    A room is private if its name begins with `~`: only its members enter. `created_by` is a user
+    id, as in `Message`.
     """
 {% endif %}
 
@@ -102,12 +105,20 @@ class Message(models.Model):
     user_id = models.CharField(max_length=64)
     user_name = models.CharField(max_length=150)
     ref = models.CharField(max_length=64)
-    text = models.TextField()
+    text = models.TextField(max_length=MAX_TEXT)
     at = models.DateTimeField(default=timezone.now)
+    edited_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         ordering = ("seq",)
-        indexes = (models.Index(fields=("at",), name="message_at"),)
+        indexes = (
+            models.Index(fields=("at",), name="message_at"),
+            models.Index(
+                fields=("room", "-edited_at"),
+                condition=models.Q(edited_at__isnull=False),
+                name="message_edited_at",
+            ),
+        )
         constraints = (
             models.UniqueConstraint(fields=("room", "seq"), name="message_seq_once"),
             models.UniqueConstraint(fields=("room", "user_id", "ref"), name="message_ref_once"),
@@ -115,6 +126,17 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_name}: {self.text:.40}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store the message. Publish the text of one that was stored before, after the commit."""
+        was_stored = not self._state.adding
+        if was_stored:
+            self.edited_at = timezone.now()
+            if kwargs.get("update_fields") is not None:
+                kwargs["update_fields"] = {*kwargs["update_fields"], "edited_at"}
+        super().save(*args, **kwargs)
+        if was_stored:
+            publish(room_group(self.room.name), self.edited_event(), numbered=False)
 
     @classmethod
     def expired(cls) -> models.QuerySet["Message"]:
@@ -137,6 +159,10 @@ class Message(models.Model):
             "text": self.text,
             "at": f"{self.at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{self.at.microsecond // 1000:03}Z",
         }
+
+    def edited_event(self) -> dict[str, Any]:
+        """Return the event that replaces the text on pages that have the message."""
+        return {"type": "edited", "seq": self.seq, "text": self.text}
 
 
 def room_group(room: str) -> str:
@@ -256,3 +282,16 @@ def messages_before(room: str, before: int, after: int = 0) -> Iterator[Message]
         if len(rows) < ROWS:
             return
         before = rows[-1].seq
+
+
+def latest_edits(room: str, until: int) -> list[dict[str, Any]]:
+    """Return the `edited` events of the messages with `seq <= until`, the latest edits first."""
+    edited = Message.objects.filter(room__name=room, seq__lte=until, edited_at__isnull=False)
+    events: list[dict[str, Any]] = []
+    characters = 0
+    for message in edited.order_by("-edited_at")[:MAX_EDITS]:
+        characters += len(message.text)
+        if characters > MAX_EDITED:
+            break
+        events.append(message.edited_event())
+    return events

@@ -52,8 +52,9 @@ class Migration(migrations.Migration):
                 ("user_id", models.CharField(max_length=64)),
                 ("user_name", models.CharField(max_length=150)),
                 ("ref", models.CharField(max_length=64)),
-                ("text", models.TextField()),
+                ("text", models.TextField(max_length=4000)),
                 ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("edited_at", models.DateTimeField(editable=False, null=True)),
                 (
                     "room",
                     models.ForeignKey(
@@ -65,7 +66,14 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ("seq",),
-                "indexes": [models.Index(fields=["at"], name="message_at")],
+                "indexes": [
+                    models.Index(fields=["at"], name="message_at"),
+                    models.Index(
+                        condition=models.Q(("edited_at__isnull", False)),
+                        fields=["room", "-edited_at"],
+                        name="message_edited_at",
+                    ),
+                ],
                 "constraints": [
                     models.UniqueConstraint(fields=("room", "seq"), name="message_seq_once"),
                     models.UniqueConstraint(

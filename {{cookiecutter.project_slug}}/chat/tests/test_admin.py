@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.test import Client
 from django.urls import reverse
@@ -10,6 +11,7 @@ from pytest_django import Settings
 
 from chat.models import Message, Room
 from chat.tests.helpers import BAD_NAMES, store
+from conftest import Visit
 from realtime.protocol import EventError
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -61,6 +63,16 @@ def test_rooms_are_not_deleted(admin_client: Client) -> None:
     delete = reverse(f"admin:chat_{Room._meta.model_name}_delete", args=[room.pk])
     assert admin_client.get(delete).status_code == 403
     assert "lobby" in admin_client.get("/admin/chat/room/").content.decode()
+
+
+async def test_moderated_text_reaches_open_pages(visit: Visit, admin_client: Client) -> None:
+    """A change in the admin is shown without a reload."""
+    message = await sync_to_async(store)("something rude")
+    ann = await visit("/ws/chat/lobby/")
+    await ann.receive_until("message")
+    change = f"/admin/chat/message/{message.pk}/change/"
+    await sync_to_async(admin_client.post)(change, {"text": "removed"})
+    assert await ann.receive() == {"type": "edited", "seq": 1, "text": "removed"}
 
 
 def test_message_is_moderated_in_the_admin(admin_client: Client) -> None:
