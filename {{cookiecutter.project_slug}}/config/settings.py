@@ -89,6 +89,7 @@ MIDDLEWARE = [
     "accounts.middleware.BearerMiddleware",
 {% endif %}
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "realtime.auth.throttle.TooManyRequestsMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 {% endif %}
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -138,6 +139,8 @@ REALTIME_AUTHENTICATORS = ["accounts.authentication.authenticate"]
 TOKEN_DAYS = 90  # until a token expires
 TOKENS_PER_USER = 20  # a new one is refused above this
 {% endif %}
+AUTHENTICATION_BACKENDS = ["accounts.backends.PasswordBackend"]
+PASSWORD_HASHERS = ["realtime.auth.hashers.PBKDF2PasswordHasher"]
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "home"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
