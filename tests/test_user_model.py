@@ -7,6 +7,14 @@ from support.matrix import CHOICES, PYTHONS
 MANAGE = ["uv", "run", "python", "manage.py"]
 PAGE_OF_THE_MODEL = "accounts/tests/test_accounts.py::test_admin_manages_accounts"
 
+ADMIN = """from django.contrib import admin
+
+from accounts.admin import UserAdmin
+from people.models import Person
+
+admin.site.register(Person, UserAdmin)
+"""
+
 
 def swap_user_model(project):
     """Move the user model to an app of its own, as a project does that has one already."""
@@ -21,6 +29,7 @@ def swap_user_model(project):
     user = user.replace('swappable = "AUTH_USER_MODEL"', "")
     (app / "models.py").write_text(f"{head}class Person({user}\n")
 
+    (app / "admin.py").write_text(ADMIN)
     settings = project / "config" / "settings.py"
     text = settings.read_text().replace('"accounts.User"', '"people.Person"')
     settings.write_text(text.replace('    "accounts",\n', '    "people",\n    "accounts",\n'))
