@@ -22,6 +22,7 @@ PUBLIC = {
     "realtime.broadcast": {"publish", "apublish", "group_name", "disconnect_user", "remove_from_group"},
     "realtime.history": {"History"},
     "realtime.protocol": {"EventError"},
+    "realtime.auth": {"public"},
     "realtime.asgi": {"RealtimeMiddlewareStack", "lifespan"},
     "realtime.proxy": {"TrustedProxies"},
     "realtime.bodies": {"BodyLimit"},
