@@ -9,8 +9,8 @@ from realtime.types import Application, Receive, Scope, Send
 
 def RealtimeMiddlewareStack(inner: Application) -> Application:
     """Validate the origin, sign in the user, and apply the limits of sockets before `inner`."""
-    authenticated = ThreadPool(AuthMiddleware(ConnectionMiddleware(inner)))
-    return OriginValidator(authenticated, defer=True)
+    authenticated = AuthMiddleware(ConnectionMiddleware(inner), router=inner)
+    return OriginValidator(ThreadPool(authenticated), defer=True)
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:
