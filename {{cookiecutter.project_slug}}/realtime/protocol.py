@@ -16,6 +16,7 @@ class Close:
     """
 
     NORMAL = 1000
+    MESSAGE_TOO_BIG = 1009
     INTERNAL_ERROR = 1011
     GOING_AWAY = 4012
     TOO_MANY_ERRORS = 4400
