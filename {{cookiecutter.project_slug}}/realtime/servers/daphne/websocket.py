@@ -66,6 +66,11 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]
         elif self.state != self.STATE_CLOSED:
             reactor.callLater(0.01, self.resume_reading)
 
+    def onClose(self, *arguments: Any) -> None:
+        super().onClose(*arguments)
+        if hasattr(self, "gate"):
+            self.gate.resumeProducing()  # a handler may wait for the client to read
+
     def _fail_connection(self, *arguments: Any) -> None:
         super()._fail_connection(*arguments)
         self.discard()

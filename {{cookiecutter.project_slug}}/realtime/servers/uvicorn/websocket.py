@@ -118,6 +118,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Send a text without waiting. Return False if the client is slow or has left."""
         if self.conn.state is not State.OPEN or not self.writable.is_set():
             return False
+        if self.transport.is_closing():
+            return False
         last, frame = WebSocketProtocol.broadcast
         if text is not last:
             frame = Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
