@@ -102,6 +102,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         elif self.transport.can_write_eof():
             self.transport.write_eof()
 
+    def shutdown(self) -> None:
+        super().shutdown()
+        # A client that does not read would delay the end of the process.
+        self.loop.call_later(1, self.transport.abort)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.read_paused = False  # uvicorn would resume a closed transport
         self.conn.state = State.CLOSED
