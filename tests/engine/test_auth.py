@@ -37,7 +37,7 @@ async def test_disconnect_of_one_credential_keeps_the_others(visit):
     assert await bob.sees("ann", "bob")
     await app.receive_until("welcome")
     first = min(get_process().connections, key=lambda connection: connection.scope["since"])
-    await sync_to_async(disconnect_user)(first.user_id, first.credential)
+    await sync_to_async(disconnect_user)(first.user_id, first.sign_in.identity.credential)
     assert await tab.close_code() == 4403
     assert await app.receives_nothing()
     assert await bob.receives_nothing()
@@ -69,9 +69,10 @@ async def test_disconnect_during_the_handshake_counts(visit, monkeypatch):
     process = get_process()
     acquire = process.connection_limit.acquire
 
-    async def sign_out_first(user, connection):
+    async def sign_out_first(limits, connection):
+        user = next(iter(limits))
         process.bus.on_disconnect(user, None)
-        return await acquire(user, connection)
+        return await acquire(limits, connection)
 
     monkeypatch.setattr(process.connection_limit, "acquire", sign_out_first)
     ann = await visit(PATH)
