@@ -68,7 +68,7 @@ DIFFERENCES = {
         "config/settings.py",
         "docs/recipes/add-a-consumer.md",
         "docs/recipes/sign-in-by-email.md",
-        "tests/entrance.py",
+        "tests/load.py",
         "tests/people.py",
     },
     ("auth", "none"): {
@@ -100,7 +100,7 @@ DIFFERENCES = {
         "docs/recipes/delete-the-chat.md",
         "-docs/recipes/sign-in-by-email.md",
         "+templates/identity.html",
-        "tests/entrance.py",
+        "tests/load.py",
         "tests/people.py",
         "+tests/test_guests.py",
     },
@@ -142,7 +142,6 @@ DIFFERENCES = {
         "-chat/templates/chat/room_filter.html",
         "-chat/templates/chat/rooms.html",
         "-chat/tests/__init__.py",
-        "-chat/tests/conftest.py",
         "-chat/tests/helpers.py",
         "-chat/tests/test_authors.py",
         "-chat/tests/test_chat.py",
@@ -166,7 +165,6 @@ DIFFERENCES = {
         "-docs/recipes/sign-in-by-email.md",
         "pyproject.toml",
         "+templates/home.html",
-        "-tests/entrance.py",
         "-tests/load.py",
     },
     ("deploy", "kubernetes"): {
