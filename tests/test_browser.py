@@ -12,6 +12,7 @@ from support.browsers import OUTAGE, Visits, find_browser, launch, node_packages
 from support.client import PASSWORD, Person, cookie, csrf_token
 from support.emitted import bake, clean_environ, environ_for, run
 from support.matrix import PYTHONS, TEMPLATE, combinations, spread
+from support.network import NETWORK
 from support.servers import free_port, start_site
 
 SITES = {
@@ -25,11 +26,15 @@ ROOMS = "from chat.models import Room; Room.objects.bulk_create(Room(name=f'many
 NO_TICKET = r"/accounts/login/\?next=/api/ticket/ net::ERR_ABORTED"  # a redirect that the page does not follow
 
 
+def group(place):
+    return NETWORK if place.startswith("chromium") else pytest.mark.xdist_group(f"browser-{place}")
+
+
 def where(*places):
     """Run a test in these browsers on these sites. The tests of one place share both."""
     return pytest.mark.parametrize(
         "place",
-        [pytest.param(place, marks=pytest.mark.xdist_group(f"browser-{place}")) for place in places],
+        [pytest.param(place, marks=group(place)) for place in places],
         indirect=True,
         scope="module",
     )

@@ -15,9 +15,10 @@ import httpx
 import pytest
 from support.emitted import clean_environ, run
 from support.matrix import TEMPLATE
+from support.network import NETWORK
 from support.servers import end_group, free_port, listens, wait_until
 
-pytestmark = pytest.mark.xdist_group("demo")  # share build/demo
+pytestmark = NETWORK  # one after the other: they share build/demo
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from support.client import Person, say, wait_for_users
 from support.emitted import bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS
+from support.network import NETWORK
 from support.programs import require_programs
 from support.servers import free_port, start_site, wait_until
 
@@ -18,10 +19,9 @@ PATIENCE = 45  # seconds; the kernel alone would retry for a quarter of an hour
 TEXT = "🐌" * 4000  # 16 KB as UTF-8
 MANY = 60  # more of these than fit a small buffer of the client and the server's own
 
-SITES = [
-    pytest.param((number, server), id=server, marks=pytest.mark.xdist_group(f"closing-{server}"))
-    for number, server in enumerate(CHOICES["server"])
-]
+pytestmark = NETWORK
+
+SITES = [pytest.param((number, server), id=server) for number, server in enumerate(CHOICES["server"])]
 
 # Joins a room with a small buffer, prints its name, and reads nothing more.
 CLIENT = """

@@ -9,6 +9,7 @@ from support.browsers import Visits, launch
 from support.client import PASSWORD, Person, cookie, csrf_token, receive, send
 from support.emitted import bake, environ_for, run
 from support.matrix import PYTHONS, combinations, label, spread
+from support.network import NETWORK
 from support.pages import RECIPES, commands, recipes
 from support.servers import start_site
 
@@ -107,6 +108,7 @@ def see_addresses(site, ann, bob):
 SEE = dict(zip(RECIPES, (see_renamed, see_field, see_consumer, see_view, see_addresses), strict=True))
 
 
+@NETWORK
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("first", "answers"), COMBINATIONS, ids=[label(answers) for _, answers in COMBINATIONS])
 def test_recipes_work(first, answers, cookies, environment, services):

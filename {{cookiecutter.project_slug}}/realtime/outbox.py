@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 
 from realtime import metrics
@@ -50,7 +49,7 @@ class Outbox:
         )
         self.end = end
         self.loop = asyncio.get_running_loop()
-        self.waiting: deque[Message] = deque()
+        self.waiting: list[Message] = []  # an empty deque takes 760 bytes
         self.count = self.bytes = 0  # of waiting messages, also those held back by memberships
         self.writer: asyncio.Task[None] | None = None
         self.accepted = self.closed = self.ended = False
@@ -141,9 +140,10 @@ class Outbox:
         try:
             await sending
             while self.waiting:
-                message = self.waiting.popleft()
-                self.release(message)
-                await self.send_to_server(message)
+                messages, self.waiting = self.waiting, []
+                for message in messages:
+                    self.release(message)
+                    await self.send_to_server(message)
         except Exception as error:
             self.fail(error)
         self.writer = None
