@@ -24,7 +24,8 @@ SERVICES = ANSWERS["__services"]
 UNNEEDED = {
     "accounts": ANSWERS["auth"] == "none",
     "chat": ANSWERS["examples"] == "none",
-    "docs": ANSWERS["examples"] == "none",
+    "docs/message.md": ANSWERS["examples"] == "none",
+    "docs/recipes": ANSWERS["examples"] == "none",
     "templates/home.html": ANSWERS["examples"] != "none",
     **{f"tests/load.{choice}.py": ANSWERS["examples"] == "none" for choice in ANSWERS["_choices"]["auth"]},
     "docs/recipes/sign-in-by-email.md": ANSWERS["auth"] == "none",
