@@ -243,22 +243,25 @@ def test_data_moves_to_another_database(prepare, postgres):
 
 @pytest.mark.timeout(600)
 def test_accounts_survive_a_change_of_sign_in(template, environment):
-    """A user of sessions gets a token, everybody is a guest without accounts, and a new database has accounts again."""
+    """Guests get accounts, a user of sessions gets a token, and everybody can be a guest again, in one database."""
     environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]))
     template.write()
     template.commit()
-    project = template.create({})
-    run([*MANAGE, "migrate", "--verbosity", "0"], project, environ)
+    project = template.create({"auth": "none"})
     create = f"from accounts.models import User; User.objects.create_user('ann', password='{PASSWORD}')"
-    shell(project, environ, create)
-    for auth, database in (("token", "db"), ("session", "db"), ("none", "db"), ("session", "new")):
-        environ["DATABASE_URL"] = f"sqlite:///{database}.sqlite3"
-        template.update(project, "--variables-to-update", json.dumps({"auth": auth}))
-        template.commit(project)
+    for number, auth in enumerate(("none", "session", "token", "session", "none")):
+        if number:
+            template.update(project, "--variables-to-update", json.dumps({"auth": auth}))
+            template.commit(project)
         run([*MANAGE, "migrate", "--verbosity", "0"], project, environ)
+        if number == 1:
+            shell(project, environ, create)
         with start_site(["make", "serve"], project, environ) as site:
-            with Person(site, auth).connect("lobby") as socket:
+            person = Person(site, auth)
+            with person.connect("lobby") as socket:
                 assert receive(socket)["type"] == "welcome"
+                assert hears(socket, socket, str(number))
+            assert len(person.history("lobby")["messages"]) == number + 1
             if auth == "token":
                 fields = {"username": "ann", "password": PASSWORD}
                 answer = httpx.post(f"{site.url}/api/token/", data=fields, trust_env=False, timeout=30)

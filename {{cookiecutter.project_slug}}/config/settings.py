@@ -53,11 +53,13 @@ check_processes(REDIS_HOSTS, WEB_CONCURRENCY=WEB_CONCURRENCY, MACHINES=MACHINES)
 INSTALLED_APPS = [
     "realtime",  # before staticfiles, whose `runserver` has no WebSocket
     "channels",
+{% if cookiecutter.auth != "none" %}
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
-    "django.contrib.sessions",
     "django.contrib.messages",
+{% endif %}
+    "django.contrib.sessions",
     "django.contrib.staticfiles",
     "servestatic",
 {% if cookiecutter.auth != "none" %}
@@ -79,16 +81,16 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "realtime.middleware.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+{% if cookiecutter.auth == "none" %}
+    "realtime.auth.guests.GuestMiddleware",
+{% else %}
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 {% if cookiecutter.auth == "token" %}
     "accounts.middleware.BearerMiddleware",
 {% endif %}
-{% if cookiecutter.auth == "none" %}
-    "realtime.auth.guests.GuestMiddleware",
-{% else %}
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
-{% endif %}
     "django.contrib.messages.middleware.MessageMiddleware",
+{% endif %}
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
@@ -103,8 +105,10 @@ TEMPLATES = [
         "OPTIONS": {
             "context_processors": [
                 "django.template.context_processors.request",
+{% if cookiecutter.auth != "none" %}
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+{% endif %}
             ],
         },
     },
