@@ -47,6 +47,7 @@ UNNEEDED = {
     **{f"tests/load.{choice}.py": ANSWERS["examples"] == "none" for choice in ANSWERS["_choices"]["auth"]},
     "docs/recipes/publish-from-a-view.md": ANSWERS["auth"] == "none",
     "docs/recipes/sign-in-by-email.md": ANSWERS["auth"] == "none",
+    "docs/recipes/sign-in-with-jwts.md": ANSWERS["auth"] == "none",
     **{f"chat/{name}": ANSWERS["auth"] == "none" for name in CHAT_WITH_ACCOUNTS},
     "compose.yaml": ANSWERS["deploy"] == "none" and not SERVICES,
     "Dockerfile": ANSWERS["deploy"] == "none",

@@ -75,7 +75,7 @@ def test_users_of_a_file_sign_in_if_sign_up_is_closed(auth, cookies, environ):
         accounts.write_text("ann wrong\n")
         code, report, complaint = load(project, environ, **options, ACCOUNTS=accounts.name)
         assert (code, report, complaint.count("\n")) == (1, "", 1)
-        assert complaint.endswith("does not accept ann.\n")
+        assert "does not accept ann" in complaint
         accounts.write_text("ann a b\n")
         code, report, complaint = load(project, environ, **options, ACCOUNTS=accounts.name)
         assert (code, complaint) == (0, ""), report

@@ -89,11 +89,22 @@ async def open_socket():
 
 
 @pytest.fixture
-async def serve(database):
-    """Return a function that starts the server on the test's database. It returns the address and the process."""
+async def serve(database, tmp_path):
+    """Return a function that starts the server on the test's database. It returns the address and the process.
+
+    The log of a process is the file `log`.
+    """
+    servers = []
     with ExitStack() as stack:
 
         async def serve(**variables):
-            return await sync_to_async(stack.enter_context)(running_server(**SUITE, **variables))
+            log = tmp_path / f"{len(servers)}.log"
+            running = running_server(log, **SUITE, **variables)
+            address, server = await sync_to_async(stack.enter_context)(running)
+            server.log = log
+            servers.append(server)
+            return address, server
 
         yield serve
+    for server in servers:
+        print(server.log.read_text())

@@ -11,8 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from http.cookies import SimpleCookie
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
@@ -176,26 +177,31 @@ def close_connections() -> None:
 
 
 @contextmanager
-def running_server(**environ: str) -> Iterator[tuple[str, Server]]:
+def running_server(log: Path | None = None, /, **environ: str) -> Iterator[tuple[str, Server]]:
     """Run `manage.py serve` on the database of the tests, with these environment variables.
 
     Yield its address, such as `127.0.0.1:54321`, and the process. Stop it by SIGTERM at the end.
-    The project has to read PORT and DATABASE_URL from the environment.
+    The output goes to the file `log`, if there is one. The project has to read PORT and
+    DATABASE_URL from the environment.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     environ = {"PORT": str(port), "DATABASE_URL": url_of_test_database(), **environ}
-    server = subprocess.Popen(
-        [sys.executable, "manage.py", "serve", "--exit-with-parent"],
-        env=os.environ | environ,
-        cwd=settings.BASE_DIR,
-    )
-    try:
-        wait_until_open(port, server)
-        yield f"127.0.0.1:{port}", server
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(STOP_SECONDS)
+    command = [sys.executable, "manage.py", "serve", "--exit-with-parent"]
+    with log.open("wb") if log else nullcontext() as output:
+        server = subprocess.Popen(
+            command,
+            env=os.environ | environ,
+            cwd=settings.BASE_DIR,
+            stdout=output,
+            stderr=output,
+        )
+        try:
+            wait_until_open(port, server)
+            yield f"127.0.0.1:{port}", server
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(STOP_SECONDS)
 
 
 def wait_until_open(port: int, server: Server) -> None:

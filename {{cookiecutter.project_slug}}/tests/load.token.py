@@ -21,7 +21,7 @@ class ChatLoad(Load):
         form = urlencode({"username": name, "password": password})
         status, answer = browser.request("POST", "/api/token/", form)
         if status != 200:
-            raise SiteError(f"{browser.url}/api/token/ does not accept {name}.")
+            raise SiteError(f"{browser.url}/api/token/ does not accept {name}: {answer}")
         return {"Authorization": f"Bearer {json.loads(answer)['token']}"}
 
     def path(self, group: int) -> str:
