@@ -271,7 +271,7 @@ def test_operators_pages_are_not_for_the_internet(cluster):
 
 def test_headers_bind_browsers_to_this_host(cluster):
     """HSTS does not include subdomains, no other host can set the cookies, and no cache stores a page."""
-    answer = get(f"{cluster.proxy.url}/admin/login/", verify=cluster.proxy.tls)
+    answer = get(f"{cluster.proxy.url}/{'' if cluster.auth == 'none' else 'accounts/login/'}", verify=cluster.proxy.tls)
     assert answer.headers["strict-transport-security"] == "max-age=3600"
     cookies = [cookie.split("; ") for cookie in answer.headers.get_list("set-cookie")]
     assert cookies != []

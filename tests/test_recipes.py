@@ -7,17 +7,20 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 from support.browsers import Visits, launch
 from support.client import PASSWORD, Person, cookie, csrf_token, receive, send
-from support.emitted import bake, environ_for, run
-from support.matrix import PYTHONS, combinations, label, spread
+from support.emitted import bake, clean_environ, environ_for, run
+from support.matrix import CHOICES, PYTHONS, combinations, label, spread
 from support.network import NETWORK
-from support.pages import RECIPES, commands, recipes
+from support.pages import JWTS, RECIPES, commands, recipes
 from support.servers import start_site
+
+from demo import find_python
 
 PYTHON = ["uv", "run", "python"]
 
 # Both styles of consumers, all sign-ins, both layers and databases, each server. The recipe applied first shows that it
-# needs no other. Of the remaining ones, one changes two lines and adds files, and one is not in every project.
-FIRST = [recipe for recipe in RECIPES if recipe not in {"add-a-consumer", "sign-in-by-email"}]
+# needs no other. Of the remaining ones, one changes two lines and adds files, and one needs accounts. The last
+# combination has none, so the recipes that need them come first.
+FIRST = [recipe for recipe in reversed(RECIPES) if recipe not in {"add-a-consumer", "sign-in-by-email"}]
 COMBINATIONS = [
     (answers.pop("first"), answers)
     for answers in spread(combinations("server"), "channel_layer", "consumers", "auth", "database", first=FIRST)
@@ -85,8 +88,7 @@ def see_view(site, ann, bob):
         assert announce(staff).status_code == 201
         heard = receive(one)
         assert (heard["seq"], heard["user"], heard["text"]) == (1, "The site", "We close at ten.")
-        if ann.auth != "none":
-            assert announce(ann.http).headers["location"].startswith("/admin/login/")
+        assert announce(ann.http).headers["location"].startswith("/admin/login/")
 
 
 def see_addresses(site, ann, bob):
@@ -117,11 +119,9 @@ def test_recipes_work(first, answers, cookies, environment, services):
     variables = {"DJANGO_SUPERUSER_PASSWORD": PASSWORD, **services(answers)}
     environ = environ_for(environment(PYTHONS[answers["consumers"] == "sync"], "6.1"), **variables)
     run([*PYTHON, "manage.py", "migrate"], project, environ)
-    run(
-        [*PYTHON, "manage.py", "createsuperuser", "--no-input", "--username=boss", "--email=boss@example.com"],
-        project,
-        environ,
-    )
+    if answers["auth"] != "none":
+        account = ["--username=boss", "--email=boss@example.com"]
+        run([*PYTHON, "manage.py", "createsuperuser", "--no-input", *account], project, environ)
     store = "from chat.models import store_message; store_message('attic', '1', 'eve', 'e1', 'hi')"
     run([*PYTHON, "manage.py", "shell", "-c", store], project, environ)
 
@@ -136,7 +136,19 @@ def test_recipes_work(first, answers, cookies, environment, services):
         ann, bob = [Person(site, answers["auth"], by_email=by_email) for _ in range(2)]
         for recipe in recipes(answers["auth"]):
             SEE[recipe](site, ann, bob)
-    if first == RECIPES[0]:  # with all tests once, in the order of the page
+    if first == FIRST[0]:  # with all tests once, in the order of the page
         for command in commands((project / "AGENTS.md").read_text(encoding="utf-8")):
             if command not in {"make setup", "make dev", "make lint"}:
                 run(command.split(), project, environ, timeout=400)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("auth", [auth for auth in CHOICES["auth"] if auth != "none"])
+def test_jwts_open_sockets_until_they_expire(auth, cookies):
+    """The recipe adds its packages, and its own test sees the socket close at `exp`. Nothing else breaks."""
+    project = bake(cookies, auth=auth)
+    environ = clean_environ(UV_PYTHON=find_python(PYTHONS[-1]))
+    run(["make", "setup"], project, environ)
+    follow(JWTS, project, environ)
+    run(["make", "lint"], project, environ)
+    run(["uv", "run", "pytest", "--no-cov", "accounts"], project, environ)

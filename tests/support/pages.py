@@ -3,12 +3,14 @@
 import re
 
 RECIPES = ("rename-the-rooms", "add-a-field", "add-a-consumer", "publish-from-a-view", "sign-in-by-email")
+FOR_ACCOUNTS = {"publish-from-a-view", "sign-in-by-email"}
+JWTS = "sign-in-with-jwts"  # the recipe that adds packages
 DELETE = "delete-the-chat"  # the recipe that leaves nothing for the others
 
 
 def recipes(auth):
-    """Return the recipes of a project. The one for e-mail addresses needs accounts."""
-    return [recipe for recipe in RECIPES if auth != "none" or recipe != "sign-in-by-email"]
+    """Return the recipes of a project. Two need accounts."""
+    return [recipe for recipe in RECIPES if auth != "none" or recipe not in FOR_ACCOUNTS]
 
 
 def commands(text):

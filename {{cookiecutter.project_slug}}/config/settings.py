@@ -53,11 +53,13 @@ check_processes(REDIS_HOSTS, WEB_CONCURRENCY=WEB_CONCURRENCY, MACHINES=MACHINES)
 INSTALLED_APPS = [
     "realtime",  # before staticfiles, whose `runserver` has no WebSocket
     "channels",
+{% if cookiecutter.auth != "none" %}
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
-    "django.contrib.sessions",
     "django.contrib.messages",
+{% endif %}
+    "django.contrib.sessions",
     "django.contrib.staticfiles",
     "servestatic",
 {% if cookiecutter.auth != "none" %}
@@ -79,16 +81,17 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "realtime.middleware.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
+{% if cookiecutter.auth == "none" %}
+    "realtime.auth.guests.GuestMiddleware",
+{% else %}
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 {% if cookiecutter.auth == "token" %}
     "accounts.middleware.BearerMiddleware",
 {% endif %}
-{% if cookiecutter.auth == "none" %}
-    "realtime.auth.guests.GuestMiddleware",
-{% else %}
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
-{% endif %}
+    "realtime.auth.throttle.TooManyRequestsMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+{% endif %}
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
@@ -103,8 +106,10 @@ TEMPLATES = [
         "OPTIONS": {
             "context_processors": [
                 "django.template.context_processors.request",
+{% if cookiecutter.auth != "none" %}
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+{% endif %}
             ],
         },
     },
@@ -131,7 +136,11 @@ SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 AUTH_USER_MODEL = "accounts.User"
 {% if cookiecutter.auth == "token" %}
 REALTIME_AUTHENTICATORS = ["accounts.authentication.authenticate"]
+TOKEN_DAYS = 90  # until a token expires
+TOKENS_PER_USER = 20  # a new one is refused above this
 {% endif %}
+AUTHENTICATION_BACKENDS = ["accounts.backends.PasswordBackend"]
+PASSWORD_HASHERS = ["realtime.auth.hashers.PBKDF2PasswordHasher"]
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "home"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

@@ -1,6 +1,8 @@
 """HTTP paths and their views."""
 
+{% if cookiecutter.auth != "none" %}
 from django.contrib import admin
+{% endif %}
 from django.urls import include, path
 {% if cookiecutter.examples == "none" %}
 from django.views.generic import TemplateView
@@ -20,5 +22,7 @@ urlpatterns = [
     path("", include("accounts.urls")),
 {% endif %}
     path("", include("realtime.urls")),
+{% if cookiecutter.auth != "none" %}
     path("admin/", admin.site.urls),
+{% endif %}
 ]

@@ -1,6 +1,6 @@
 """Application of the engine: its system checks, and sockets that end with a sign-in."""
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 
 
 class RealtimeConfig(AppConfig):
@@ -8,4 +8,6 @@ class RealtimeConfig(AppConfig):
 
     def ready(self) -> None:
         from realtime import checks  # noqa: F401
-        from realtime.auth import signals  # noqa: F401
+
+        if apps.is_installed("django.contrib.auth"):
+            from realtime.auth import signals  # noqa: F401

@@ -1,12 +1,19 @@
 """Guests, their ids and names."""
 
 import pytest
+from django.apps import apps
 from django.conf import settings
 from django.test import Client
 
 from conftest import Visit
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_there_is_no_admin() -> None:
+    """There is nothing to sign in to, so no password can be guessed."""
+    assert not {"admin", "auth"} & {app.label for app in apps.get_app_configs()}
+    assert Client().get("/admin/login/").status_code == 404
 
 
 def test_a_guest_keeps_the_id_and_the_name() -> None:

@@ -1,0 +1,85 @@
+"""Rooms and messages in the admin."""
+
+import re
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth import get_user_model
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from chat.models import Message, Room
+from chat.tests.helpers import BAD_NAMES, store
+from conftest import Visit
+from realtime.protocol import EventError
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_admin_finds_rooms_by_name(admin_client: Client) -> None:
+    """The list of messages has a field for one room, and no list of all rooms."""
+    for room in ("attic", "lobby"):
+        store(f"hi {room}", room=room)
+    query = {"app_label": "chat", "model_name": "message", "field_name": "room", "term": "LOB"}
+    [found] = admin_client.get("/admin/autocomplete/", query).json()["results"]
+    assert found == {"id": str(Room.objects.get(name="lobby").pk), "text": "lobby"}
+    messages = "/admin/chat/message/"
+    html = admin_client.get(messages).content.decode()
+    assert re.findall("hi attic|hi lobby", html) == ["hi lobby", "hi attic"]
+    assert "<option" not in html.partition('id="changelist-filter"')[2]
+    html = admin_client.get(messages, {"room__id__exact": found["id"], "q": "hi"}).content.decode()
+    assert re.findall("hi attic|hi lobby", html) == ["hi lobby"]
+    assert '<input type="hidden" name="q" value="hi">' in html
+    assert "selected>lobby</option>" in html
+
+
+def test_staff_create_any_number_in_the_admin(admin_client: Client, settings: Settings) -> None:
+    """A room of the admin stores its creator, and the limit is that of the chat alone."""
+    settings.CHAT_ROOMS_PER_DAY = 0
+    with pytest.raises(EventError):
+        store("hi", room="attic", user="admin")
+    add = reverse(f"admin:chat_{Room._meta.model_name}_add")
+    assert admin_client.post(add, {"name": "hall"}).status_code == 302
+    admin = str(get_user_model().objects.get().pk)
+    creators = Room.objects.values_list("name", "created_by", "created_by_name")
+    assert list(creators) == [("hall", admin, "admin")]
+
+
+def test_staff_create_what_has_a_page(admin_client: Client) -> None:
+    """The admin refuses a name that no URL has, and keeps the name of a room."""
+    add = reverse(f"admin:chat_{Room._meta.model_name}_add")
+    for name in BAD_NAMES:
+        admin_client.post(add, {"name": name})
+    assert [room.name for room in Room.objects.all()] == ["a"]  # without the space around it
+    change = reverse(f"admin:chat_{Room._meta.model_name}_change", args=[Room.objects.get().pk])
+    assert admin_client.post(change, {"name": "b"}).status_code == 302
+    assert Room.objects.get().name == "a"
+
+
+def test_rooms_are_not_deleted(admin_client: Client) -> None:
+    """The admin keeps every room. A new one of its name would number messages from 1 again."""
+    room = store("hi").room
+    delete = reverse(f"admin:chat_{Room._meta.model_name}_delete", args=[room.pk])
+    assert admin_client.get(delete).status_code == 403
+    assert "lobby" in admin_client.get("/admin/chat/room/").content.decode()
+
+
+async def test_moderated_text_reaches_open_pages(visit: Visit, admin_client: Client) -> None:
+    """A change in the admin is shown without a reload."""
+    message = await sync_to_async(store)("something rude")
+    ann = await visit("/ws/chat/lobby/")
+    await ann.receive_until("message")
+    change = f"/admin/chat/message/{message.pk}/change/"
+    await sync_to_async(admin_client.post)(change, {"text": "removed"})
+    assert await ann.receive() == {"type": "edited", "seq": 1, "text": "removed"}
+
+
+def test_message_is_moderated_in_the_admin(admin_client: Client) -> None:
+    """The text of a message can be changed. Adding or deleting would break the numbers."""
+    message = store("something rude")
+    change = f"/admin/chat/message/{message.pk}/change/"
+    assert admin_client.post(change, {"text": "removed"}).status_code == 302
+    assert str(Message.objects.get()) == "bob: removed"
+    assert admin_client.get("/admin/chat/message/add/").status_code == 403
+    assert admin_client.get(change.replace("change", "delete")).status_code == 403
