@@ -26,7 +26,7 @@ from realtime.revalidation import BATCH, SPREAD_SECONDS, SignIn, find_ended, rev
 
 
 class Connection:
-    """What the look-up needs of a connection."""
+    """Connection of a user, as far as a look-up needs one."""
 
     def __init__(self, sign_in):
         self.sign_in = sign_in
