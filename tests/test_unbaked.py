@@ -34,7 +34,8 @@ PUBLIC = {
     "realtime.asgi": {"RealtimeMiddlewareStack", "lifespan"},
     "realtime.proxy": {"TrustedProxies"},
     "realtime.bodies": {"BodyLimit"},
-    "realtime.testing": {"SocketClient"},
+    "realtime.testing": {"SocketClient", "open_sockets", "running_server"},
+    "realtime.load": {"Load", "Browser", "SiteError", "main"},
 }
 # Settings that part 2 of the Channels tutorial adds.
 CHANNEL_LAYERS = """
