@@ -19,7 +19,16 @@ PASSWORD = "correct horse battery staple"
 MAX_LINES = 15  # outside of realtime/
 PUBLIC = {
     "realtime.consumers": {"RealtimeConsumer", "SyncRealtimeConsumer"},
-    "realtime.broadcast": {"publish", "apublish", "group_name", "disconnect_user", "remove_from_group"},
+    "realtime.broadcast": {
+        "publish",
+        "apublish",
+        "group_name",
+        "disconnect_user",
+        "disconnect_credential",
+        "remove_from_group",
+    },
+    "realtime.auth": {"Identity"},
+    "realtime.auth.sessions": {"find_valid_sessions"},
     "realtime.history": {"History"},
     "realtime.protocol": {"EventError"},
     "realtime.asgi": {"RealtimeMiddlewareStack", "lifespan"},

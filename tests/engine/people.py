@@ -4,11 +4,17 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 
+def user_of(name):
+    """Return the user of that name, which is created if it is missing."""
+    model = get_user_model()
+    user, _ = model._default_manager.get_or_create(**{model.USERNAME_FIELD: name})
+    return user
+
+
 def client_of(name):
     """Return the browser of a user, signed in."""
-    user, _ = get_user_model().objects.get_or_create(username=name)
     client = Client()
-    client.force_login(user)
+    client.force_login(user_of(name))
     return client
 
 

@@ -37,7 +37,7 @@ async def test_disconnect_of_one_credential_keeps_the_others(visit):
     assert await bob.sees("ann", "bob")
     await app.receive_until("welcome")
     first = min(get_process().connections, key=lambda connection: connection.scope["since"])
-    await sync_to_async(disconnect_user)(first.user_id, first.credential)
+    await sync_to_async(disconnect_user)(first.user_id, first.sign_in.identity.credential)
     assert await tab.close_code() == 4403
     assert await app.receives_nothing()
     assert await bob.receives_nothing()

@@ -63,6 +63,18 @@ def test_expired_sessions_are_deleted():
     assert [left.expire_date > timezone.now() for left in Session.objects.all()] == [True]
 
 
+@pytest.mark.django_db
+def test_sessions_are_deleted_in_batches(monkeypatch):
+    """However many have expired, few are in memory at once, although each deletion has a receiver."""
+    pauses = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    end = timezone.now() - timedelta(days=1)
+    Session.objects.bulk_create(Session(session_key=str(key), expire_date=end) for key in range(2 * BATCH + 1))
+    assert f"Deleted {2 * BATCH + 1} sessions." in cleanup()
+    assert len(pauses) == 3
+    assert not Session.objects.exists()
+
+
 @pytest.mark.parametrize(
     ("expired", "after", "replayed"),
     [(3, 0, [4, 5]), (3, 4, [5]), (5, 0, []), (5, 1, [])],

@@ -44,6 +44,16 @@ def disconnect_user(user_id: str, credential: str | None = None) -> None:
     broadcast_to_processes("disconnect_user", message)
 
 
+def disconnect_credential(credential: str, *, sender: str = "") -> None:
+    """Close the sockets that signed in by a session or token which has ended, or is about to.
+
+    The credential opens no more sockets from then on. The connection whose id is `sender` stays.
+    Otherwise like `disconnect_user`.
+    """
+    message = {"type": "realtime.end", "credential": credential, "sender": sender}
+    broadcast_to_processes("disconnect_credential", message)
+
+
 def remove_from_group(group: str, user_id: str) -> None:
     """Close the sockets of a user that joined the group with 4403, like `disconnect_user`."""
     message = {"type": "realtime.remove", "user": str(user_id), "group": group}

@@ -33,7 +33,7 @@ class Bus:
         self.tasks = BackgroundTasks()
         self.processes: dict[str, float] = {}  # with the time of the last heartbeat
         self.announced: dict[str, float] = {}
-        self.signed_out: dict[tuple[str, str | None], float] = {}
+        self.signed_out: dict[tuple[str | None, str | None], float] = {}
         self.closed = False
 
     def dispatch(self, message: Any) -> bool:
@@ -56,6 +56,8 @@ class Bus:
                 credential is None or isinstance(credential, str)
             ):
                 self.on_disconnect(user, credential)
+            case {"type": "realtime.end", "credential": str(credential), "sender": str(sender)}:
+                self.on_end(credential, sender)
             case {"type": "realtime.remove", "user": str(user), "group": str(group)}:
                 self.on_remove(user, group)
             case _:
@@ -80,7 +82,14 @@ class Bus:
         """Close the sockets of a user, and those whose sign-in is being looked up."""
         self.signed_out[user, credential] = time.monotonic()
         for connection in list(self.connections):
-            if connection.user_id == user and credential in (None, connection.credential):
+            if connection.is_signed_in(user, credential):
+                connection.end(Close.SIGNED_OUT)
+
+    def on_end(self, credential: str, sender: str) -> None:
+        """Close the sockets of a credential, but for the connection that ended it."""
+        self.signed_out[None, credential] = time.monotonic()
+        for connection in list(self.connections):
+            if connection.is_signed_in(None, credential) and connection.id != sender:
                 connection.end(Close.SIGNED_OUT)
 
     def on_remove(self, user: str, name: str) -> None:
@@ -91,7 +100,9 @@ class Bus:
                     membership.member.end(Close.SIGNED_OUT)
 
     def was_signed_out(self, user: str, credential: str | None, since: float) -> bool:
-        """Return whether the user was signed out after the sign-in was looked up."""
+        """Return whether the credential has ended, or its user was signed out after the look-up."""
+        if (None, credential) in self.signed_out:
+            return True
         times = (self.signed_out.get((user, own), 0.0) for own in (None, credential))
         return max(times) > since
 

@@ -2,21 +2,28 @@
 
 import asyncio
 import logging
+import math
 import secrets
 import time
+from contextvars import ContextVar
 
 from realtime import logs, metrics
-from realtime.auth.sessions import credential_of_session
-from realtime.identity import display_name, user_id
+from realtime.auth import Identity
+from realtime.auth.sessions import identity_of_session
+from realtime.identity import display_name
 from realtime.outbox import Disconnected, Outbox
 from realtime.process import Process, get_process
 from realtime.protocol import Close, refuse
 from realtime.rate_limit import Bucket, FrameLimit
+from realtime.revalidation import SignIn
 from realtime.types import Application, Message, Receive, Scope, Send, start
 
 logger = logging.getLogger(__name__)
 
 PATIENCE = 4  # seconds for work in progress at the end, then it is cancelled
+
+# The connection whose consumer runs, also in its threads.
+current: ContextVar["Connection | None"] = ContextVar("connection", default=None)
 
 
 class Connection:
@@ -29,12 +36,10 @@ class Connection:
         self.id = secrets.token_hex(8)
         self.scope = scope
         self.user = scope.get("user")
+        self.sign_in = sign_in_of(scope)
         # Without a primary key, each connection is a user of its own.
-        self.user_id = user_id(self.user) or f"anonymous-{self.id}"
+        self.user_id = self.sign_in.user_id or f"anonymous-{self.id}"
         self.user_name = display_name(self.user) if self.user else ""
-        self.credential: str | None = scope.get("credential")
-        if self.credential is None and getattr(self.user, "is_authenticated", False):
-            self.credential = session_credential(scope)  # of Channels' own middleware
         self.receive_from_server = receive
         self.outbox = Outbox(send, self.end)
         self.send = self.outbox.send
@@ -46,8 +51,35 @@ class Connection:
         self.work: asyncio.Task[None] | None = None  # for the last frame, if a consumer has a task
         self.idle: asyncio.Future[None] | None = None
         self.deadline: asyncio.TimerHandle | None = None
+        self.expiry: asyncio.TimerHandle | None = None
         self.ended: asyncio.Future[None] = self.loop.create_future()
         self.end_code: int | None = None
+
+    def follow(self, sign_in: SignIn) -> None:
+        """Get another sign-in, from a thread. Limits and presence keep the first user."""
+        self.sign_in = sign_in
+        self.loop.call_soon_threadsafe(self.schedule_expiry)
+
+    def return_to_guest(self) -> bool:
+        """Get the sign-in of the handshake again. Return False if it was not that of a guest."""
+        if getattr(self.user, "is_authenticated", False):
+            return False
+        self.follow(sign_in_of(self.scope))
+        return True
+
+    def schedule_expiry(self) -> None:
+        """Close with 4403 when the sign-in expires, if it does."""
+        if self.expiry is not None:
+            self.expiry.cancel()
+        if (seconds := self.sign_in.seconds_left()) < math.inf:
+            self.expiry = self.loop.call_later(seconds, self.end, Close.SIGNED_OUT)
+
+    def is_signed_in(self, user: str | None, credential: str | None) -> bool:
+        """Return whether the connection has the user and the credential. None stands for any."""
+        sign_in = self.sign_in
+        if credential is not None and credential != sign_in.identity.credential:
+            return False
+        return user is None or user in (self.user_id, sign_in.user_id)
 
     async def receive(self) -> Message:
         """Receive the next message of the client, or a disconnect once the connection has ended."""
@@ -104,18 +136,25 @@ class Connection:
     async def close_outbox(self) -> None:
         """Wait a short time until the client has taken what was sent."""
         self.outbox.closed = self.outbox.ended = True
-        if self.deadline is not None:
-            self.deadline.cancel()
+        for timer in (self.deadline, self.expiry):
+            if timer is not None:
+                timer.cancel()
         if self.outbox.writer is not None:
             await asyncio.wait({self.outbox.writer}, timeout=PATIENCE)
         if self.outbox.writer is not None:
             self.outbox.writer.cancel()
 
 
-def session_credential(scope: Scope) -> str | None:
-    """Return the credential of the session in the scope, if there is one."""
-    session = scope.get("session")
-    return None if session is None else credential_of_session(session.session_key)
+def sign_in_of(scope: Scope) -> SignIn:
+    """Return the sign-in that the middleware found, which may be Channels' own."""
+    user, session = scope.get("user"), scope.get("session")
+    if "identity" in scope:
+        identity: Identity = scope["identity"]
+    elif session is not None and getattr(user, "is_authenticated", False):
+        identity = identity_of_session(user, session)
+    else:
+        identity = Identity(user)
+    return SignIn(identity, session)
 
 
 class ConnectionMiddleware:
@@ -145,9 +184,11 @@ class ConnectionMiddleware:
         process.connections.add(connection)
         metrics.CONNECTIONS.inc()
         logs.begin(connection=own_id, user=connection.user_name)
+        outside = current.set(connection)
         try:
             await self.serve(process, connection)
         finally:
+            current.reset(outside)
             metrics.CONNECTIONS.dec()
             process.connections.discard(connection)
             if connection.frame_limit.is_flooded():
@@ -160,14 +201,14 @@ class ConnectionMiddleware:
 
     async def serve(self, process: Process, connection: Connection) -> None:
         scope = {**connection.scope, "connection": connection}
-        since = scope.get("since", time.monotonic())
         try:
             await process.start()
             if process.draining:
                 await self.turn_away(connection, Close.GOING_AWAY)
-            elif process.bus.was_signed_out(connection.user_id, connection.credential, since):
+            elif self.has_ended(process, connection):
                 await self.turn_away(connection, Close.SIGNED_OUT)
             else:
+                connection.schedule_expiry()
                 await self.inner(scope, connection.receive, connection.send)
         except asyncio.CancelledError:
             if connection.end_code is None:
@@ -182,6 +223,13 @@ class ConnectionMiddleware:
             connection.outbox.close(Close.INTERNAL_ERROR)
         finally:
             await asyncio.shield(start(connection.close_outbox()))
+
+    def has_ended(self, process: Process, connection: Connection) -> bool:
+        """Return whether the sign-in has ended since its look-up began."""
+        since = connection.scope.get("since", time.monotonic())
+        credential = connection.sign_in.identity.credential
+        ended = process.bus.was_signed_out(connection.user_id, credential, since)
+        return ended or connection.sign_in.seconds_left() <= 0
 
     async def turn_away(self, connection: Connection, code: int) -> None:
         await connection.receive()

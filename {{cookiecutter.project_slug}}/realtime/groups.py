@@ -24,8 +24,9 @@ class Member(Protocol):
     id: str
     user_id: str
     user_name: str
-    credential: str | None
     outbox: Outbox
+
+    def is_signed_in(self, user: str | None, credential: str | None) -> bool: ...
 
     def end(self, code: int) -> None: ...
 

@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from channels.layers import get_channel_layer
@@ -14,6 +14,7 @@ from realtime.connection_limit import get_connection_limit
 from realtime.groups import Group, Member
 from realtime.hub import Hub
 from realtime.rate_limit import Bucket
+from realtime.revalidation import SignedIn, revalidate_forever
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,10 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
     return next((loop for loop in processes if loop.is_running()), None)
 
 
+class Connection(Member, SignedIn, Protocol):
+    """Open socket."""
+
+
 class Process:
     """One process of the site, from its first socket to the end of its drain."""
 
@@ -43,7 +48,7 @@ class Process:
         self.layer: Any = get_channel_layer()
         if self.layer is None:
             raise RuntimeError("CHANNEL_LAYERS: no default layer. Add one, see realtime/README.md.")
-        self.connections: set[Member] = set()
+        self.connections: set[Connection] = set()
         self.groups: dict[str, Group] = {}
         self.bus = bus.Bus(self.layer, self.groups, self.connections)
         self.hub = Hub(self.layer, self.groups, self.bus)
@@ -63,7 +68,8 @@ class Process:
             self.bus.channel = self.bus.channel or await self.layer.new_channel()
             self.groups[bus.PROCESSES] = Group(bus.PROCESSES)
             await self.hub.subscribe(self.groups[bus.PROCESSES])
-            self.tasks += [start_apart(self.hub.receive()), start_apart(self.beat())]
+            work = self.hub.receive(), self.beat(), revalidate_forever(self.connections)
+            self.tasks += map(start_apart, work)
 
     async def beat(self) -> None:
         """Send heartbeats, and repair what was lost since the last one."""

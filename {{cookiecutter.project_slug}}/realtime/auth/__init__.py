@@ -1,7 +1,9 @@
 """Authentication of connections, before any consumer."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import KW_ONLY, dataclass
+from datetime import datetime
 from importlib import import_module
 from typing import Any
 
@@ -10,21 +12,33 @@ from django.http import parse_cookie
 from django.utils.module_loading import import_string
 
 from realtime.conf import settings
+from realtime.identity import row_of
 from realtime.protocol import Close, refuse
 from realtime.types import Application, Message, Receive, Scope, Send, headers
+
+type FindValid = Callable[[Collection[Any]], Collection[Any]]
 
 
 @dataclass(frozen=True)
 class Identity:
-    """User of a connection.
+    """User of a connection, and what ends it.
 
-    `credential` names the session or token of the user without exposing it, so that the sockets
-    end with it. `subprotocol` is the one that carried it.
+    `credential` names the session or token of the user without exposing it, so that
+    `disconnect_credential` closes its sockets. `subprotocol` is the one that carried it. The socket
+    is closed at `expires_at`. Each beat `find_valid` gets up to 1,000 values of `key`, in a thread.
+    Sockets whose key it does not return are closed. One call serves all connections with the same
+    function, so name a function of a module. `unforgeable` is a credential that no page of another
+    site can make a browser send.
     """
 
     user: Any
     credential: str | None = None
     subprotocol: str | None = None
+    _: KW_ONLY
+    expires_at: datetime | None = None
+    key: Any = None
+    find_valid: FindValid | None = None
+    unforgeable: bool = False
 
 
 class AuthMiddleware:
@@ -32,8 +46,8 @@ class AuthMiddleware:
 
     Authenticators are the functions that `REALTIME_AUTHENTICATORS` names. They run in a thread,
     take the scope and return an `Identity` or None. The first one that returns an identity wins.
-    Sets `cookies`, `session`, `credential` and `since`, the time before the look-up, in the scope
-    too. The session is read from its store at the first access.
+    Sets `cookies`, `session`, `identity`, `credential` and `since`, the time before the look-up, in
+    the scope too. The session is read from its store at the first access.
     """
 
     def __init__(self, inner: Application) -> None:
@@ -53,7 +67,7 @@ class AuthMiddleware:
             # Without one of the subprotocols that it offered, a browser hides the close code.
             offered = next(iter(scope.get("subprotocols", ())), None)
             return await reject(scope, receive, select(offered, send))
-        scope |= {"user": identity.user, "credential": identity.credential}
+        scope |= {"user": identity.user, "identity": identity, "credential": identity.credential}
         await self.inner(scope, receive, select(identity.subprotocol, send))
 
 
@@ -63,6 +77,7 @@ def authenticate(scope: Scope) -> Identity | None:
     for path in settings.REALTIME_AUTHENTICATORS:
         identity: Identity | None = import_string(path)(scope)
         if identity is not None:
+            row_of(identity.user)  # loads deferred fields, which the event loop cannot
             return identity
     return None
 

@@ -1,11 +1,16 @@
 """Authentication by Django's session."""
 
 import hashlib
+from collections.abc import Collection
+from importlib import import_module
+from typing import Any
 
 from django.contrib.auth import get_user
 from django.http import HttpRequest
+from django.utils import timezone
 
 from realtime.auth import Identity
+from realtime.conf import settings
 from realtime.types import Scope
 
 
@@ -22,7 +27,28 @@ def authenticate(scope: Scope) -> Identity | None:
         del session.cycle_key
     if not user.is_authenticated:
         return None
-    return Identity(user, credential_of_session(session.session_key))
+    return identity_of_session(user, session)
+
+
+def identity_of_session(user: Any, session: Any) -> Identity:
+    """Return the identity of a user who signed in by a session. A new session has no key yet."""
+    key = session.session_key
+    credential = None if key is None else credential_of_session(key)
+    return Identity(user, credential, key=key, find_valid=find_valid_sessions)
+
+
+def find_valid_sessions(session_keys: Collection[str]) -> Collection[str]:
+    """Return the keys of the sessions that exist and have not expired."""
+    store = import_module(settings.SESSION_ENGINE).SessionStore
+    if not hasattr(store, "get_model_class"):  # no rows, so read one after the other
+        return [key for key in session_keys if store(key).load()]
+    sessions = store.get_model_class().objects.filter(
+        session_key__in=session_keys, expire_date__gt=timezone.now()
+    )
+    # Almost always all are valid, and their number is cheaper than a thousand keys.
+    if sessions.count() == len(session_keys):
+        return session_keys
+    return set(sessions.values_list("session_key", flat=True))
 
 
 def credential_of_session(session_key: str | None) -> str:
