@@ -5,7 +5,6 @@ from django.urls import path
 from chat import views
 
 urlpatterns = [
-    path("", views.rooms, name="rooms"),
     path("chat/<room:room>/", views.room, name="room"),
     path("chat/<room:room>/messages/", views.messages, name="messages"),
 ]

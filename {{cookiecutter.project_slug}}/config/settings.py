@@ -6,7 +6,12 @@ from pathlib import Path
 from django.utils.text import slugify
 from environs import validate
 
-from realtime.environment import Environment, check_certificate, check_processes
+from realtime.environment import (
+    Environment,
+    check_certificate,
+    check_development,
+    check_processes,
+)
 from realtime.layers import channel_layers
 from realtime.logs import logging_config
 from realtime.servers import SERVERS
@@ -26,8 +31,8 @@ ALLOWED_ORIGINS = env.origins(
     [f"http://{host}:{PORT}" for host in ("127.0.0.1", "localhost")] if DEBUG else ...,
 )
 FORWARDED_ALLOW_IPS = env.networks("FORWARDED_ALLOW_IPS", ["127.0.0.1", "::1"])
-DATABASE = env.database("DATABASE_URL")
-REDIS_HOSTS = env.redis_hosts("REDIS_URL", [])
+DATABASE = env.database("DATABASE_URL", development=DEBUG)
+REDIS_HOSTS = env.redis_hosts("REDIS_URL", [], development=DEBUG)
 REDIS_PREFIX = env.redis_prefix("REDIS_PREFIX", env.project_name())
 SERVER = env.str("SERVER", "{{ cookiecutter.server }}", validate=validate.OneOf(SERVERS))
 WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 1, validate=validate.Range(1))
@@ -45,6 +50,8 @@ METRICS_TOKEN = env.token("METRICS_TOKEN", "")
 LOG_LEVEL = env.log_level("LOG_LEVEL", logging.INFO)
 LOG_FORMAT = env.str("LOG_FORMAT", "line", validate=validate.OneOf(["line", "json"]))
 env.seal()
+if DEBUG:
+    check_development(SECRET_KEY, HOST, ALLOWED_HOSTS)
 check_certificate(TLS_CERTFILE=TLS_CERTFILE, TLS_KEYFILE=TLS_KEYFILE)
 check_processes(REDIS_HOSTS, WEB_CONCURRENCY=WEB_CONCURRENCY, MACHINES=MACHINES)
 
@@ -194,4 +201,6 @@ USE_TZ = True
 
 # Logging
 
-LOGGING = logging_config(BASE_DIR, INSTALLED_APPS, level=LOG_LEVEL, style=LOG_FORMAT, debug=DEBUG)
+LOGGING = logging_config(
+    BASE_DIR, ["config", *INSTALLED_APPS], level=LOG_LEVEL, style=LOG_FORMAT, debug=DEBUG
+)

@@ -2,14 +2,16 @@
 
 from realtime.auth import AuthMiddleware
 from realtime.connection import ConnectionMiddleware
+from realtime.https import HttpsRequired
 from realtime.origin import OriginValidator
 from realtime.threads import ThreadPool
 from realtime.types import Application, Receive, Scope, Send
 
 
 def RealtimeMiddlewareStack(inner: Application) -> Application:
-    """Validate the origin, sign in the user, and apply the limits of sockets before `inner`."""
-    return OriginValidator(ThreadPool(AuthMiddleware(ConnectionMiddleware(inner))))
+    """Validate scheme and origin, sign in the user, and apply the limits of sockets to `inner`."""
+    signed_in = AuthMiddleware(ConnectionMiddleware(inner))
+    return HttpsRequired(OriginValidator(ThreadPool(signed_in)))
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:

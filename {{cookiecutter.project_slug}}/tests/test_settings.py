@@ -1,6 +1,7 @@
 """Settings from the environment, and errors for invalid ones."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,8 @@ PRODUCTION = EXAMPLE | {
     "SECRET_KEY": "x" * 64,
     "ALLOWED_HOSTS": "chat.example.com",
     "ALLOWED_ORIGINS": "https://chat.example.com",
+    "DATABASE_URL": re.sub(r":\w+@", ":xxxxxxxxxxxx@", EXAMPLE["DATABASE_URL"]),
+    "REDIS_URL": re.sub(r":\w+@", ":xxxxxxxxxxxx@", EXAMPLE["REDIS_URL"]),
 }
 
 
