@@ -20,6 +20,23 @@ QUESTIONS_WITH_FILES = ("server", "channel_layer", "consumers", "auth", "license
 # The services of the project, by their names in compose.yaml, separated by spaces.
 SERVICES = ANSWERS["__services"]
 
+# The files of the chat that need accounts: the admin, and private rooms, which have members.
+CHAT_WITH_ACCOUNTS = (
+    "access.py",
+    "admin.py",
+    "forms.py",
+    "member_views.py",
+    "migrations/0002_members.py",
+    "templates/chat/members.html",
+    "templates/chat/new_room.html",
+    "templates/chat/private_room.html",
+    "templates/chat/room_filter.html",
+    "templates/chat/visible_rooms.html",
+    "tests/test_admin.py",
+    "tests/test_authors.py",
+    "tests/test_members.py",
+)
+
 # Files and folders that are removed as a whole, with the condition.
 UNNEEDED = {
     "accounts": ANSWERS["auth"] == "none",
@@ -30,10 +47,7 @@ UNNEEDED = {
     "tests/load.py": ANSWERS["examples"] == "none",
     "docs/recipes/publish-from-a-view.md": ANSWERS["auth"] == "none",
     "docs/recipes/sign-in-by-email.md": ANSWERS["auth"] == "none",
-    "chat/admin.py": ANSWERS["auth"] == "none",
-    "chat/templates/chat/room_filter.html": ANSWERS["auth"] == "none",
-    "chat/tests/test_admin.py": ANSWERS["auth"] == "none",
-    "chat/tests/test_authors.py": ANSWERS["auth"] == "none" or ANSWERS["examples"] == "none",
+    **{f"chat/{name}": ANSWERS["auth"] == "none" for name in CHAT_WITH_ACCOUNTS},
     "compose.yaml": ANSWERS["deploy"] == "none" and not SERVICES,
     "Dockerfile": ANSWERS["deploy"] == "none",
     ".dockerignore": ANSWERS["deploy"] == "none",

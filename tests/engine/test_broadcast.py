@@ -48,6 +48,19 @@ async def test_sender_is_left_out_of_a_publish(visit):
     assert await tab.receive() == {"type": "news"}
 
 
+async def test_number_of_another_event_changes_no_order(visit):
+    """An event that is not numbered is delivered once, and the numbered ones follow."""
+    await store("1")
+    ann = await visit(PATH)
+    await ann.receive_until("welcome")
+    events = [{"type": "changed", "seq": seq} for seq in (1, 2)]
+    await apublish(GROUP, events[0], numbered=False)
+    await sync_to_async(publish)(GROUP, events[1], numbered=False)
+    assert [await ann.receive() for _ in events] == events
+    await ann.send(type="append", ref="a1", text="2")
+    assert (await ann.receive())["seq"] == 2
+
+
 @pytest.mark.django_db(transaction=True)
 def test_event_is_published_on_commit(monkeypatch):
     """An event is sent after the commit, and never after a rollback."""

@@ -10,7 +10,7 @@ from django.contrib.admin.widgets import AutocompleteSelect
 from django.db.models import Model
 from django.http import HttpRequest
 
-from chat.models import Message, Room
+from chat.models import Member, Message, Room
 from realtime.identity import display_name, user_id
 
 
@@ -20,6 +20,10 @@ class RoomAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     search_fields = ("name", "=created_by", "created_by_name")
     readonly_fields = ("seq", "created_by", "created_by_name", "created_at")
     show_full_result_count = False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Room | None = None) -> Any:
+        """Keep the name of a room: open pages and links have it."""
+        return self.readonly_fields if obj is None else ("name", *self.readonly_fields)
 
     def save_model(self, request: HttpRequest, obj: Room, form: Any, change: bool) -> None:
         """Store the creator of the room. Staff may create any number here."""
@@ -31,6 +35,20 @@ class RoomAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Keep every room: its numbers would start again, below those that clients have seen."""
         return False
+
+
+@admin.register(Member)
+class MemberAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Members of private rooms. To replace a member, delete one and add another."""
+
+    list_display = ("room", "user", "is_owner")
+    list_select_related = ("room", "user")
+    search_fields = ("room__name", "user__display_name")
+    autocomplete_fields = ("room", "user")
+    show_full_result_count = False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Member | None = None) -> Any:
+        return () if obj is None else ("room", "user")
 
 
 class RoomForm(forms.Form):

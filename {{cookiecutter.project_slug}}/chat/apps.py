@@ -8,4 +8,8 @@ class ChatConfig(AppConfig):
     name = "chat"
 
     def ready(self) -> None:
+{% if cookiecutter.auth != "none" %}
+        from chat import access  # noqa: F401
+
+{% endif %}
         register_converter(RoomConverter, "room")

@@ -4,14 +4,17 @@ from typing import Any
 
 from channels.db import database_sync_to_async
 
+{% if cookiecutter.auth != "none" %}
+from chat.access import may_enter
+{% endif %}
 from chat.events import parse_send
 from chat.history import RoomHistory
-from chat.models import room_group, store_message
+from chat.models import latest_edits, room_group, store_message
 from realtime import logs
 from realtime.broadcast import apublish
 from realtime.consumers import RealtimeConsumer
 from realtime.history import parse_after
-from realtime.protocol import EventError
+from realtime.protocol import {{ "EventError" if cookiecutter.auth == "none" else "Close, EventError" }}
 
 GREETING = 50  # the latest messages, for a client without `after`
 
@@ -26,7 +29,16 @@ class ChatConsumer(RealtimeConsumer):
         self.group = room_group(self.room)
         logs.add(room=self.room)
         history = RoomHistory(self.room)
+{% if cookiecutter.auth != "none" %}
+        if not await database_sync_to_async(may_enter)(self.user, self.room):
+            return await self.close(Close.NOT_FOUND)
+{% endif %}
         seq = await self.join(self.group, history, presence=True)
+{% if cookiecutter.auth != "none" %}
+        # Again: a member who was removed before the join was not in the group yet.
+        if not await database_sync_to_async(may_enter)(self.user, self.room):
+            return await self.close(Close.NOT_FOUND)
+{% endif %}
         welcome = {"type": "welcome", "room": self.room, **self.identity, "seq": seq}
         await self.send_event(welcome)
         try:
@@ -36,6 +48,9 @@ class ChatConsumer(RealtimeConsumer):
             after = None
         if after is None:
             after = max(0, seq - GREETING)
+        elif after:
+            for edit in await database_sync_to_async(latest_edits)(self.room, after):
+                await self.send_event(edit)
         await self.replay(self.group, history, after, seq)
 
     async def receive_event(self, event: dict[str, Any]) -> None:

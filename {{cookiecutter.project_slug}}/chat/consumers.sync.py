@@ -2,14 +2,17 @@
 
 from typing import Any
 
+{% if cookiecutter.auth != "none" %}
+from chat.access import may_enter
+{% endif %}
 from chat.events import parse_send
 from chat.history import RoomHistory
-from chat.models import room_group, store_message
+from chat.models import latest_edits, room_group, store_message
 from realtime import logs
 from realtime.broadcast import publish
 from realtime.consumers import SyncRealtimeConsumer
 from realtime.history import parse_after
-from realtime.protocol import EventError
+from realtime.protocol import {{ "EventError" if cookiecutter.auth == "none" else "Close, EventError" }}
 
 GREETING = 50  # the latest messages, for a client without `after`
 
@@ -24,7 +27,16 @@ class ChatConsumer(SyncRealtimeConsumer):
         self.group = room_group(self.room)
         logs.add(room=self.room)
         history = RoomHistory(self.room)
+{% if cookiecutter.auth != "none" %}
+        if not may_enter(self.user, self.room):
+            return self.close(Close.NOT_FOUND)
+{% endif %}
         seq = self.join(self.group, history, presence=True)
+{% if cookiecutter.auth != "none" %}
+        # Again: a member who was removed before the join was not in the group yet.
+        if not may_enter(self.user, self.room):
+            return self.close(Close.NOT_FOUND)
+{% endif %}
         welcome = {"type": "welcome", "room": self.room, **self.identity, "seq": seq}
         self.send_event(welcome)
         try:
@@ -34,6 +46,9 @@ class ChatConsumer(SyncRealtimeConsumer):
             after = None
         if after is None:
             after = max(0, seq - GREETING)
+        elif after:
+            for edit in latest_edits(self.room, after):
+                self.send_event(edit)
         self.replay(self.group, history, after, seq)
 
     def receive_event(self, event: dict[str, Any]) -> None:

@@ -2,27 +2,53 @@
 
 import math
 from collections.abc import Collection, Iterator
+{% if cookiecutter.auth != "none" %}
+from contextlib import suppress
+{% endif %}
 from datetime import UTC, timedelta
 from typing import Any
 
 from django.conf import settings
+{% if cookiecutter.auth != "none" %}
+from django.core.exceptions import ValidationError
+{% endif %}
 from django.db import connection, models, transaction
 from django.db.models import F, OuterRef, Subquery
 from django.db.models.functions import Coalesce
 from django.urls import reverse
 from django.utils import timezone
 
-from realtime.broadcast import group_name
+from chat.events import MAX_TEXT
+{% if cookiecutter.auth == "none" %}
+from chat.names import MAX_NAME, validate_name
+{% else %}
+from chat.names import MAX_NAME, PRIVATE, is_private, validate_name
+{% endif %}
+from realtime.broadcast import group_name, publish
+{% if cookiecutter.auth != "none" %}
+from realtime.identity import display_name
+from realtime.identity import user_id as id_of
+{% endif %}
 from realtime.protocol import EventError
 
 DAY = timedelta(days=1)
 ROWS = 64  # read at a time: the longest texts together are 1 MiB
+MAX_EDITS = 200  # sent to a client that reconnects
+MAX_EDITED = 64_000  # characters of these together
 
 
 class Room(models.Model):
+{% if cookiecutter.auth == "none" %}
     """Room, created by its first message. `created_by` is a user id, as in `Message`."""
+{% else %}
+    """Room, created by its first message, or by its owner if it is private.
 
-    name = models.CharField(max_length=64, unique=True)
+    A room is private if its name begins with `~`: only its members enter. `created_by` is a user
+    id, as in `Message`.
+    """
+{% endif %}
+
+    name = models.CharField(max_length=MAX_NAME, unique=True, validators=[validate_name])
     seq = models.PositiveBigIntegerField(default=0)  # of the latest message
     created_by = models.CharField(max_length=64, default="", editable=False)
     created_by_name = models.CharField(max_length=150, default="", editable=False)
@@ -37,6 +63,34 @@ class Room(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("room", args=[self.name])
+{% if cookiecutter.auth != "none" %}
+
+    @property
+    def is_private(self) -> bool:
+        return is_private(self.name)
+
+    def has_member(self, user_id: str) -> bool:
+        """Return whether the id is that of a member. Guests have ids that no account has."""
+        with suppress(ValueError, ValidationError):
+            return self.members.filter(user__pk=user_id).exists()
+        return False
+
+
+class Member(models.Model):
+    """Member of a private room. An owner adds and removes the others."""
+
+    room = models.ForeignKey(
+        Room, models.CASCADE, related_name="members", limit_choices_to={"name__startswith": PRIVATE}
+    )
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    is_owner = models.BooleanField(default=False)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("user", "room"), name="member_once"),)
+
+    def __str__(self) -> str:
+        return f"{display_name(self.user)} in {self.room}"
+{% endif %}
 
 
 class Message(models.Model):
@@ -51,12 +105,20 @@ class Message(models.Model):
     user_id = models.CharField(max_length=64)
     user_name = models.CharField(max_length=150)
     ref = models.CharField(max_length=64)
-    text = models.TextField()
+    text = models.TextField(max_length=MAX_TEXT)
     at = models.DateTimeField(default=timezone.now)
+    edited_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         ordering = ("seq",)
-        indexes = (models.Index(fields=("at",), name="message_at"),)
+        indexes = (
+            models.Index(fields=("at",), name="message_at"),
+            models.Index(
+                fields=("room", "-edited_at"),
+                condition=models.Q(edited_at__isnull=False),
+                name="message_edited_at",
+            ),
+        )
         constraints = (
             models.UniqueConstraint(fields=("room", "seq"), name="message_seq_once"),
             models.UniqueConstraint(fields=("room", "user_id", "ref"), name="message_ref_once"),
@@ -64,6 +126,17 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_name}: {self.text:.40}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Store the message. Publish the text of one that was stored before, after the commit."""
+        was_stored = not self._state.adding
+        if was_stored:
+            self.edited_at = timezone.now()
+            if kwargs.get("update_fields") is not None:
+                kwargs["update_fields"] = {*kwargs["update_fields"], "edited_at"}
+        super().save(*args, **kwargs)
+        if was_stored:
+            publish(room_group(self.room.name), self.edited_event(), numbered=False)
 
     @classmethod
     def expired(cls) -> models.QuerySet["Message"]:
@@ -87,6 +160,10 @@ class Message(models.Model):
             "at": f"{self.at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{self.at.microsecond // 1000:03}Z",
         }
 
+    def edited_event(self) -> dict[str, Any]:
+        """Return the event that replaces the text on pages that have the message."""
+        return {"type": "edited", "seq": self.seq, "text": self.text}
+
 
 def room_group(room: str) -> str:
     """Return the name of the room's group."""
@@ -105,6 +182,10 @@ def store_message(
         # The lock makes the order of the numbers the order of the commits.
         rooms = Room.objects.select_for_update()
         locked = rooms.filter(name=room).first()
+{% if cookiecutter.auth != "none" %}
+        if is_private(room) and (locked is None or not locked.has_member(user_id)):
+            raise EventError("bad_message", "You are not a member of this room.", ref)
+{% endif %}
         if locked is None:
             limit_creation(user_id, ref)
             creator = {"created_by": user_id, "created_by_name": user_name}
@@ -120,7 +201,7 @@ def store_message(
         return message, True
 
 
-def limit_creation(user_id: str, ref: str) -> None:
+def limit_creation(user_id: str, ref: str | None = None) -> None:
     """Raise EventError if the user created CHAT_ROOMS_PER_DAY rooms within a day."""
     if connection.vendor == "postgresql":
         # Run one transaction of the user at a time, or each would miss the others' rooms. SQLite
@@ -140,25 +221,39 @@ def limit_creation(user_id: str, ref: str) -> None:
         )
 
 
-def find_rooms(text: str) -> models.QuerySet[Room]:
+{% if cookiecutter.auth != "none" %}
+def create_private_room(name: str, owner: Any) -> Room:
+    """Create a private room. Raise EventError if the name is taken or the user has too many."""
+    with transaction.atomic():
+        limit_creation(id_of(owner))
+        creator = {"created_by": id_of(owner), "created_by_name": display_name(owner)}
+        room, is_new = Room.objects.get_or_create(name=name, defaults=creator)
+        if not is_new:
+            raise EventError("bad_message", "This name is taken.")
+        room.members.create(user=owner, is_owner=True)
+        return room
+
+
+{% endif %}
+def find_rooms(rooms: models.QuerySet[Room], text: str) -> models.QuerySet[Room]:
     """Return the rooms whose names contain the text, each with the number of its `stored` messages.
 
     Case is ignored: in every script by PostgreSQL, in ASCII only by SQLite.
     """
     oldest = Message.objects.filter(room=OuterRef("pk")).order_by("seq").values("seq")[:1]
-    rooms = Room.objects.annotate(stored=Coalesce(F("seq") + 1 - Subquery(oldest), 0))
+    rooms = rooms.annotate(stored=Coalesce(F("seq") + 1 - Subquery(oldest), 0))
     return rooms.filter(name__icontains=text) if text else rooms
 
 
-def rooms_after(name: str, text: str, limit: int) -> tuple[list[Room], bool]:
-    """Return the next rooms that contain the text, and whether there are more than `limit`."""
-    found = list(find_rooms(text).filter(name__gt=name)[: limit + 1])
+def rooms_after(rooms: models.QuerySet[Room], name: str, limit: int) -> tuple[list[Room], bool]:
+    """Return the rooms after a name, and whether there are more than `limit`."""
+    found = list(rooms.filter(name__gt=name)[: limit + 1])
     return found[:limit], len(found) > limit
 
 
-def rooms_before(name: str, text: str, limit: int) -> tuple[list[Room], bool]:
-    """Return the previous rooms that contain the text, and whether there are more than `limit`."""
-    found = list(find_rooms(text).filter(name__lt=name).order_by("-name")[: limit + 1])
+def rooms_before(rooms: models.QuerySet[Room], name: str, limit: int) -> tuple[list[Room], bool]:
+    """Return the rooms before a name, and whether there are more than `limit`."""
+    found = list(rooms.filter(name__lt=name).order_by("-name")[: limit + 1])
     return found[:limit][::-1], len(found) > limit
 
 
@@ -187,3 +282,16 @@ def messages_before(room: str, before: int, after: int = 0) -> Iterator[Message]
         if len(rows) < ROWS:
             return
         before = rows[-1].seq
+
+
+def latest_edits(room: str, until: int) -> list[dict[str, Any]]:
+    """Return the `edited` events of the messages with `seq <= until`, the latest edits first."""
+    edited = Message.objects.filter(room__name=room, seq__lte=until, edited_at__isnull=False)
+    events: list[dict[str, Any]] = []
+    characters = 0
+    for message in edited.order_by("-edited_at")[:MAX_EDITS]:
+        characters += len(message.text)
+        if characters > MAX_EDITED:
+            break
+        events.append(message.edited_event())
+    return events

@@ -5,11 +5,24 @@ from django.shortcuts import redirect, render
 from django.urls import NoReverseMatch, reverse
 from django.views.decorators.http import require_safe
 
-from chat.models import messages_after, messages_before, rooms_after, rooms_before
+{% if cookiecutter.auth == "none" %}
+from chat.models import (
+    Room,
+    find_rooms,
+    messages_after,
+    messages_before,
+    rooms_after,
+    rooms_before,
+)
+from chat.names import MAX_NAME, RULE
+{% else %}
+from chat.access import check_entry, visible_rooms
+from chat.models import find_rooms, messages_after, messages_before, rooms_after, rooms_before
+from chat.names import MAX_NAME, RULE, is_private
+{% endif %}
 from realtime.history import page_of, parse_number
 
 MAX_MESSAGES = 500  # in one answer of the history
-MAX_NAME = 64  # characters of a room's name
 ROOMS_PER_PAGE = 50  # on one page of the list
 
 
@@ -23,16 +36,17 @@ def rooms(request: HttpRequest) -> HttpResponse:
     name, error = request.GET.get("room"), ""
     if name is not None:
         try:
-            return redirect("room", room=name)
+            return redirect("room", room=name.strip())
         except NoReverseMatch:
-            error = "A room has 1 to 64 characters, and no slash."
+            error = RULE
     query, after, before = (text_of(request, key) for key in ("q", "after", "before"))
     query = query.strip()
-    found, more = rooms_before(before, query, ROOMS_PER_PAGE) if before else ([], False)
+    listed = find_rooms({{ "Room.objects.all()" if cookiecutter.auth == "none" else "visible_rooms(request.user)" }}, query)
+    found, more = rooms_before(listed, before, ROOMS_PER_PAGE) if before else ([], False)
     previous, following = more, bool(before)
     if not previous:
         # The first page is a full one, also for visitors who come from the second.
-        found, following = rooms_after(after, query, ROOMS_PER_PAGE)
+        found, following = rooms_after(listed, after, ROOMS_PER_PAGE)
         previous = bool(after and found)
     context = {
         "rooms": found,
@@ -41,7 +55,7 @@ def rooms(request: HttpRequest) -> HttpResponse:
         "next": found[-1].name if following else None,
         "error": error,
     }
-    return render(request, "chat/rooms.html", context)
+    return render(request, "chat/{{ "rooms" if cookiecutter.auth == "none" else "visible_rooms" }}.html", context)
 
 
 def text_of(request: HttpRequest, key: str) -> str:
@@ -52,8 +66,15 @@ def text_of(request: HttpRequest, key: str) -> str:
 @require_safe
 def room(request: HttpRequest, room: str) -> HttpResponse:
     """Render the page of a room. Its messages come through the socket."""
+{% if cookiecutter.auth == "none" %}
     socket_path = f"/ws{reverse('room', args=[room])}"
     return render(request, "chat/room.html", {"room": room, "socket_path": socket_path})
+{% else %}
+    check_entry(request.user, room)
+    socket_path = f"/ws{reverse('room', args=[room])}"
+    template = "chat/private_room.html" if is_private(room) else "chat/room.html"
+    return render(request, template, {"room": room, "socket_path": socket_path})
+{% endif %}
 
 
 @require_safe
@@ -63,6 +84,9 @@ def messages(request: HttpRequest, room: str) -> HttpResponse:
     The oldest come first, at most `?limit=` and as many as fit into a page. `more` is true if the
     history continues.
     """
+{% if cookiecutter.auth != "none" %}
+    check_entry(request.user, room)
+{% endif %}
     backwards = "before" in request.GET
     try:
         seq = parse_number(request.GET.get("before" if backwards else "after", "0"))

@@ -17,21 +17,26 @@ from realtime.protocol import group_name as group_name  # a public name of this 
 logger = logging.getLogger(__name__)
 
 
-def publish(group: str, event: Mapping[str, Any], *, sender: str = "") -> None:
+def publish(
+    group: str, event: Mapping[str, Any], *, sender: str = "", numbered: bool = True
+) -> None:
     """Send an event to the group once the open transaction, if any, is committed.
 
-    The connection whose id is `sender` does not receive it. If the channel layer is unavailable,
+    The connection whose id is `sender` does not receive it. Pass `numbered=False` if the `seq` of
+    the event is the number of another one. If the channel layer is unavailable,
     the event is logged as not sent: members with a history read it from there.
     Raises RuntimeError in an event loop, which it would block: use `apublish` there.
     """
     refuse_in_event_loop("publish()", "await apublish() instead")
-    message = layer_message(group, event, sender)
+    message = layer_message(group, event, sender, numbered)
     transaction.on_commit(lambda: run_in_sockets_loop(send(group, message)))
 
 
-async def apublish(group: str, event: Mapping[str, Any], *, sender: str = "") -> None:
+async def apublish(
+    group: str, event: Mapping[str, Any], *, sender: str = "", numbered: bool = True
+) -> None:
     """Send an event to the group at once, from async code, where no transaction is open."""
-    await send(group, layer_message(group, event, sender))
+    await send(group, layer_message(group, event, sender, numbered))
 
 
 def disconnect_user(user_id: str, credential: str | None = None) -> None:
@@ -87,13 +92,15 @@ def refuse_in_event_loop(name: str, fix: str) -> None:
     raise RuntimeError(f"{name} blocks, and was called in an event loop. Use {fix}.")
 
 
-def layer_message(group: str, event: Mapping[str, Any], sender: str) -> dict[str, Any]:
+def layer_message(
+    group: str, event: Mapping[str, Any], sender: str, numbered: bool
+) -> dict[str, Any]:
     # Encoded once for all members, and as text: layers fail on dates and on keys that are numbers.
     return {
         "type": "realtime.event",
         "group": group,
         "text": encode(event),
-        "seq": event.get("seq"),
+        "seq": event.get("seq") if numbered else None,
         "sender": sender,
     }
 

@@ -2,6 +2,8 @@ import django.db.models.deletion
 import django.utils.timezone
 from django.db import migrations, models
 
+import chat.names
+
 
 class Migration(migrations.Migration):
     initial = True
@@ -18,7 +20,12 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("name", models.CharField(max_length=64, unique=True)),
+                (
+                    "name",
+                    models.CharField(
+                        max_length=64, unique=True, validators=[chat.names.validate_name]
+                    ),
+                ),
                 ("seq", models.PositiveBigIntegerField(default=0)),
                 ("created_by", models.CharField(default="", editable=False, max_length=64)),
                 ("created_by_name", models.CharField(default="", editable=False, max_length=150)),
@@ -45,8 +52,9 @@ class Migration(migrations.Migration):
                 ("user_id", models.CharField(max_length=64)),
                 ("user_name", models.CharField(max_length=150)),
                 ("ref", models.CharField(max_length=64)),
-                ("text", models.TextField()),
+                ("text", models.TextField(max_length=4000)),
                 ("at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("edited_at", models.DateTimeField(editable=False, null=True)),
                 (
                     "room",
                     models.ForeignKey(
@@ -58,7 +66,14 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ("seq",),
-                "indexes": [models.Index(fields=["at"], name="message_at")],
+                "indexes": [
+                    models.Index(fields=["at"], name="message_at"),
+                    models.Index(
+                        condition=models.Q(("edited_at__isnull", False)),
+                        fields=["room", "-edited_at"],
+                        name="message_edited_at",
+                    ),
+                ],
                 "constraints": [
                     models.UniqueConstraint(fields=("room", "seq"), name="message_seq_once"),
                     models.UniqueConstraint(

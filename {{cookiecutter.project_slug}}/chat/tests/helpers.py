@@ -1,6 +1,9 @@
-"""Stored messages for the tests of the chat."""
+"""Stored messages and names of rooms for the tests of the chat."""
 
 from chat.models import Message, store_message
+
+BAD_NAMES = ["x" * 65, ".", "..", "a\nb", "a\x7fb", " a", "a\u2028", " \u3164\u200d\ufe0f"]
+BAD_NAMES += ["a\u202eb", "a\u2066b", "lob\u200bby"]  # text that is reordered or hidden
 
 
 def store(text: str, *, room: str = "lobby", user: str = "bob", ref: str = "") -> Message:

@@ -3,13 +3,15 @@
 import re
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
 from chat.models import Message, Room
-from chat.tests.helpers import store
+from chat.tests.helpers import BAD_NAMES, store
+from conftest import Visit
 from realtime.protocol import EventError
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,12 +46,33 @@ def test_staff_create_any_number_in_the_admin(admin_client: Client, settings: Se
     assert list(creators) == [("hall", admin, "admin")]
 
 
+def test_staff_create_what_has_a_page(admin_client: Client) -> None:
+    """The admin refuses a name that no URL has, and keeps the name of a room."""
+    add = reverse(f"admin:chat_{Room._meta.model_name}_add")
+    for name in BAD_NAMES:
+        admin_client.post(add, {"name": name})
+    assert [room.name for room in Room.objects.all()] == ["a"]  # without the space around it
+    change = reverse(f"admin:chat_{Room._meta.model_name}_change", args=[Room.objects.get().pk])
+    assert admin_client.post(change, {"name": "b"}).status_code == 302
+    assert Room.objects.get().name == "a"
+
+
 def test_rooms_are_not_deleted(admin_client: Client) -> None:
     """The admin keeps every room. A new one of its name would number messages from 1 again."""
     room = store("hi").room
     delete = reverse(f"admin:chat_{Room._meta.model_name}_delete", args=[room.pk])
     assert admin_client.get(delete).status_code == 403
     assert "lobby" in admin_client.get("/admin/chat/room/").content.decode()
+
+
+async def test_moderated_text_reaches_open_pages(visit: Visit, admin_client: Client) -> None:
+    """A change in the admin is shown without a reload."""
+    message = await sync_to_async(store)("something rude")
+    ann = await visit("/ws/chat/lobby/")
+    await ann.receive_until("message")
+    change = f"/admin/chat/message/{message.pk}/change/"
+    await sync_to_async(admin_client.post)(change, {"text": "removed"})
+    assert await ann.receive() == {"type": "edited", "seq": 1, "text": "removed"}
 
 
 def test_message_is_moderated_in_the_admin(admin_client: Client) -> None:

@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from chat import models
 from chat.models import Message, Room
-from chat.tests.helpers import store
+from chat.tests.helpers import BAD_NAMES, store
 from conftest import Visit
 from realtime.testing import Event, SocketClient
 from tests.people import id_of
@@ -178,13 +178,17 @@ async def test_room_may_have_any_name(visit: Visit, name: str) -> None:
     assert (await ann.receive())["room"] == name
 
 
-@pytest.mark.parametrize(
-    "name", ["x" * 65, ".", "..", "a\0b", "a\nb", "a\x7fb", "", "a/b", " \u3164\u200b\ufe0f"]
-)
+@pytest.mark.parametrize("name", [*BAD_NAMES, "", "a/b", "a\0b"])
 async def test_invalid_room_is_not_found(visit: Visit, name: str) -> None:
     """An invalid room is closed as an unknown path is."""
     ann = await visit(f"/ws/chat/{quote(name)}/")
     assert (ann.connected, await ann.close_code()) == (True, 4404)
+
+
+async def test_names_that_look_the_same_are_one_room(visit: Visit) -> None:
+    """A name is normalized, so that a decomposed accent leads to the same room."""
+    ann = await visit(f"/ws/chat/{quote('cafe\u0301')}/")
+    assert (await ann.receive())["room"] == "café"
 
 
 async def test_user_creates_a_number_of_rooms_a_day(visit: Visit, settings: Settings) -> None:

@@ -3,14 +3,17 @@
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.db import transaction
 from pytest_django import Settings
 
 from chat import models
-from chat.tests.helpers import store
+from chat.models import Room
+from chat.tests.helpers import BAD_NAMES, store
 from tests.people import client_of
 
 HISTORY = "/chat/lobby/messages/"
@@ -44,7 +47,7 @@ def test_form_leads_to_a_room() -> None:
     assert response["Location"] == "/chat/%E6%97%A5%E6%9C%AC%E8%AA%9E/"
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "..", "x" * 65])
+@pytest.mark.parametrize("name", ["", "a/b", "..", "x" * 65, "a\u202eb"])
 def test_form_explains_an_invalid_name(name: str) -> None:
     """An invalid name is answered with the form and the rule."""
     response = client_of("ann").get("/", {"room": name})
@@ -58,10 +61,29 @@ def test_page_of_a_room_has_its_socket_path() -> None:
     assert "/ws/chat/caf%C3%A9/" in page
 
 
-@pytest.mark.parametrize("path", ["/chat/a%00b/", "/chat/../", f"/chat/{'x' * 65}/"])
-def test_invalid_room_has_no_page(path: str) -> None:
+@pytest.mark.parametrize("name", [*BAD_NAMES, "a\0b"])
+def test_invalid_room_has_no_page(name: str) -> None:
     """The page of an invalid room is 404, as its socket is 4404."""
-    assert client_of("ann").get(path).status_code == 404
+    assert client_of("ann").get(f"/chat/{quote(name)}/").status_code == 404
+
+
+@pytest.mark.parametrize("name", [*BAD_NAMES, "", "a/b", "cafe\u0301"])
+def test_models_refuse_what_urls_refuse(name: str) -> None:
+    """Validation of a room accepts the names that lead to a page."""
+    with pytest.raises(ValidationError):
+        Room(name=name).full_clean()
+    Room(name="café 👩\u200d🚀").full_clean()
+
+
+@pytest.mark.parametrize("name", [*BAD_NAMES, "", "a/b"])
+def test_invalid_room_in_the_database_breaks_no_list(name: str) -> None:
+    """Raw SQL may have stored any name. The other rooms are still links."""
+    Room.objects.create(name="lobby")
+    Room.objects.create(name="x")
+    Room.objects.filter(name="x").update(name=name[:64])
+    page = client_of("ann").get("/")
+    assert page.status_code == 200
+    assert 'href="/chat/lobby/"' in page.content.decode()
 
 
 @pytest.mark.parametrize("path", ["/", "/chat/lobby/", HISTORY, "/chat/../"])

@@ -19,6 +19,7 @@ const OLDER_SIZE = 100;
  * Events, each a CustomEvent with a `detail`:
  *
  * - `message`: a stored message.
+ * - `edited`: `{seq, text}`; the new text of a message, which the page may have or not.
  * - `failed`: `{ref, code, detail}`; the server refused this message, which will not be sent again.
  * - `reset`: the server's database was replaced; drop all messages.
  * - `presence`: `{users, count}`; the users in the room. In a large room the list is partial.
@@ -35,6 +36,7 @@ export class ChatClient extends EventTarget {
   #requests = new AbortController(); // HTTP requests that end with the connection
   #last = null; // seq of the newest message given to the page
   #early = new Map(); // messages that arrived before an earlier one, by seq
+  #edits = new Map(); // texts that replace those of messages which arrive later, by seq
   #fetching = false;
   #users = new Map(); // those in the room, by id
   #unacknowledged = []; // only the first is on its way, which keeps them in order
@@ -91,8 +93,9 @@ export class ChatClient extends EventTarget {
   }
 
   /** Fetch the messages before this `seq`: `{messages, more}`, oldest first. */
-  older(seq) {
-    return this.#fetchHistory({ before: seq, limit: OLDER_SIZE });
+  async older(seq) {
+    const { messages, more } = await this.#fetchHistory({ before: seq, limit: OLDER_SIZE });
+    return { messages: messages.map((message) => this.#edited(message)), more };
   }
 
   #followStatus(status) {
@@ -101,6 +104,7 @@ export class ChatClient extends EventTarget {
     if (status.status === "closed") {
       this.#requests.abort();
       this.#early.clear(); // the next connection replays them
+      this.#edits.clear();
       clearTimeout(this.#retryTimer);
     }
     this.#setStatus(status);
@@ -122,6 +126,10 @@ export class ChatClient extends EventTarget {
         break;
       case "message":
         this.#receiveMessage(event);
+        break;
+      case "edited":
+        this.#edits.set(event.seq, event.text);
+        this.#emit("edited", event);
         break;
       case "gap":
         this.#last ??= event.after;
@@ -209,7 +217,12 @@ export class ChatClient extends EventTarget {
     this.#early.delete(message.seq);
     if (message.seq <= this.#last) return;
     this.#last = message.seq;
-    this.#emit("message", message);
+    this.#emit("message", this.#edited(message));
+  }
+
+  // A message may have been read before an edit that overtook it.
+  #edited(message) {
+    return { ...message, text: this.#edits.get(message.seq) ?? message.text };
   }
 
   #deliverEarly() {

@@ -1,6 +1,15 @@
 // The messages of the room, in order: new ones below, unsent ones at the end, and older ones above,
 // which load when the reader scrolls up.
-import { dayItem, dayOf, join, markFailed, nameDay, pendingItem, storedItem } from "./message.js";
+import {
+  dayItem,
+  dayOf,
+  join,
+  markFailed,
+  nameDay,
+  pendingItem,
+  replaceText,
+  storedItem,
+} from "./message.js";
 import { Reader } from "./reader.js";
 
 const FRAME_MS = 16;
@@ -75,6 +84,17 @@ export class MessageLog {
 
   get hasPending() {
     return this.#firstPending !== null;
+  }
+
+  /** Change the text of a message in its place. Screen readers read it there, without a word. */
+  edit({ seq, text }) {
+    for (const message of this.#waiting) if (message.seq === seq) message.text = text;
+    const item = this.#list.querySelector(`[data-seq="${seq}"]`);
+    if (!item) return;
+    const change = () => replaceText(item, text);
+    const isBelow = item.getBoundingClientRect().top > this.#log.getBoundingClientRect().bottom;
+    if (isBelow) this.#reader.keepPosition(change);
+    else change();
   }
 
   /** Remove everything but the pending messages. */

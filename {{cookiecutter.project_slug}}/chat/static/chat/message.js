@@ -33,6 +33,11 @@ export function pendingItem(me, text) {
   return item;
 }
 
+/** Show the new text of a message that was edited. */
+export function replaceText(item, text) {
+  item.querySelector(".text").textContent = text;
+}
+
 /** Show that the server refused the message, and why. */
 export function markFailed(item, detail) {
   const reason = item.querySelector(".reason");

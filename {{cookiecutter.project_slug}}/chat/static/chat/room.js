@@ -7,6 +7,9 @@ import { MessageLog } from "./log.js";
 
 const TYPING_SHOWN_MS = 5_000;
 const PEOPLE_SHOWN = 8;
+{% if cookiecutter.auth != "none" %}
+const REASON_MS = 5_000;
+{% endif %}
 const SIGNED_OUT = [4401, 4403];
 const STOPPED = {
   1000: "Disconnected.",
@@ -16,6 +19,9 @@ const STOPPED = {
   4404: "There is no such room.",
   4409: "Disconnected: too many chats are open. Close one.",
   4429: "Disconnected: too much was sent at once.",
+{% if cookiecutter.auth != "none" %}
+  removed: "You were removed from this room.",
+{% endif %}
 };
 
 const room = document.querySelector("[data-room]");
@@ -79,10 +85,24 @@ function showStatus({ status: current, code, retrying }) {
   log.me = client.me;
 }
 
+{% if cookiecutter.auth != "none" %}
+/** Ask why the server closed with 4403: without a membership this page is 404 now. */
+async function wasRemoved() {
+  try {
+    const signal = AbortSignal.timeout(REASON_MS);
+    const { status } = await fetch(location.href, { method: "HEAD", redirect: "manual", signal });
+    return status === 404;
+  } catch {
+    return false;
+  }
+}
+
+{% endif %}
 client.addEventListener("message", ({ detail }) => {
   log.add(detail);
   showTyping(detail, false);
 });
+client.addEventListener("edited", ({ detail }) => log.edit(detail));
 client.addEventListener("failed", ({ detail }) => log.fail(detail.ref, detail.detail));
 client.addEventListener("reset", () => log.clear());
 client.addEventListener("typing", ({ detail }) => {
@@ -92,7 +112,14 @@ client.addEventListener("presence", ({ detail }) => {
   log.start();
   showPeople(detail);
 });
+{% if cookiecutter.auth == "none" %}
 client.addEventListener("status", ({ detail }) => showStatus(detail));
+{% else %}
+client.addEventListener("status", async ({ detail }) => {
+  const removed = detail.code === 4403 && (await wasRemoved());
+  showStatus(removed ? { ...detail, code: "removed" } : detail);
+});
+{% endif %}
 
 reconnect.addEventListener("click", () => {
   // After a reload the site asks for a login, and leads back.

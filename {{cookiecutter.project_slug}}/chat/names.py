@@ -1,0 +1,48 @@
+"""Names of rooms. URLs, models and the admin accept the same ones."""
+
+import unicodedata
+
+from django.core.exceptions import ValidationError
+
+MAX_NAME = 64  # characters
+RULE = "A room has 1 to 64 characters, some of them visible, and no slash."
+INVISIBLE = {"Cf", "Mn", "Me", "Zs", "Zl", "Zp"}  # categories: spaces, joiners, combining marks
+BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols that look like spaces
+JOINERS = "\u200c\u200d"  # in Persian words and emoji. The rest of "Cf" hides or reorders text.
+{% if cookiecutter.auth != "none" %}
+PRIVATE = "~"  # the first character of a private room's name
+{% endif %}
+
+
+def clean_name(name: str) -> str:
+    """Return the name in NFC, so that names which look the same are one. Raise ValueError."""
+    name = unicodedata.normalize("NFC", name)
+    categories = {unicodedata.category(character) for character in name if character not in BLANK}
+    others = {unicodedata.category(character) for character in name if character not in JOINERS}
+    if (
+        len(name) > MAX_NAME
+        or name != name.strip()
+        or name in {".", ".."}
+        or "/" in name
+        or categories <= INVISIBLE
+        or others & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    ):
+        raise ValueError(RULE)
+    return name
+
+
+def validate_name(name: str) -> None:
+    """Raise ValidationError for a name that no URL of a room has."""
+    try:
+        clean = clean_name(name)
+    except ValueError as error:
+        raise ValidationError(str(error)) from error
+    if clean != name:
+        raise ValidationError("The name is not in Unicode's normal form C.")
+{% if cookiecutter.auth != "none" %}
+
+
+def is_private(name: str) -> bool:
+    """Return whether only members enter the room of this name."""
+    return name.startswith(PRIVATE)
+{% endif %}

@@ -1,0 +1,119 @@
+"""Texts of messages that are changed, as moderators do."""
+
+from collections.abc import Callable
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import transaction
+
+from chat import models
+from chat.models import Message
+from chat.tests.helpers import store
+from conftest import Visit
+
+LOBBY = "/ws/chat/lobby/"
+
+
+@sync_to_async
+def store_and_edit(*numbers: int) -> None:
+    """Store three messages in the lobby, and edit some of them one after the other."""
+    for text in ("1", "2", "3"):
+        store(text)
+    for number in numbers:
+        edit(number)
+
+
+def edit(number: int, text: str = "removed") -> None:
+    message = Message.objects.get(room__name="lobby", seq=number)
+    message.text = text
+    message.save()
+
+
+def save(message: Message) -> None:
+    message.save()
+
+
+def save_the_text_alone(message: Message) -> None:
+    message.save(update_fields=["text"])
+
+
+def save_in_a_transaction(message: Message) -> None:
+    with transaction.atomic():
+        message.save()
+
+
+@pytest.mark.parametrize("save", [save, save_the_text_alone, save_in_a_transaction])
+async def test_changed_text_reaches_open_pages(
+    visit: Visit, save: Callable[[Message], None]
+) -> None:
+    """Everyone in the room receives the new text, whose number is that of the message."""
+    await store_and_edit()
+    ann, bob = await visit(LOBBY), await visit(LOBBY, "bob")
+    elsewhere = await visit("/ws/chat/attic/", "bob")
+    await elsewhere.receive_until("welcome")
+    for client in (ann, bob):
+        for _ in range(3):
+            await client.receive_until("message")
+    message = await Message.objects.select_related("room").aget(seq=2)
+    message.text = "removed"
+    await sync_to_async(save)(message)
+    for client in (ann, bob):
+        assert await client.receive() == {"type": "edited", "seq": 2, "text": "removed"}
+    assert await elsewhere.receives_nothing()
+    await ann.send(type="send", ref="a1", text="hi")
+    assert (await bob.receive())["seq"] == 4
+
+
+async def test_edit_that_is_rolled_back_is_not_sent(visit: Visit) -> None:
+    """Pages show what is stored."""
+    await store_and_edit()
+    ann = await visit(f"{LOBBY}?after=3")
+    await ann.receive_until("welcome")
+
+    def fail() -> None:
+        with transaction.atomic():
+            edit(1)
+            transaction.set_rollback(True)
+
+    await sync_to_async(fail)()
+    assert await ann.receives_nothing()
+
+
+async def test_reconnect_replays_the_edits(visit: Visit) -> None:
+    """The client receives the new texts of what it has, then what it missed."""
+    await store_and_edit(3, 1)
+    await sync_to_async(store)("elsewhere", room="attic")
+    ann = await visit(f"{LOBBY}?after=2")
+    events = [await ann.receive() for _ in range(3)]
+    assert [event["type"] for event in events] == ["welcome", "edited", "message"]
+    assert [(event["seq"], event["text"]) for event in events[1:]] == [
+        (1, "removed"),
+        (3, "removed"),
+    ]
+    assert await ann.receives_nothing()
+    bob = await visit(f"{LOBBY}?after=3", "bob")
+    events = [await bob.receive() for _ in range(3)]
+    assert [event["seq"] for event in events] == [3, 1, 3]
+    assert await bob.receives_nothing()
+
+
+@pytest.mark.parametrize("query", ["", "?after=0"])
+async def test_newcomer_receives_the_stored_texts(visit: Visit, query: str) -> None:
+    """Without messages there is nothing to replace."""
+    await store_and_edit(2)
+    ann = await visit(f"{LOBBY}{query}")
+    events = [await ann.receive() for _ in range(4)]
+    assert [event.get("text") for event in events] == [None, "1", "removed", "3"]
+    assert await ann.receives_nothing()
+
+
+async def test_edits_are_bounded(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The latest edits are sent, in a limited number and length."""
+    await store_and_edit(1, 3, 2)
+    for name, limit in (("MAX_EDITS", 2), ("MAX_EDITED", len("removed") * 2)):
+        monkeypatch.setattr(models, name, limit)
+        ann = await visit(f"{LOBBY}?after=3")
+        events = [await ann.receive() for _ in range(3)]
+        assert [event["seq"] for event in events] == [3, 2, 3]
+        assert await ann.receives_nothing()
+        monkeypatch.undo()
