@@ -69,7 +69,7 @@ class Command(runserver.Command):
 
 
 def allow_origins(origins: Iterable[str]) -> None:
-    """Let this site's own pages open sockets, also at a port that `ALLOWED_ORIGINS` does not name."""
+    """Let the pages of this site open sockets, whatever port `ALLOWED_ORIGINS` names."""
     if settings.DEBUG and settings.ALLOWED_ORIGINS is not None:
         settings.ALLOWED_ORIGINS = [*settings.ALLOWED_ORIGINS, *origins]
 
