@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 from dotenv import dotenv_values
 
-from realtime.environment import Environment
+from realtime.environment import Environment, parse_email
 
 EXAMPLE = {key: value or "" for key, value in dotenv_values(".env.example").items()}
 
@@ -76,6 +76,9 @@ def load(monkeypatch):
         ("REDIS_URL", "redis://:redis@localhost:6379/0"),
         ("REDIS_URL", "redis+sentinel://:redis@one:26379,two:26379/main/0"),
         ("SIGNUP_OPEN", "sometimes"),
+        ("EMAIL_URL", "mail.example.com"),
+        ("EMAIL_URL", "http://mail.example.com"),
+        ("EMAIL_URL", "smtp://mail.example.com:port"),
     ],
 )
 def test_invalid_value_is_one_line(load, name, value):
@@ -142,3 +145,25 @@ def test_fresh_clone_gets_a_hint(tmp_path, monkeypatch):
         environment.seal()
     *_, line = str(end.value.code).splitlines()
     assert line == ".env: missing. For development, run: cp .env.example .env"
+
+
+@pytest.mark.parametrize(
+    ("url", "port", "username", "password", "use_ssl", "use_tls"),
+    [
+        ("smtps://ann%40b.c:p%2Fw@mail.example.com", 465, "ann@b.c", "p/w", True, False),
+        ("smtp://ann:pw@mail.example.com", 587, "ann", "pw", False, True),
+        ("smtp://mail.example.com:2525", 2525, "", "", False, False),
+    ],
+)
+def test_mail_server_is_a_url(url, port, username, password, use_ssl, use_tls):
+    """A password needs TLS. The values are %-decoded."""
+    options = parse_email(url)["OPTIONS"]
+    assert options == {
+        "host": "mail.example.com",
+        "port": port,
+        "username": username,
+        "password": password,
+        "use_ssl": use_ssl,
+        "use_tls": use_tls,
+        "timeout": 10,
+    }

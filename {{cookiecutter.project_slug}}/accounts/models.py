@@ -51,6 +51,7 @@ class SignInAttempt(Throttle):
 
     NAME_LIMIT = 10  # failures before the first wait
     ADDRESS_LIMIT = 30  # more, because many people can share an address
+    RESET_LIMIT = 3  # mails to one address before the first wait
 
     @classmethod
     def limits(cls, name: str, address: str) -> dict[str, int]:

@@ -39,6 +39,8 @@ WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 1, validate=validate.Range(1))
 MACHINES = env.int("MACHINES", 1, validate=validate.Range(1))
 {% if cookiecutter.auth != "none" %}
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", DEBUG)
+EMAIL = env.email("EMAIL_URL", "console:" if DEBUG else "")
+DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", "webmaster@localhost")
 {% endif %}
 {% if cookiecutter.examples == "chat" %}
 MESSAGE_RETENTION_DAYS = env.int("MESSAGE_RETENTION_DAYS", 0, validate=validate.Range(0, 36_500))
@@ -156,6 +158,17 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+{% if cookiecutter.django_version == "5.2" %}
+if EMAIL:
+    EMAIL_BACKEND, EMAIL_TIMEOUT = EMAIL["BACKEND"], EMAIL["OPTIONS"].get("timeout")
+    EMAIL_HOST, EMAIL_PORT = EMAIL["OPTIONS"].get("host"), EMAIL["OPTIONS"].get("port")
+    EMAIL_HOST_USER = EMAIL["OPTIONS"].get("username")
+    EMAIL_HOST_PASSWORD = EMAIL["OPTIONS"].get("password")
+    EMAIL_USE_TLS = EMAIL["OPTIONS"].get("use_tls")
+    EMAIL_USE_SSL = EMAIL["OPTIONS"].get("use_ssl")
+{% else %}
+MAILERS = {"default": EMAIL} if EMAIL else {}
+{% endif %}
 {% endif %}
 CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
 SECURE_CSP = {

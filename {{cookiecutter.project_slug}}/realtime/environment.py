@@ -9,7 +9,7 @@ from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import dj_database_url
 from dotenv import dotenv_values
@@ -46,6 +46,7 @@ class Environment(Env):
         self.add_parser("networks", parse_networks)
         self.add_parser("file", self.parse_file)
         self.add_parser("token", parse_token)
+        self.add_parser("email", parse_email)
 
     def parse_database(self, value: str, *, development: bool = False) -> dict[str, Any]:
         """Return Django's description of the database. The scheme of the URL chooses its kind."""
@@ -124,7 +125,7 @@ def check_password(url: str, *, development: bool) -> None:
         )
 
 
-def check_development(secret_key: str, host: str, allowed_hosts: list[str]) -> None:
+def check_development(secret_key: str, host: str, allowed_hosts: Any) -> None:
     """Exit with one line if DEBUG, or the key of `.env.example`, is open to others."""
     for name in (*allowed_hosts, host):
         if not is_private(name):
@@ -227,6 +228,32 @@ def parse_token(value: str) -> str:
             'python -c "import secrets; print(secrets.token_urlsafe(32))".'
         )
     return value
+
+
+def parse_email(value: str) -> dict[str, Any]:
+    """Return an entry of Django's MAILERS, or nothing for an empty value: then no mail is sent.
+
+    A password is sent over TLS only: smtps:// starts with it, smtp:// with STARTTLS.
+    """
+    backend = "django.core.mail.backends.{}.EmailBackend"
+    if value in {"", "console:"}:
+        return {"BACKEND": backend.format("console"), "OPTIONS": {}} if value else {}
+    with suppress(ValueError):
+        url = urlsplit(value)
+        if url.scheme in {"smtp", "smtps"} and url.hostname and not url.path.strip("/"):
+            user, password = (unquote(part or "") for part in (url.username, url.password))
+            implicit = url.scheme == "smtps"
+            options = {
+                "host": url.hostname,
+                "port": url.port or (465 if implicit else 587 if user else 25),
+                "username": user,
+                "password": password,
+                "use_ssl": implicit,
+                "use_tls": bool(user) and not implicit,
+                "timeout": 10,
+            }
+            return {"BACKEND": backend.format("smtp"), "OPTIONS": options}
+    raise ValidationError("Not console: nor an smtp:// or smtps:// URL.")
 
 
 def parse_origins(value: str | list[str]) -> list[str]:
