@@ -10,7 +10,7 @@ from realtime.types import Application, Receive, Scope, Send
 
 def RealtimeMiddlewareStack(inner: Application) -> Application:
     """Validate scheme and origin, sign in the user, and apply the limits of sockets to `inner`."""
-    signed_in = AuthMiddleware(ConnectionMiddleware(inner))
+    signed_in = AuthMiddleware(ConnectionMiddleware(inner), router=inner)
     return HttpsRequired(OriginValidator(ThreadPool(signed_in)))
 
 
