@@ -10,6 +10,7 @@ from django.conf import settings
 {% endif %}
 from django.contrib.auth.models import AbstractUser
 from django.contrib.auth.signals import user_logged_in
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.dispatch import receiver
 from django.http import HttpRequest
@@ -17,6 +18,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 {% endif %}
 
+from realtime.auth.names import look_of, validate_name
 from realtime.auth.throttle import Throttle, network_of
 
 
@@ -26,6 +28,7 @@ class User(AbstractUser):
     display_name = models.CharField(
         max_length=150, blank=True, help_text="Shown to everybody. Default: the user name."
     )
+    look = models.CharField(max_length=150, db_index=True, editable=False)  # of the display name
 
     class Meta(AbstractUser.Meta):
         # An empty display name would be shown as the user name, which may be an e-mail address.
@@ -36,9 +39,16 @@ class User(AbstractUser):
     def clean(self) -> None:
         super().clean()
         self.display_name = self.display_name or self.username
+        for name in filter(None, (self.username, self.display_name)):
+            validate_name(name)
+        look = look_of(self.display_name)[:150]
+        others = User.objects.exclude(pk=self.pk)
+        if look != self.look and others.filter(look=look).exists():
+            raise ValidationError("Another user has this display name, or one that looks like it.")
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         self.display_name = self.display_name or self.username
+        self.look = look_of(self.display_name)[:150]
         super().save(*args, **kwargs)
 
 
