@@ -3,11 +3,12 @@
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
 from django.http import HttpRequest
 from django.views.decorators.debug import sensitive_variables
 
-from accounts.models import SignInAttempt, User
+from accounts.models import SignInAttempt
 from realtime.auth.throttle import network_of
 from realtime.protocol import is_storable
 
@@ -22,8 +23,8 @@ class PasswordBackend(ModelBackend):
         username: str | None = None,
         password: str | None = None,
         **kwargs: Any,
-    ) -> User | None:
-        name = username or kwargs.get(User.USERNAME_FIELD)
+    ) -> Any:
+        name = username or kwargs.get(get_user_model().USERNAME_FIELD)
         if name is None or password is None or not is_storable(name):
             return None
         limits = SignInAttempt.limits(name, network_of(request))
@@ -32,10 +33,7 @@ class PasswordBackend(ModelBackend):
             if user is None:
                 return None
             succeed()
-        assert isinstance(user, User)
         return user
 
-    async def aauthenticate(
-        self, request: HttpRequest | None, *args: Any, **kwargs: Any
-    ) -> User | None:
+    async def aauthenticate(self, request: HttpRequest | None, *args: Any, **kwargs: Any) -> Any:
         return await sync_to_async(self.authenticate)(request, *args, **kwargs)

@@ -3,9 +3,9 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from django.contrib.auth import forms
+from django.contrib.auth import forms, get_user_model
 
-from accounts.models import SignInAttempt, User
+from accounts.models import SignInAttempt
 from realtime.auth.throttle import network_of
 
 mails = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mails")
@@ -13,7 +13,7 @@ mails = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mails")
 
 class SignUpForm(forms.UserCreationForm):  # type: ignore[type-arg]
     class Meta(forms.UserCreationForm.Meta):
-        model = User
+        model = get_user_model()
         fields = ("username", "display_name", "email")
         help_texts = {"email": "For a new password, if you forget yours. Not shown to others."}  # noqa: RUF012
 

@@ -39,8 +39,8 @@ urlpatterns = [
     # Instead of the admin's own page, which has no throttle.
     path("admin/password_change/", RedirectView.as_view(pattern_name="password_change")),
 {% if cookiecutter.auth == "token" %}
-    path("api/token/", token_views.token, name="token"),
-    path("api/ticket/", token_views.ticket, name="ticket"),
+    path("accounts/tokens/", token_views.tokens, name="tokens"),
+    path("accounts/tokens/<int:pk>/revoke/", token_views.revoke, name="revoke-token"),
 {% endif %}
 ]
 
@@ -72,3 +72,10 @@ if settings.EMAIL:  # without it, a link cannot be sent
             name="password_reset_confirm",
         ),
     ]
+{% if cookiecutter.auth == "token" %}
+pages = {pattern.callback for pattern in urlpatterns}  # not for tokens: see BearerMiddleware
+urlpatterns += [
+    path("api/token/", token_views.token, name="token"),
+    path("api/ticket/", token_views.ticket, name="ticket"),
+]
+{% endif %}

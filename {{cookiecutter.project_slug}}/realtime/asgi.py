@@ -10,8 +10,8 @@ from realtime.types import Application, Receive, Scope, Send
 
 def RealtimeMiddlewareStack(inner: Application) -> Application:
     """Validate scheme and origin, sign in the user, and apply the limits of sockets to `inner`."""
-    signed_in = AuthMiddleware(ConnectionMiddleware(inner), router=inner)
-    return HttpsRequired(OriginValidator(ThreadPool(signed_in)))
+    authenticated = AuthMiddleware(ConnectionMiddleware(inner), router=inner)
+    return HttpsRequired(OriginValidator(ThreadPool(authenticated), defer=True))
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:

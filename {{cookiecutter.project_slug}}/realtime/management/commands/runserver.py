@@ -22,7 +22,7 @@ LOCAL_NAMES = ("127.0.0.1", "localhost")
 
 
 class Command(runserver.Command):
-    """Serves the site with `SERVER`, WebSockets included, and restarts when a file has changed."""
+    """Command that serves the site for development, and restarts when a file has changed."""
 
     addr: str
     port: str
