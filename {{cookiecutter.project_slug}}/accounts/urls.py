@@ -41,6 +41,8 @@ urlpatterns = [
 {% if cookiecutter.auth == "token" %}
     path("accounts/tokens/", token_views.tokens, name="tokens"),
     path("accounts/tokens/<int:pk>/revoke/", token_views.revoke, name="revoke-token"),
+    path("api/token/", token_views.token, name="token"),
+    path("api/ticket/", token_views.ticket, name="ticket"),
 {% endif %}
 ]
 
@@ -72,10 +74,3 @@ if settings.EMAIL:  # without it, a link cannot be sent
             name="password_reset_confirm",
         ),
     ]
-{% if cookiecutter.auth == "token" %}
-pages = {pattern.callback for pattern in urlpatterns}  # not for tokens: see BearerMiddleware
-urlpatterns += [
-    path("api/token/", token_views.token, name="token"),
-    path("api/ticket/", token_views.ticket, name="ticket"),
-]
-{% endif %}
