@@ -15,8 +15,8 @@ BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols that look like s
 LETTERS = {
     "ABEZHIKMNOPTYXCSJ": "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹЅЈ",  # noqa: RUF001
     "ABEIKMHOPCTYXGL": "АВЕІКМНОРСТУХԌӀ",  # noqa: RUF001
-    "aovpiuykncjys": "αονριυγκηϲϳуѕ",  # noqa: RUF001
-    "aeiojpcxhkdqwvlbmtngr": "аеіојрсхһкԁԛԝѵӏвмтпԍг",  # noqa: RUF001
+    "aovpiuykncjys": "αονριυγκηϲϳуѕ",
+    "aeiojpcxhkdqwvlbmtngr": "аеіојрсхһкԁԛԝѵӏвмтпԍг",
     "ounhgqslia": "օսոհցզꜱǀıɑ",  # noqa: RUF001
 }
 LIKE_LATIN = str.maketrans("".join(LETTERS.values()), "".join(LETTERS))
