@@ -88,6 +88,8 @@ DIFFERENCES = {
         "-accounts/models.py",
         "-accounts/templates/429.html",
         "-accounts/templates/accounts/login.html",
+        "-accounts/templates/accounts/notice.html",
+        "-accounts/templates/accounts/password.html",
         "-accounts/templates/accounts/signup.html",
         "-accounts/templates/identity.html",
         "-accounts/tests/__init__.py",

@@ -44,4 +44,4 @@ def remove(request: HttpRequest, room: str, pk: int) -> HttpResponse:
     if not me.is_owner:
         removable = removable.filter(pk=me.pk)
     get_object_or_404(removable, pk=pk).delete()
-    return redirect("members", room=room) if me.is_owner else redirect("rooms")
+    return redirect("members", room=room) if me.is_owner else redirect("home")
