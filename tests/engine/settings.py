@@ -5,6 +5,7 @@ from config.settings import INSTALLED_APPS
 
 INSTALLED_APPS = [*(app for app in INSTALLED_APPS if app not in {"accounts", "chat"}), "engine"]
 AUTH_USER_MODEL = "auth.User"
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "realtime.middleware.CommonMiddleware",

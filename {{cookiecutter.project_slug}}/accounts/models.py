@@ -1,4 +1,4 @@
-"""Accounts{{ ", and the tokens and tickets of programs and pages" if cookiecutter.auth == "token" }}."""
+"""Accounts and attempts to sign in{{ ", and the tokens and tickets of programs and pages" if cookiecutter.auth == "token" }}."""
 
 {% if cookiecutter.auth == "token" %}
 from datetime import timedelta
@@ -9,10 +9,15 @@ from typing import Any
 from django.conf import settings
 {% endif %}
 from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.signals import user_logged_in
 from django.db import models
+from django.dispatch import receiver
+from django.http import HttpRequest
 {% if cookiecutter.auth == "token" %}
 from django.utils import timezone
 {% endif %}
+
+from realtime.auth.throttle import Throttle, network_of
 
 
 class User(AbstractUser):
@@ -35,6 +40,31 @@ class User(AbstractUser):
     def save(self, *args: Any, **kwargs: Any) -> None:
         self.display_name = self.display_name or self.username
         super().save(*args, **kwargs)
+
+
+class SignInAttempt(Throttle):
+    """Failed sign-ins of user names and addresses, and the addresses where users signed in.
+
+    An address where the user signed in before is counted on its own, so that strangers cannot
+    lock anyone out.
+    """
+
+    NAME_LIMIT = 10  # failures before the first wait
+    ADDRESS_LIMIT = 30  # more, because many people can share an address
+
+    @classmethod
+    def limits(cls, name: str, address: str) -> dict[str, int]:
+        """Return the limits of the keys under which this attempt is counted."""
+        if address and cls.is_trusted(f"{address} {name}"):
+            return {f"{address} {name}": cls.NAME_LIMIT}
+        keys = {f"name {name}": cls.NAME_LIMIT, f"address {address}": cls.ADDRESS_LIMIT}
+        return keys if address else {f"name {name}": cls.NAME_LIMIT}
+
+
+@receiver(user_logged_in)
+def trust_address(request: HttpRequest | None, user: User, **_: Any) -> None:
+    if address := network_of(request):
+        SignInAttempt.trust(f"{address} {user.get_username()}")
 {% if cookiecutter.auth == "token" %}
 
 

@@ -7,7 +7,7 @@ from django.urls import path
 from accounts import {{ "token_views, views" if cookiecutter.auth == "token" else "views" }}
 
 urlpatterns = [
-    path("accounts/signup/", views.signup, name="signup"),
+    path("accounts/signup/", views.SignUpView.as_view(), name="signup"),
     path(
         "accounts/login/",
         LoginView.as_view(

@@ -89,6 +89,7 @@ MIDDLEWARE = [
     "accounts.middleware.BearerMiddleware",
 {% endif %}
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "realtime.auth.throttle.TooManyRequestsMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
 {% endif %}
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -136,6 +137,8 @@ AUTH_USER_MODEL = "accounts.User"
 {% if cookiecutter.auth == "token" %}
 REALTIME_AUTHENTICATORS = ["accounts.authentication.authenticate"]
 {% endif %}
+AUTHENTICATION_BACKENDS = ["accounts.backends.PasswordBackend"]
+PASSWORD_HASHERS = ["realtime.auth.hashers.PBKDF2PasswordHasher"]
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "home"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

@@ -24,7 +24,7 @@ MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 def sign_up(client: Client, query: str = "", **fields: str) -> tuple[int, str | None]:
     data = {"username": "ann", "email": "ann@example.com", **fields}
     passwords = {"password1": PASSWORD, "password2": PASSWORD}
-    response = client.post(f"/accounts/signup/{query}", data | passwords)
+    response = client.post(f"/accounts/signup/{query}", data | passwords, secure=True)
     return response.status_code, response.get("Location")
 
 
@@ -62,10 +62,17 @@ def test_sign_up_works_with_two_backends(settings: Settings) -> None:
 
 @pytest.mark.parametrize(
     ("query", "destination"),
-    [("?next=/elsewhere/", "/elsewhere/"), ("?next=https://example.com/", "/")],
+    [
+        ("?next=/elsewhere/", "/elsewhere/"),
+        ("?next=elsewhere", "elsewhere"),
+        ("?next=https://example.com/", "/"),
+        ("?next=javascript:0", "/"),
+        ("?next=http://testserver/", "/"),  # leaves HTTPS
+        (f"?next=/{'x' * 5000}", "/"),  # longer than Django allows
+    ],
 )
 def test_sign_up_leads_back(settings: Settings, query: str, destination: str) -> None:
-    """`next` leads to a page of the site, never to another site."""
+    """`next` leads to a page of the site, never to another site, and never to plain HTTP."""
     settings.SIGNUP_OPEN = True
     login = Client().get(f"/accounts/login/{query}").content.decode()
     assert f'href="/accounts/signup/?{quote(query[1:], safe="=")}"' in login

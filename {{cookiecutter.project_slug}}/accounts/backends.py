@@ -1,0 +1,41 @@
+"""Sign-in with a password, throttled wherever it is tried: on pages, in the admin, by programs."""
+
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth.backends import ModelBackend
+from django.http import HttpRequest
+from django.views.decorators.debug import sensitive_variables
+
+from accounts.models import SignInAttempt, User
+from realtime.auth.throttle import network_of
+from realtime.protocol import is_storable
+
+
+class PasswordBackend(ModelBackend):
+    """Django's own, with a growing wait after failures of a user name or an address."""
+
+    @sensitive_variables("password")
+    def authenticate(
+        self,
+        request: HttpRequest | None,
+        username: str | None = None,
+        password: str | None = None,
+        **kwargs: Any,
+    ) -> User | None:
+        name = username or kwargs.get(User.USERNAME_FIELD)
+        if name is None or password is None or not is_storable(name):
+            return None
+        limits = SignInAttempt.limits(name, network_of(request))
+        with SignInAttempt.attempt(limits) as succeed:
+            user = super().authenticate(request, name, password)
+            if user is None:
+                return None
+            succeed()
+        assert isinstance(user, User)
+        return user
+
+    async def aauthenticate(
+        self, request: HttpRequest | None, *args: Any, **kwargs: Any
+    ) -> User | None:
+        return await sync_to_async(self.authenticate)(request, *args, **kwargs)
