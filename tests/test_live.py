@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from support.client import Person, close_code, open_socket, receive, say, send, unresponsive_socket
+from support.client import MOST, Person, close_code, open_socket, receive, say, send, unresponsive_socket
 from support.emitted import bake, environ_for, run
 from support.matrix import is_quick, label, rotated
 from support.servers import start_site
@@ -216,10 +216,10 @@ def test_tokens_and_tickets_open_sockets(site, ann, room):
             assert close_code(socket) == 4401
 
 
-def test_one_person_holds_ten_connections(ann, room):
-    """The eleventh connection is closed with 4409, and another can open after one has closed."""
+def test_one_person_holds_twenty_connections(ann, room):
+    """The next connection is closed with 4409, and another can open after one has closed."""
     with contextlib.ExitStack() as stack:
-        for _ in range(10):
+        for _ in range(MOST):
             stack.enter_context(joined(ann, room))
         with pytest.raises(ConnectionClosed) as closed, joined(ann, room):
             pass

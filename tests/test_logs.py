@@ -10,7 +10,7 @@ import time
 
 import httpx
 import pytest
-from support.client import PASSWORD, Person, close_code, cookie, csrf_token, open_socket, receive, say
+from support.client import MOST, PASSWORD, Person, close_code, cookie, csrf_token, open_socket, receive, say
 from support.emitted import bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS
 from support.servers import start_site, wait_until
@@ -236,7 +236,7 @@ def test_security_events_carry_the_address(site):
         wait_for_event(site, address, ("flood", name))
 
     address, options = come_from(next(addresses))
-    sockets = [open_socket(site, ROOM, **options) for _ in range(10)]
+    sockets = [open_socket(site, ROOM, **options) for _ in range(MOST)]
     for opened in sockets:
         receive(opened)
     too_many, crowded = come_from(next(addresses))
@@ -247,7 +247,7 @@ def test_security_events_carry_the_address(site):
     person.sign_out()
     assert {close_code(opened) for opened in sockets} == {4403}
     wait_for_event(site, revoked_from, ("token_revoked", name))
-    wait_for_event(site, address, *[("socket_signed_out", name)] * 10)
+    wait_for_event(site, address, *[("socket_signed_out", name)] * MOST)
 
 
 def test_clients_that_vanish_leave_no_traceback(site, person):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 import yaml
-from support.client import Person, close_code, names, receive, say, send
+from support.client import MOST, Person, close_code, names, receive, say, send
 from support.emitted import bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS, SIGNED_IN, label, spread
 from support.servers import start_site
@@ -15,7 +15,6 @@ from websockets.exceptions import ConnectionClosed
 
 TWIN = "twin"  # signs up at both sites
 QUIET = 2  # seconds for events that should not arrive
-MOST = 10  # connections of a user
 PUBLISHED = ("text", "presence", "seq", "sign-out")
 
 SERVER = ["uv", "run", "python", "manage.py", "serve"]

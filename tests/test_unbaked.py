@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.client import TIMEOUT, close_code, open_socket, receive, send
+from support.client import MOST, TIMEOUT, close_code, open_socket, receive, send
 from support.emitted import TEMPLATE, bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS
 from support.servers import start_site
@@ -31,6 +31,7 @@ PUBLIC = {
     "realtime.auth.sessions": {"find_valid_sessions"},
     "realtime.history": {"History"},
     "realtime.protocol": {"EventError"},
+    "realtime.auth": {"public"},
     "realtime.asgi": {"RealtimeMiddlewareStack", "lifespan"},
     "realtime.proxy": {"TrustedProxies"},
     "realtime.bodies": {"BodyLimit"},
@@ -156,7 +157,7 @@ def test_tutorials_and_engine_work_together(project, server, layer, request):
         assert receive(other) == note
 
         # Limits: connections, then frames
-        more = [ann.connect("/ws/board/") for _ in range(8)]
+        more = [ann.connect("/ws/board/") for _ in range(MOST - 2)]
         presence(more[-1], 2)
         assert close_code(ann.connect("/ws/chat/lobby/")) == 4409
         for _ in range(60):

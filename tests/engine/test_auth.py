@@ -69,9 +69,10 @@ async def test_disconnect_during_the_handshake_counts(visit, monkeypatch):
     process = get_process()
     acquire = process.connection_limit.acquire
 
-    async def sign_out_first(user, connection):
+    async def sign_out_first(limits, connection):
+        user = next(iter(limits))
         process.bus.on_disconnect(user, None)
-        return await acquire(user, connection)
+        return await acquire(limits, connection)
 
     monkeypatch.setattr(process.connection_limit, "acquire", sign_out_first)
     ann = await visit(PATH)

@@ -16,9 +16,9 @@ from realtime.rate_limit import FrameLimit
 PATH = "/ws/journal/a/"
 
 
-async def test_user_has_ten_connections(visit):
-    """The eleventh connection closes with 4409 until another one ends. Other users may connect."""
-    sockets = [await visit(PATH) for _ in range(10)]
+async def test_user_has_twenty_connections(visit):
+    """The next connection closes with 4409 until another one ends. Other users may connect."""
+    sockets = [await visit(PATH) for _ in range(20)]
     assert await (await visit(PATH)).close_code() == 4409
     assert (await (await visit(PATH, "bob")).receive())["type"] == "welcome"
     await sockets[0].disconnect()

@@ -1,6 +1,8 @@
 """The channel layer on a real Redis, and a server without one."""
 
+import asyncio
 import json
+import time
 
 import pytest
 from prometheus_client import REGISTRY
@@ -37,9 +39,27 @@ async def test_sockets_open_without_redis(open_socket, serve, unused_tcp_port):
 
 
 async def test_connections_of_a_user_are_counted_in_redis(visit, settings):
-    """The eleventh connection of a user closes with 4409 until another one ends."""
+    """The next connection of a user closes with 4409 until another one ends."""
     settings.REDIS_HOSTS = HOSTS
-    sockets = [await visit("/ws/journal/a/") for _ in range(10)]
+    sockets = [await visit("/ws/journal/a/") for _ in range(20)]
     assert await (await visit("/ws/journal/a/")).close_code() == 4409
     await sockets[0].disconnect()
     assert (await (await visit("/ws/journal/a/")).receive())["type"] == "welcome"
+
+
+async def test_killed_process_gives_its_connections_back(open_socket, serve, visit, settings):
+    """A user at the limit gets all connections back within five seconds after a server was killed."""
+    address, server = await serve()
+    for _ in range(20):
+        ann = await open_socket(f"ws://{address}/ws/journal/a/")
+        assert json.loads(await ann.recv())["type"] == "welcome"
+    settings.REDIS_HOSTS = HOSTS
+    assert await (await visit("/ws/journal/a/")).close_code() == 4409
+    server.kill()
+    killed, back = time.monotonic(), 0
+    while back < 20:
+        message = await (await visit("/ws/journal/a/")).communicator.receive_output(5)
+        back += message["type"] == "websocket.send"
+        assert time.monotonic() - killed < 5, f"{back} of 20 are back"
+        await asyncio.sleep(0.1 if message["type"] == "websocket.close" else 0)
+    print(f"back after {time.monotonic() - killed:.1f} s")

@@ -20,6 +20,7 @@ from websockets.sync.client import connect as connect_websocket
 
 PASSWORD = "correct horse battery staple"
 TIMEOUT = 10
+MOST = 20  # connections of a user
 
 numbers = itertools.count(1)
 

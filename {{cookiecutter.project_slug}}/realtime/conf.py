@@ -12,7 +12,9 @@ class Defaults:
 
     # Sockets
     REALTIME_AUTHENTICATORS: Sequence[str] = ("realtime.auth.sessions.authenticate",)  # first wins
-    REALTIME_MAX_CONNECTIONS = 10  # per user; close with 4409 above this
+    # Five tabs with two sockets each, and as many that a lost network or a crash left behind.
+    REALTIME_MAX_CONNECTIONS = 20  # per user; close with 4409 above this
+    REALTIME_MAX_GUESTS = 500  # connections of guests at one address; close with 4409 above this
     REALTIME_RATE: float = 20  # frames per second, user and process; `rate_limited` above this
     REALTIME_BURST = 40  # frames at once
     REALTIME_MAX_REFUSED = 200  # frames above the rate; close with 4429 above this

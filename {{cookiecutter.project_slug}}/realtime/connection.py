@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from realtime import logs, metrics
 from realtime.auth import Identity
 from realtime.auth.sessions import identity_of_session
+from realtime.connection_limit import limits_of
 from realtime.identity import display_name
 from realtime.outbox import Disconnected, Outbox
 from realtime.process import Process, get_process
@@ -160,8 +161,8 @@ def sign_in_of(scope: Scope) -> SignIn:
 class ConnectionMiddleware:
     """Put a `Connection` into `scope["connection"]`, and close it with a code where it must end.
 
-    Codes: 4409 above `REALTIME_MAX_CONNECTIONS` of the user, 4429 for a flood, 4403 for a sign-out,
-    4012 for a shutdown, 4408 for a client that does not read, 1011 for an exception.
+    Codes: 4409 above a limit of `limits_of`, 4429 for a flood, 4403 for a sign-out, 4012 for a
+    shutdown, 4408 for a client that does not read, 1011 for an exception.
     """
 
     def __init__(self, inner: Application) -> None:
@@ -173,7 +174,8 @@ class ConnectionMiddleware:
         process = get_process()
         connection = Connection(scope, receive, send)
         user, own_id = connection.user_id, connection.id
-        if not await process.connection_limit.acquire(user, own_id):
+        limits = limits_of(user, scope)
+        if not await process.connection_limit.acquire(limits, own_id):
             logs.report_close(connection, Close.TOO_MANY_CONNECTIONS)
             return await refuse(Close.TOO_MANY_CONNECTIONS)(scope, receive, send)
         bucket = process.buckets.setdefault(user, Bucket())
@@ -197,7 +199,7 @@ class ConnectionMiddleware:
                 logs.report_close(connection, connection.end_code)
             # Keep the bucket until it is full: a new connection gets no new burst.
             connection.loop.call_later(bucket.seconds_until_full(), bucket.refill)
-            await asyncio.shield(start(process.connection_limit.release(user, own_id)))
+            await asyncio.shield(start(process.connection_limit.release(limits, own_id)))
 
     async def serve(self, process: Process, connection: Connection) -> None:
         scope = {**connection.scope, "connection": connection}

@@ -1,12 +1,44 @@
-"""Limit on the connections of each user, counted in the memory of one process."""
+"""Limits on the connections of each user and of all guests at one address.
+
+They are counted in the memory of one process.
+"""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv6Network
 from typing import TYPE_CHECKING
 
+from realtime import logs
 from realtime.conf import settings
+from realtime.proxy import parse, trusted
+from realtime.types import Scope
 
 if TYPE_CHECKING:
     from realtime.redis.connection_limit import RedisConnectionLimit
+
+
+def limits_of(user_id: str, scope: Scope) -> dict[str, int]:
+    """Return what a connection counts for, with the limits: its user, and a guest's address.
+
+    A visitor can become any number of guests, so the address is limited too.
+    """
+    limits = {user_id: settings.REALTIME_MAX_CONNECTIONS}
+    address = address_of(scope)
+    if address and not getattr(scope.get("user"), "is_authenticated", False):
+        limits[f"guests@{address}"] = settings.REALTIME_MAX_GUESTS
+    return limits
+
+
+def address_of(scope: Scope) -> str:
+    """Return the client's IPv4 address or IPv6 network, "" if it is unknown.
+
+    One subscriber has all addresses of a /64. A trusted proxy as client stands for many clients.
+    """
+    host = logs.address(scope)
+    address = parse(host)
+    if address is None or trusted(host):
+        return ""
+    return str(address if address.version == 4 else IPv6Network((address, 64), strict=False))
 
 
 def get_connection_limit() -> "ConnectionLimit | RedisConnectionLimit":
@@ -19,23 +51,24 @@ def get_connection_limit() -> "ConnectionLimit | RedisConnectionLimit":
 
 
 class ConnectionLimit:
-    """Up to `REALTIME_MAX_CONNECTIONS` for each user, in one process."""
+    """Counts of the connections in one process."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
 
-    async def acquire(self, user_id: str, connection_id: str) -> bool:
-        """Count a connection. Return False if its user has too many."""
-        if self.counts[user_id] >= settings.REALTIME_MAX_CONNECTIONS:
+    async def acquire(self, limits: Mapping[str, int], connection_id: str) -> bool:
+        """Count a connection for each key. Return False if one has reached its limit."""
+        if any(self.counts[key] >= limit for key, limit in limits.items()):
             return False
-        self.counts[user_id] += 1
+        self.counts.update(limits.keys())
         return True
 
-    async def release(self, user_id: str, connection_id: str) -> None:
+    async def release(self, keys: Iterable[str], connection_id: str) -> None:
         """Stop counting a connection that `acquire` counted."""
-        self.counts[user_id] -= 1
-        if not self.counts[user_id]:
-            del self.counts[user_id]
+        for key in keys:
+            self.counts[key] -= 1
+            if not self.counts[key]:
+                del self.counts[key]
 
     async def renew(self) -> None:
         """Do nothing: counts in memory do not expire."""

@@ -4,6 +4,7 @@ from functools import cache
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.db.models import Model
 
 
 def user_id(user: Any) -> str:
@@ -20,6 +21,8 @@ def display_name(user: Any) -> str:
 
 def row_of(user: Any) -> tuple[Any, ...] | None:
     """Return what `row_fields` of a stored user hold, or None for a user without a row."""
+    if not isinstance(user, Model):  # such as a guest, whose project may have no users
+        return None
     model = get_user_model()
     if not isinstance(user, model) or user._state.adding:
         return None

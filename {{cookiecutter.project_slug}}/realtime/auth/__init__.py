@@ -11,12 +11,17 @@ from channels.db import database_sync_to_async
 from django.http import parse_cookie
 from django.utils.module_loading import import_string
 
+from realtime.auth.paths import is_public, public
 from realtime.conf import settings
 from realtime.identity import row_of
 from realtime.protocol import Close, refuse
 from realtime.types import Application, Message, Receive, Scope, Send, headers
 
+__all__ = ["AuthMiddleware", "FindValid", "Identity", "public"]
+
 type FindValid = Callable[[Collection[Any]], Collection[Any]]
+
+GUESTS = "realtime.auth.guests.authenticate"
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,14 @@ class AuthMiddleware:
 
     Authenticators are the functions that `REALTIME_AUTHENTICATORS` names. They run in a thread,
     take the scope and return an `Identity` or None. The first one that returns an identity wins.
+    At a path that `public` opened, a visitor without one is a guest.
     Sets `cookies`, `session`, `identity`, `credential` and `since`, the time before the look-up, in
     the scope too. The session is read from its store at the first access.
     """
 
-    def __init__(self, inner: Application) -> None:
+    def __init__(self, inner: Application, router: Application | None = None) -> None:
         self.inner = inner
+        self.router = router  # leads to the paths that are open to guests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
@@ -62,7 +69,7 @@ class AuthMiddleware:
             cookies.get(settings.SESSION_COOKIE_NAME)
         )
         scope = {**scope, "cookies": cookies, "session": session, "since": since}
-        identity = await authenticate(scope)
+        identity = await authenticate(scope, self.router)
         if identity is None:
             # Without one of the subprotocols that it offered, a browser hides the close code.
             offered = next(iter(scope.get("subprotocols", ())), None)
@@ -72,14 +79,14 @@ class AuthMiddleware:
 
 
 @database_sync_to_async
-def authenticate(scope: Scope) -> Identity | None:
+def authenticate(scope: Scope, router: Application | None) -> Identity | None:
     """Return what the first successful authenticator found, all in one visit to a thread."""
     for path in settings.REALTIME_AUTHENTICATORS:
         identity: Identity | None = import_string(path)(scope)
         if identity is not None:
             row_of(identity.user)  # loads deferred fields, which the event loop cannot
             return identity
-    return None
+    return import_string(GUESTS)(scope) if is_public(router, scope) else None
 
 
 async def reject(scope: Scope, receive: Receive, send: Send) -> None:
