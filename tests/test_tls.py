@@ -1,6 +1,7 @@
 """HTTPS by the server itself, on every server: TLS_CERTFILE and TLS_KEYFILE."""
 
 import asyncio
+import contextlib
 import re
 import ssl
 import subprocess
@@ -36,6 +37,8 @@ def files(tmp_path_factory):
 def project(request, cookies_session, environment):
     """Return a migrated project, its environment and its Python, and the kind of sign-in."""
     project = bake(cookies_session, **request.param)
+    with (project / "config" / "settings.py").open("a") as settings:
+        settings.write("SERVER_HEAD_SECONDS = 3\n")
     python = environment(PYTHONS[-1], CHOICES["django_version"][0])
     environ = environ_for(python, LOG_LEVEL="WARNING")
     run([str(python / "bin" / "python"), "manage.py", "migrate", "--verbosity", "0"], project, environ)
@@ -67,6 +70,7 @@ def test_https_and_wss_are_served(project, files):
             assert receive(other) == said
         assert ann.history("room")["messages"] == [said]
         asyncio.run(speak_plainly(port))
+        asyncio.run(send_nothing(port))
         for head, status in (("GET / HTTP/1.1", 431), ("POST / HTTP/1.1\r\nContent-Length: 99000000", 413)):
             assert asyncio.run(refusal(port, trust, head)) == status
         assert site.answers()
@@ -79,6 +83,15 @@ async def speak_plainly(port):
     writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     async with asyncio.timeout(10):
         assert b"200" not in await reader.read()
+    writer.close()
+
+
+async def send_nothing(port):
+    """Check that a client that begins no handshake is disconnected."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with asyncio.timeout(10):
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
     writer.close()
 
 

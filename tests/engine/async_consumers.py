@@ -4,7 +4,9 @@ import time
 
 from asgiref.sync import sync_to_async
 from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
 
+from engine.census import counted
 from engine.history import JournalHistory, group_of
 from engine.models import append
 from realtime.broadcast import apublish
@@ -55,6 +57,30 @@ class OrdinaryConsumer(RealtimeConsumer):
 
     async def disconnect(self, code):
         await self.channel_layer.group_discard("news", self.channel_name)
+
+
+class StreamConsumer(RealtimeConsumer):
+    """A consumer that sends until its client has left."""
+
+    async def receive_event(self, event):
+        with counted():
+            while True:
+                await self.send_event({"type": "more"})
+
+
+class StreamingMember(StreamConsumer):
+    """A consumer that does so without a channel of its own."""
+
+    own_channel = False
+
+
+class PlainStreamConsumer(AsyncWebsocketConsumer):
+    """A consumer of Channels itself that does so."""
+
+    async def receive(self, text_data=None, bytes_data=None):
+        with counted():
+            while True:
+                await self.send(text_data="more")
 
 
 class SlowConsumer(RealtimeConsumer):

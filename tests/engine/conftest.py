@@ -95,15 +95,22 @@ async def open_socket():
 
 
 @pytest.fixture
-def serve(database):
-    """Return a function that starts the server on the test's database. It returns the address and the process."""
+def serve(database, tmp_path):
+    """Return a function that starts the server on the test's database. It returns the address and the process.
+
+    The log of a process is the file `log`.
+    """
     servers = []
 
     def serve(**variables):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         environ = {**os.environ, "PORT": str(port), "DATABASE_URL": url_of_test_database(), **SUITE, **variables}
-        server = subprocess.Popen([sys.executable, "manage.py", "serve", "--exit-with-parent"], env=environ)
+        command = [sys.executable, "manage.py", "serve", "--exit-with-parent"]
+        log = tmp_path / f"{port}.log"
+        with log.open("wb") as file:
+            server = subprocess.Popen(command, env=environ, stdout=file, stderr=file)
+        server.log = log
         servers.append(server)
         deadline = time.monotonic() + 20
         while True:
@@ -122,6 +129,7 @@ def serve(database):
     for server in servers:
         server.send_signal(signal.SIGTERM)
         server.wait(10)
+        print(server.log.read_text())
 
 
 def url_of_test_database():

@@ -3,7 +3,9 @@
 import time
 
 from asgiref.sync import async_to_sync
+from channels.generic.websocket import WebsocketConsumer
 
+from engine.census import counted
 from engine.history import JournalHistory, group_of
 from engine.models import append
 from realtime.broadcast import publish
@@ -54,6 +56,31 @@ class OrdinaryConsumer(SyncRealtimeConsumer):
 
     def disconnect(self, code):
         async_to_sync(self.channel_layer.group_discard)("news", self.channel_name)
+
+
+class StreamConsumer(SyncRealtimeConsumer):
+    """A consumer that sends until its client has left."""
+
+    def receive_event(self, event):
+        with counted():
+            while True:
+                self.send_event({"type": "more"})
+                time.sleep(0.001)  # a client that is slower than this gets 4408
+
+
+class StreamingMember(StreamConsumer):
+    """A consumer that does so without a channel of its own."""
+
+    own_channel = False
+
+
+class PlainStreamConsumer(WebsocketConsumer):
+    """A consumer of Channels itself that does so."""
+
+    def receive(self, text_data=None, bytes_data=None):
+        with counted():
+            while True:
+                self.send(text_data="more")
 
 
 class SlowConsumer(SyncRealtimeConsumer):

@@ -11,7 +11,7 @@ from engine.people import cookies_of
 from realtime.bodies import BodyLimit
 from realtime.connection import ConnectionMiddleware
 from realtime.process import get_process
-from realtime.rate_limit import FrameLimit
+from realtime.rate_limit import HiddenFrames
 
 PATH = "/ws/journal/a/"
 
@@ -100,13 +100,13 @@ async def test_only_the_flooding_connection_is_closed(visit, settings):
 async def test_frames_below_messages_count(visit, settings):
     """A server counts control frames with the limit that it is given for the user."""
     settings.REALTIME_RATE = 0.001
-    frames = {"limit": FrameLimit()}
+    frames = HiddenFrames()
     ann = await visit(PATH, extensions={"realtime.frames": frames})
     await ann.receive_until("welcome")
-    assert [frames["limit"].allows() for _ in range(41)] == [True] * 40 + [False]
+    assert [frames.limit.allows() for _ in range(41)] == [True] * 40 + [False]
     await ann.send(type="ping")
     assert (await ann.receive())["code"] == "rate_limited"
-    assert frames["limit"].refused == 2
+    assert frames.limit.refused == 2
 
 
 async def test_full_bucket_is_forgotten(settings):

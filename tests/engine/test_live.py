@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from contextlib import suppress
 
@@ -74,6 +75,18 @@ async def test_server_drains_on_sigterm(open_socket, serve):
     assert [await close_code(socket) for socket in sockets] == [4012] * 3
     await asyncio.to_thread(server.wait, 10)
     assert await Entry.objects.acount() == 1
+
+
+async def test_stop_ignores_a_client_that_reads_nothing(open_socket, serve):
+    """SIGTERM ends the server in bounded time, and without an error in its log."""
+    address, server = await serve()
+    client = await open_socket(f"ws://{address}/ws/stream/", close_timeout=1)
+    client.transport.pause_reading()
+    await client.send('{"type":"start"}')
+    await asyncio.sleep(1)
+    server.terminate()
+    assert await asyncio.to_thread(server.wait, 15) == 0
+    assert not re.search("ERROR|Traceback", server.log.read_text())
 
 
 async def test_connections_do_not_wait_for_each_other(open_socket, serve):

@@ -31,6 +31,46 @@ def test_taken_port_is_named():
     assert lines[0].endswith("). Choose another, such as PORT=9000.")
 
 
+def test_impossible_port_is_named():
+    """A port that no address has ends the development server with one line."""
+    line = "PORT: 70000 is not between 0 and 65535. Choose another, such as PORT=9000."
+    variables = {"DJANGO_SETTINGS_MODULE": "engine.settings"}
+    code, lines = run("manage.py", "runserver", "--noreload", "--skip-checks", "70000", **variables)
+    assert (code, lines[-1]) == (1, line)
+    assert "Traceback (most recent call last):" not in lines
+
+
+def serve_with_application(folder, value):
+    """Return the exit code and the lines of a server with this ASGI_APPLICATION."""
+    (folder / "wrong_settings.py").write_text(f"from engine.settings import *\nASGI_APPLICATION = {value!r}\n")
+    (folder / "failing.py").write_text("import nothing_of_this_name\n")
+    return run("manage.py", "serve", DJANGO_SETTINGS_MODULE="wrong_settings", PYTHONPATH=str(folder))
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("engine.nowhere.application", "No module named 'engine.nowhere'"),
+        ("engine.asgi.nothing", 'Module "engine.asgi" does not define a "nothing" attribute/class'),
+        ("application", "application doesn't look like a module path"),
+        (None, "None doesn't look like a module path"),
+    ],
+)
+def test_wrong_application_is_named(value, reason, tmp_path):
+    """A wrong ASGI_APPLICATION ends the start with one line."""
+    line = f'ASGI_APPLICATION: {reason}. Set a path, such as "config.asgi.application".'
+    code, lines = serve_with_application(tmp_path, value)
+    assert (code, lines[-1]) == (1, line)
+    assert "Traceback (most recent call last):" not in lines
+
+
+def test_failing_application_shows_its_traceback(tmp_path):
+    """An import that fails inside the application's module is shown where it fails."""
+    code, lines = serve_with_application(tmp_path, "failing.application")
+    assert (code, lines[-1]) == (1, "ModuleNotFoundError: No module named 'nothing_of_this_name'")
+    assert "Traceback (most recent call last):" in lines
+
+
 def test_unapplied_migration_is_logged(transactional_db, caplog):
     """The server starts without the latest migration and logs the command, as an update may migrate later."""
     recorder = MigrationRecorder(connection)

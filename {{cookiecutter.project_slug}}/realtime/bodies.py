@@ -8,14 +8,14 @@ from realtime.types import Application, Message, Receive, Scope, Send, headers
 
 
 class Refused(Exception):
-    """A body that is too large or too slow, with the status of the answer."""
+    """Refusal of a body that is too large or too slow, with the status of the answer."""
 
     def __init__(self, status: int) -> None:
         self.status = status
 
 
 class BodyLimit:
-    """Answer 413 above `SERVER_MAX_BODY_BYTES`, and 408 after `SERVER_BODY_SECONDS`.
+    """Middleware that answers 413 above `SERVER_MAX_BODY_BYTES`, 408 after `SERVER_BODY_SECONDS`.
 
     Django applies its own limit only to bodies that a view reads, after it has stored them.
     """
@@ -45,7 +45,7 @@ class BodyLimit:
 
 
 class Body:
-    """The body of one request, up to the limits."""
+    """Body of one request, up to the limits."""
 
     def __init__(self, receive: Receive) -> None:
         self.receive_from_server = receive

@@ -182,7 +182,7 @@ class ConnectionMiddleware:
         connection.frame_limit = FrameLimit(bucket)
         # The server counts the frames that never become messages, such as pings.
         if frames := scope.get("extensions", {}).get("realtime.frames"):
-            frames["limit"] = connection.frame_limit
+            frames.limit = connection.frame_limit
         process.connections.add(connection)
         metrics.CONNECTIONS.inc()
         logs.begin(connection=own_id, user=connection.user_name)

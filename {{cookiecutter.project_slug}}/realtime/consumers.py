@@ -30,7 +30,7 @@ PONG = encode({"type": "pong"})
 
 
 class BaseConsumer(AsyncConsumer):
-    """Common part: receive frames, call the handler of each, answer errors, clean up at the end.
+    """Common part: frames and their handlers, answers to errors, and the end of a connection.
 
     Channels calls `disconnect()` only if a connection ended in good order. Here it is always
     called. An uncaught exception closes with 1011.

@@ -21,7 +21,7 @@ PATIENCE = 1  # seconds for a subscription, then it continues in the background
 
 
 class Hub:
-    """Subscribes to a group while the group has members here, and dispatches what arrives.
+    """Subscriptions to the groups that have members here, and the dispatch of what arrives.
 
     One channel serves the whole process, instead of one for each connection: an event passes the
     channel layer once, however many members the group has.

@@ -90,7 +90,7 @@ def quote(value: str) -> str:
 
 
 class ConnectionFilter(logging.Filter):
-    """Adds the facts of the connection to each record: `client`, `connection`, `user`, `room`."""
+    """Filter that adds the facts of the connection: `client`, `connection`, `user`, `room`."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         known = facts.get() or {}
@@ -129,7 +129,7 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 class SafeFormatter(logging.Formatter):
-    """A format without what people wrote, as far as it gets into records."""
+    """Format without what people wrote, as far as it gets into records."""
 
     def formatException(self, exc_info: Any) -> str:
         """Leave out the details of database errors, which quote whole rows."""
@@ -144,7 +144,7 @@ class SafeFormatter(logging.Formatter):
 
 
 class LineFormatter(SafeFormatter):
-    """One line for each record, with the facts of its connection at the end."""
+    """Format of one line for each record, with the facts of its connection at the end."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         known = " ".join(f"{name}={quote(getattr(record, name, '-'))}" for name in FACTS)
@@ -152,7 +152,7 @@ class LineFormatter(SafeFormatter):
 
 
 class JSONFormatter(SafeFormatter, JsonFormatter):
-    """One object for each record; security events have their own fields."""
+    """Format of one object for each record. Security events have fields of their own."""
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         """Keep the fields that are ours: a library may attach a whole request."""
@@ -164,7 +164,7 @@ class JSONFormatter(SafeFormatter, JsonFormatter):
 
 
 class OutageFilter(logging.Filter):
-    """Reduces the traceback of an outage to one line, unless LOG_LEVEL is DEBUG."""
+    """Filter that reduces the traceback of an outage to one line, unless LOG_LEVEL is DEBUG."""
 
     def filter(self, record: logging.LogRecord) -> logging.LogRecord:
         error = record.exc_info[1] if record.exc_info else None

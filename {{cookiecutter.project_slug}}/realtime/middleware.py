@@ -11,7 +11,7 @@ FOR_OPERATORS = {"/healthz", "/readyz", "/metrics"}
 
 
 class CommonMiddleware(common.CommonMiddleware):
-    """Django's own, except that operators may name any host, and that caches store nothing.
+    """Django's own middleware, except that operators may name any host, and caches store nothing.
 
     A page shows who is signed in. A public view sets a `Cache-Control` of its own.
     """
@@ -27,7 +27,7 @@ class CommonMiddleware(common.CommonMiddleware):
 
 
 class ContentSecurityPolicyMiddleware(MiddlewareMixin):
-    """Sends `SECURE_CSP` before Django 6, which has a middleware of the same name."""
+    """Middleware that sends `SECURE_CSP` before Django 6, which has one of the same name."""
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         # Django's pages for developers have inline styles and scripts.

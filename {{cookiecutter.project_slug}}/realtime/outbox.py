@@ -13,11 +13,11 @@ logger = logging.getLogger(__name__)
 
 
 class Disconnected(OSError):
-    """Send after the end of the connection, so that a consumer that only sends ends, too."""
+    """Error of a send after the end of the connection, which ends a consumer that only sends."""
 
 
 class Outbox:
-    """Delivers to one client, so that a slow client does not delay others.
+    """Messages on their way to one client, so that a slow client does not delay others.
 
     A message is sent at once unless the server holds it back, because the client does not read.
     Then up to `REALTIME_MAX_OUTBOX` messages of `REALTIME_MAX_OUTBOX_BYTES` wait. Above that the

@@ -1,8 +1,9 @@
-"""Limit on the frames that one user sends."""
+"""Limits on the frames that one user sends."""
 
 import time
 
 from realtime.conf import settings
+from realtime.protocol import Close
 
 
 class Bucket:
@@ -59,7 +60,30 @@ class FrameLimit:
             self.refused += 1
         return allowed
 
+    def floods(self) -> bool:
+        """Count one more frame. Return whether it is above the limit, and too many were."""
+        return not self.allows() and self.is_flooded()
+
     def is_flooded(self) -> bool:
         """Return whether `REALTIME_MAX_REFUSED` frames were refused."""
         flooded: bool = self.refused >= settings.REALTIME_MAX_REFUSED
         return flooded
+
+
+class HiddenFrames:
+    """Limits on the frames that never become messages: pings, pongs and fragments.
+
+    A server has one for each WebSocket, as the extension `realtime.frames` of its scope. `limit`
+    is the user's, once the connection is admitted.
+    """
+
+    def __init__(self) -> None:
+        self.limit = FrameLimit()
+        self.fragments = 0  # of the message that is arriving
+
+    def refuse(self, *, fragment: bool) -> int | None:
+        """Count a frame. Return the code to close with if there are too many."""
+        self.fragments += fragment
+        if self.fragments > settings.REALTIME_MAX_FRAGMENTS:
+            return Close.MESSAGE_TOO_BIG
+        return Close.FLOODING if self.limit.floods() else None

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class PrivateConnection(sqlite3.Connection):
-    """A connection that creates a missing file with mode 0600, which its -wal and -shm inherit."""
+    """Connection that creates a missing file with mode 0600, which its -wal and -shm inherit."""
 
     def __init__(self, database: Path | str, *arguments: Any, **options: Any) -> None:
         if isinstance(database, Path):  # and not a `file:` URI

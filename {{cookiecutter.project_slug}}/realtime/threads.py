@@ -15,7 +15,7 @@ from realtime.types import Application, Receive, Scope, Send
 
 
 class DatabaseThread(ThreadPoolExecutor):
-    """One thread, which closes old database connections after each call."""
+    """Executor of one thread, which closes old database connections after each call."""
 
     def __init__(self, name: str) -> None:
         super().__init__(max_workers=1, thread_name_prefix=name, initializer=keep_connections)
@@ -38,7 +38,7 @@ def keep_connections() -> None:
 
 
 class ThreadPool:
-    """Give each connection one of `REALTIME_THREADS` threads for its sync handlers and queries.
+    """Middleware that runs the sync code of a connection in one of `REALTIME_THREADS` threads.
 
     By default Channels runs the sync code of all connections on a single thread, one after another.
     """

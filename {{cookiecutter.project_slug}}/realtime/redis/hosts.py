@@ -16,14 +16,14 @@ from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSL
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import RedisError
 
-# survive a restart of Redis, and notice a Redis that hangs
+# Survive a restart of Redis, and notice a Redis that hangs.
 OPTIONS = {
     "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
     "health_check_interval": 5,
     "socket_timeout": 3,
     "socket_connect_timeout": 3,
 }
-# if a sentinel is silent, ask the next one soon
+# If a sentinel is silent, ask the next one soon.
 SENTINEL_OPTIONS = {
     "retry": Retry(NoBackoff(), 0),
     "socket_timeout": 0.5,
@@ -84,7 +84,7 @@ def parse_sentinels(
 
 
 class MasterConnection(SentinelManagedConnection):
-    """Asks for the master at every connect. redis-py's own does not after an error."""
+    """Connection that asks for the master each time. redis-py's own does not after an error."""
 
     async def _connect(self) -> None:
         self.host, self.port = await self.connection_pool.get_master_address()

@@ -29,11 +29,11 @@ logger = logging.getLogger(__name__)
 
 
 class MalformedMessageError(ValueError):
-    """Bytes that the serializer cannot read."""
+    """Error of a message that the serializer cannot read."""
 
 
 class PipelinedRedisChannelLayer(RedisPubSubChannelLayer):  # type: ignore[misc]
-    """Channels' own, with one round trip for all that is sent to groups at the same time."""
+    """Channels' own layer, with one round trip for all that is sent to groups at the same time."""
 
     def _get_layer(self) -> RedisPubSubLoopLayer:
         is_new = asyncio.get_running_loop() not in self._layers
@@ -72,7 +72,7 @@ class PipelinedShard(RedisSingleShardConnection):  # type: ignore[misc]
         self.is_unavailable = False
 
     async def publish(self, channel: str, message: bytes) -> None:
-        """Return when Redis has the message. Raise the errors of the connection."""
+        """Return when Redis has the message. Raises the errors of the connection."""
         published = asyncio.get_running_loop().create_future()
         self.waiting.append((channel, message, published))
         if self.task is None or self.task.done():
@@ -150,7 +150,7 @@ class PipelinedShard(RedisSingleShardConnection):  # type: ignore[misc]
 
 
 class WatchfulPubSub(PubSub):
-    """Reconnects if a host is silent, which redis-py would wait for for ever."""
+    """Subscriptions that reconnect if a host is silent. redis-py would wait without a limit."""
 
     connection: Any
 
@@ -168,7 +168,7 @@ class WatchfulPubSub(PubSub):
 
 
 async def probe_hosts() -> None:
-    """Use every host as the site does. Raise an error that names those that fail."""
+    """Use every host as the site does. Raises an error that names those that fail."""
     pools = [create_pool(host) for host in decode_hosts(settings.REDIS_HOSTS)]
     answers = await asyncio.gather(*map(try_host, pools), return_exceptions=True)
     failed = [

@@ -44,9 +44,14 @@ def load() -> ModuleType:
 
 def load_application() -> Application:
     """Import ASGI_APPLICATION, or exit with the fix."""
-    if not hasattr(settings, "ASGI_APPLICATION"):
-        sys.exit('ASGI_APPLICATION is not set. Example: "config.asgi.application"')
-    application: Application = import_string(settings.ASGI_APPLICATION)
+    path = str(getattr(settings, "ASGI_APPLICATION", None))
+    try:
+        application: Application = import_string(path)
+    except ImportError as error:
+        # An error inside a module of the path needs its traceback.
+        if error.name is not None and not f"{path}.".startswith(f"{error.name}."):
+            raise
+        sys.exit(f'ASGI_APPLICATION: {error}. Set a path, such as "config.asgi.application".')
     return application
 
 

@@ -60,6 +60,8 @@ def listen(host: str, port: int) -> socket.socket:
         if error.errno in {errno.EADDRINUSE, errno.EACCES}:
             name, fix = "PORT", "Choose another, such as PORT=9000."
         sys.exit(f"{name}: cannot listen on {host}:{port} ({reason}). {fix}")
+    except OverflowError:
+        sys.exit(f"PORT: {port} is not between 0 and 65535. Choose another, such as PORT=9000.")
     # Servers parse all frames of one read at a stretch. Small reads limit what a flood delays.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # accepted sockets inherit it on Linux
@@ -163,6 +165,7 @@ def check() -> None:
     exit_on_signals()
     django.setup()
     servers.load()
+    servers.load_application()
     startup.check(processes=settings.WEB_CONCURRENCY)
 
 

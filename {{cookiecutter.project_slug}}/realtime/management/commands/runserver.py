@@ -19,7 +19,7 @@ from realtime.servers import workers
 
 
 class Command(runserver.Command):
-    """Serves the site with `SERVER`, WebSockets included, and restarts when a file has changed."""
+    """Command that serves the site for development, and restarts when a file has changed."""
 
     addr: str
     port: str

@@ -8,7 +8,7 @@ from realtime.servers import workers
 
 
 class Command(BaseCommand):
-    """Serves the site with `SERVER`."""
+    """Command that serves the site in production."""
 
     help = "Serve the site with SERVER on HOST and PORT, in WEB_CONCURRENCY processes."
     requires_system_checks = []  # noqa: RUF012

@@ -70,6 +70,8 @@ class DrainingServer(Server):  # type: ignore[misc]
             protocol.transport.registerProducer(protocol.gate, True)
         elif message["type"] == "websocket.send":
             await protocol.gate.opened.wait()
+            if protocol.state in (protocol.STATE_CLOSING, protocol.STATE_CLOSED):
+                raise ConnectionError  # ends a handler that only sends
         elif message.get("code") == Close.INTERNAL_ERROR:
             protocol.handle_exception(None)  # daphne's close does not accept the code
             return

@@ -10,7 +10,7 @@ MAX_CHUNKS = 10_000  # of a body; 413 above this, since each costs the same, how
 
 
 class Request(http_protocol.WebRequest):  # type: ignore[misc]
-    """A request whose body has at most `SERVER_MAX_BODY_BYTES`."""
+    """Request whose body has at most `SERVER_MAX_BODY_BYTES`."""
 
     chunks = 0
 
@@ -22,7 +22,7 @@ class Request(http_protocol.WebRequest):  # type: ignore[misc]
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
-    """An HTTP connection with bounds on the size and the time of each part of a request."""
+    """HTTP connection with limits on the size and the time of each part of a request."""
 
     requestFactory = Request
     MAX_LENGTH = totalHeadersSize = settings.SERVER_MAX_HEAD_BYTES

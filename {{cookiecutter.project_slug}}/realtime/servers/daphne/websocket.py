@@ -9,12 +9,10 @@ from daphne.server import reactor
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from realtime.conf import settings
 from realtime.protocol import Close
-from realtime.rate_limit import FrameLimit
+from realtime.rate_limit import HiddenFrames
 
 CONTINUATION, PING, PONG = 0, 9, 10  # opcodes (RFC 6455, section 5.2)
-MESSAGE_TOO_BIG = 1009
 MAX_UNREAD = 16  # messages that wait for the application; stop reading above this
 
 
@@ -39,26 +37,20 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]
     """WebSocket that counts frames without a message, and stops reading when it is behind."""
 
     def onConnect(self, request: ConnectionRequest) -> object:
-        self.hidden: dict[str, Any] = {"limit": FrameLimit()}
-        self.fragments = 0  # of the message that is arriving
+        self.hidden = HiddenFrames()
         self.gate = Gate()
         return super().onConnect(request)
 
     def onFrameBegin(self) -> None:
         super().onFrameBegin()
         opcode = self.current_frame.opcode
-        self.fragments = self.fragments + 1 if opcode == CONTINUATION else self.fragments
         if self.state != self.STATE_OPEN or opcode not in (CONTINUATION, PING, PONG):
             return
-        limit = self.hidden["limit"]
-        if self.fragments > settings.REALTIME_MAX_FRAGMENTS:
-            self._fail_connection(MESSAGE_TOO_BIG, "too many fragments")
-        elif not limit.allows() and limit.is_flooded():
-            self.serverClose(Close.FLOODING)
-            self.discard()
+        if code := self.hidden.refuse(fragment=opcode == CONTINUATION):
+            self._fail_connection(code, "too many frames")
 
     def onMessageEnd(self) -> None:
-        self.fragments = 0
+        self.hidden.fragments = 0
         super().onMessageEnd()
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
@@ -73,6 +65,11 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]
             self.transport.resumeProducing()
         elif self.state != self.STATE_CLOSED:
             reactor.callLater(0.01, self.resume_reading)
+
+    def onClose(self, *arguments: Any) -> None:
+        super().onClose(*arguments)
+        if hasattr(self, "gate"):
+            self.gate.resumeProducing()  # a handler may wait for the client to read
 
     def _fail_connection(self, *arguments: Any) -> None:
         super()._fail_connection(*arguments)

@@ -62,7 +62,7 @@ class Http2(H2Protocol):
 
     async def _handle_events(self, events: list[Any]) -> None:
         for event in events:
-            if self.is_hidden(event) and self.is_flooded():
+            if self.is_hidden(event) and self.limit.floods():
                 self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
                 await self._flush()
                 await self.send(Closed())
@@ -85,9 +85,6 @@ class Http2(H2Protocol):
             self.expected_updates -= 1
             return False
         return isinstance(event, HIDDEN) and not getattr(event, "data", b"")
-
-    def is_flooded(self) -> bool:
-        return not self.limit.allows() and self.limit.is_flooded()
 
     async def _send_data(self, stream_id: int) -> None:
         window = self.connection.outbound_flow_control_window

@@ -9,9 +9,7 @@ from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Message, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
-from realtime.conf import settings
-from realtime.protocol import Close
-from realtime.rate_limit import FrameLimit
+from realtime.rate_limit import HiddenFrames
 
 
 class WebSocket(WSStream):
@@ -19,8 +17,8 @@ class WebSocket(WSStream):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.frames = {"limit": FrameLimit()}
-        self.size = self.fragments = 0  # of the message so far
+        self.frames = HiddenFrames()
+        self.size = 0  # of the message so far
         self.pong = asyncio.Event()
         self.heartbeat: asyncio.Task[None] | None = None
         self.busy = False  # while the application is behind
@@ -35,7 +33,8 @@ class WebSocket(WSStream):
         elif isinstance(event, Request):
             await super().handle(event)
             # The application starts in the next iteration of the loop.
-            self.scope["extensions"]["realtime.frames"] = self.frames
+            extensions: Any = self.scope["extensions"]
+            extensions["realtime.frames"] = self.frames
         elif self.state in {ASGIWebsocketState.HANDSHAKE, ASGIWebsocketState.CONNECTED}:
             await super().handle(event)
         if self.closed and not self.left:  # refused
@@ -62,8 +61,8 @@ class WebSocket(WSStream):
                 await self.receive(event)
             elif isinstance(event, Pong):
                 self.pong.set()
-                await self.count()
-            elif isinstance(event, Ping) and await self.count():
+                await self.count(fragment=False)
+            elif isinstance(event, Ping) and await self.count(fragment=False):
                 await self._send_wsproto_event(event.response())
             if self.state is not ASGIWebsocketState.CONNECTED:
                 return
@@ -81,21 +80,16 @@ class WebSocket(WSStream):
             await self.app_put(self.buffer.to_message())  # type: ignore[misc]
             self.busy = False
             self.buffer.clear()
-            self.size = self.fragments = 0
+            self.size = self.frames.fragments = 0
         elif event.frame_finished:
-            self.fragments += 1
-            if self.fragments > settings.REALTIME_MAX_FRAGMENTS:
-                await self.end(CloseReason.MESSAGE_TOO_BIG)
-            else:
-                await self.count()
+            await self.count(fragment=True)
 
-    async def count(self) -> bool:
-        """Count a frame that the application never sees, and close with 4429 above the limit."""
-        limit = self.frames["limit"]
-        allowed = limit.allows()
-        if limit.is_flooded():
-            await self.end(Close.FLOODING)
-        return allowed
+    async def count(self, *, fragment: bool) -> bool:
+        """Count a frame that the application never sees. Return False if there are too many."""
+        code = self.frames.refuse(fragment=fragment)
+        if code is not None:
+            await self.end(code)
+        return code is None
 
     async def answer_close(self, event: CloseConnection) -> None:
         if self.connection.state is not ConnectionState.REMOTE_CLOSING:

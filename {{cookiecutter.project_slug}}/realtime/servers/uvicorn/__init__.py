@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -52,4 +53,9 @@ def serve(application: Any, listener: socket.socket) -> None:
         ssl_keyfile=settings.TLS_KEYFILE,
     )
     runner = asyncio.Runner(loop_factory=config.get_loop_factory())
+    if settings.TLS_CERTFILE:
+        loop: Any = runner.get_loop()  # uvicorn has no setting for this time, which is a minute
+        loop.create_server = partial(
+            loop.create_server, ssl_handshake_timeout=settings.SERVER_HEAD_SECONDS
+        )
     runner.run(Server(config).serve([listener]))

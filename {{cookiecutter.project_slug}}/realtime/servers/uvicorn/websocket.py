@@ -9,13 +9,12 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets import websockets_sansio_impl
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import ProtocolError
-from websockets.frames import CloseCode, Frame, Opcode
+from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from realtime.conf import settings
 from realtime.protocol import Close
-from realtime.rate_limit import FrameLimit
+from realtime.rate_limit import HiddenFrames
 
 BAD_REQUEST = STATUS_LINE[400] + b"content-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -57,8 +56,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.conn.check = self.check
-        self.hidden: dict[str, Any] = {"limit": FrameLimit()}
-        self.fragments = 0  # of the message that is arriving
+        self.hidden = HiddenFrames()
 
     # Received
 
@@ -79,16 +77,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def check(self, frame: Frame) -> None:
         """Count a frame that the consumer does not see. Close if there are too many of them."""
         if frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE):
-            self.fragments = 0
-            return
-        if frame.opcode is Opcode.CONT:
-            self.fragments += 1
-            if self.fragments > settings.REALTIME_MAX_FRAGMENTS:
-                self.conn.fail(CloseCode.MESSAGE_TOO_BIG)
-                raise ProtocolError("too many fragments")
-        limit = self.hidden["limit"]
-        if not limit.allows() and limit.is_flooded():
-            self.conn.fail(Close.FLOODING)
+            self.hidden.fragments = 0
+        elif code := self.hidden.refuse(fragment=frame.opcode is Opcode.CONT):
+            self.conn.fail(code)
             raise ProtocolError("too many frames")
 
     def handle_parser_exception(self) -> None:
@@ -111,6 +102,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         elif self.transport.can_write_eof():
             self.transport.write_eof()
 
+    def shutdown(self) -> None:
+        super().shutdown()
+        # A client that does not read would delay the end of the process.
+        self.loop.call_later(1, self.transport.abort)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.read_paused = False  # uvicorn would resume a closed transport
         self.conn.state = State.CLOSED
@@ -126,6 +122,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def write_text(self, text: str) -> bool:
         """Send a text without waiting. Return False if the client is slow or has left."""
         if self.conn.state is not State.OPEN or not self.writable.is_set():
+            return False
+        if self.transport.is_closing():
             return False
         last, frame = WebSocketProtocol.broadcast
         if text is not last:
