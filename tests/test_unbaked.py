@@ -29,6 +29,7 @@ PUBLIC = {
     },
     "realtime.auth": {"Identity", "public"},
     "realtime.auth.sessions": {"find_valid_sessions"},
+    "realtime.lookups": {"one_of"},
     "realtime.history": {"History"},
     "realtime.protocol": {"EventError"},
     "realtime.asgi": {"RealtimeMiddlewareStack", "lifespan"},

@@ -46,7 +46,7 @@ class Options:
 
     url: str = "http://127.0.0.1:8000"
     connections: int = 100
-    per_user: int = 10  # connections per user; the site allows 10
+    per_user: int = 10  # connections per user; the site allows 20
     per_group: int = 10  # connections per group
     rate: float = 50.0  # events per second, of all connections together
     duration: float = 10.0  # seconds of sending
