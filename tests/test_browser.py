@@ -488,7 +488,7 @@ Room.objects.bulk_create(Room(name=f"{person.name} {{n}}", created_by=creator) f
 @once
 def test_narrow_phone(visit, ann, room):
     """Nothing is wider than a screen of 320 pixels, not even long words."""
-    for path in ("/?after=many", "/?q=many", f"/chat/{room}/", f"/chat/{'long' * 16}/"):
+    for path in ("/?after=many", "/?q=many", "/private/", f"/chat/{room}/", f"/chat/{'long' * 16}/"):
         window = visit(ann, path, viewport={"width": 320, "height": 568})
         if path.startswith("/chat/"):
             expect(window.status).to_have_text("Connected")

@@ -112,7 +112,6 @@ DIFFERENCES = {
         "-chat/templates/chat/room_filter.html",
         "-chat/templates/chat/visible_rooms.html",
         "-chat/tests/test_admin.py",
-        "chat/static/chat/room.js",
         "-chat/tests/test_authors.py",
         "-chat/tests/test_members.py",
         "chat/urls.py",
