@@ -10,7 +10,7 @@ from django.utils import timezone
 
 
 class Member(AbstractBaseUser):
-    """User of the runs with ENGINE_USER_MODEL: the key is no number, and the name has another field."""
+    """User of the runs with ENGINE_USER_MODEL: a UUID as the key, and another field for the name."""
 
     key = models.UUIDField(primary_key=True, default=uuid4)
     nickname = models.CharField(max_length=150, unique=True)
