@@ -23,7 +23,7 @@ FIRST, *_ = SITES
 PAGE_BYTES = 60_000
 # More than one page of the list has.
 ROOMS = "from chat.models import Room; Room.objects.bulk_create(Room(name=f'many {n:03}') for n in range(120))"
-NO_TICKET = r"/api/ticket/ 401|status of 401"
+NO_TICKET = r"/api/ticket/ (401|net::ERR_ABORTED)|status of 401"
 
 
 def group(place):
