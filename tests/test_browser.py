@@ -23,6 +23,8 @@ FIRST, *_ = SITES
 PAGE_BYTES = 60_000
 # More than one page of the list has.
 ROOMS = "from chat.models import Room; Room.objects.bulk_create(Room(name=f'many {n:03}') for n in range(120))"
+# The page asks for itself, and does not follow the redirect.
+LOGIN = r"/accounts/login/\?next=/chat/\S* net::ERR_ABORTED"
 NO_TICKET = r"/api/ticket/ (401|net::ERR_ABORTED)|status of 401"
 
 
@@ -332,6 +334,7 @@ def test_edited_messages(windows, visit, site, ann, ben, room):
 @signed_in
 def test_logout_in_another_tab(visit, site, room):
     """The room reports it and offers the login, which leads back to the room."""
+    visit.expect_problem(LOGIN)
     person = Person(site, site.auth)
     window = visit(person, f"/chat/{room}/")
     expect(window.status).to_have_text("Connected")
@@ -348,6 +351,7 @@ def test_expired_session(visit, site, room):
     """A page that reconnects with an expired session shows that the user is signed out."""
     visit.expect_problem(OUTAGE)
     visit.expect_problem(NO_TICKET)
+    visit.expect_problem(LOGIN)
     person = Person(site, site.auth)
     window = visit(person, f"/chat/{room}/")
     expect(window.status).to_have_text("Connected")
