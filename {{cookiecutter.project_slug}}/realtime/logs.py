@@ -221,7 +221,7 @@ def logging_config(
         },
         "loggers": {
             **{name: {"level": level} for name in own},
-            # SECURITY.md lists these events. LOG_LEVEL does not silence them.
+            # Events for auditors. LOG_LEVEL does not silence them.
             "security": {"level": "INFO"},
             # At DEBUG it logs the values of every query: texts, session keys, password hashes.
             "django.db.backends": {"level": "INFO"},
