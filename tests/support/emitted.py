@@ -98,4 +98,5 @@ def production_values(project: Path) -> dict[str, str]:
         "SECRET_KEY": secrets.token_urlsafe(48),
         "ALLOWED_HOSTS": "chat.example.com",
         "ALLOWED_ORIGINS": "https://chat.example.com",
+        "EMAIL_URL": "",
     }

@@ -169,7 +169,8 @@ if EMAIL:
     EMAIL_USE_TLS = EMAIL["OPTIONS"].get("use_tls")
     EMAIL_USE_SSL = EMAIL["OPTIONS"].get("use_ssl")
 {% else %}
-MAILERS = {"default": EMAIL} if EMAIL else {}
+if EMAIL:
+    MAILERS = {"default": EMAIL}
 {% endif %}
 {% endif %}
 CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
