@@ -24,7 +24,7 @@ def commands(project: Path) -> list[list[str]]:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("answers", INSTALLATIONS, ids=label)
 def test_installation_by_the_readme_works(answers, cookies, services):
-    """Set-up, tests and development server work, and the development server reloads after an edit."""
+    """Set-up, linters, tests and development server work with the project's packages only. An edit reloads it."""
     project = bake(cookies, **answers)
     # Name the interpreter to uv, which cannot find or download it on some machines.
     environ = clean_environ(UV_PYTHON=find_python("3.13"), **services(answers))
@@ -35,6 +35,7 @@ def test_installation_by_the_readme_works(answers, cookies, services):
     run(setup, project, environ)
     version = run(["uv", "run", "python", "-c", "import sys; print(sys.version_info[:2])"], project, environ)
     assert version.splitlines()[-1] == "(3, 13)"
+    assert "Success: no issues found" in run(["make", "lint"], project, environ)
     assert " passed" in run(test, project, environ, timeout=500)
     with start_site(dev, project, environ) as site:
         ann, ben = Person(site, answers["auth"]), Person(site, answers["auth"])

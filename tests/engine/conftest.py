@@ -1,6 +1,7 @@
 """Fixtures of the suite: visitors in this process, and servers in processes of their own."""
 
 import os
+import threading
 from contextlib import AsyncExitStack, ExitStack
 from uuid import uuid4
 
@@ -9,7 +10,9 @@ from asgiref.sync import sync_to_async
 from django.db import connection, connections
 from websockets.asyncio.client import connect
 
+from engine.models import append
 from engine.people import cookie_header
+from engine.routing import consumers
 from engine.visitor import Visitor
 from realtime.conf import settings as django_settings
 from realtime.layers import channel_layers
@@ -71,6 +74,20 @@ async def visit(database):
     finally:
         await get_process().drain()
         processes.clear()
+
+
+@pytest.fixture
+def slow_store(monkeypatch):
+    """Hold back what consumers store. Return an event that is set when one stores, and one that releases it."""
+    storing, released = threading.Event(), threading.Event()
+
+    def append_slowly(*arguments):
+        storing.set()
+        released.wait(5)
+        return append(*arguments)
+
+    monkeypatch.setattr(consumers, "append", append_slowly)
+    return storing, released
 
 
 @pytest.fixture

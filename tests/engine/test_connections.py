@@ -1,14 +1,12 @@
 """One socket from its handshake to its end."""
 
 import asyncio
-import threading
 
 import pytest
 from channels.layers import get_channel_layer
 from django.db import InterfaceError, OperationalError
 
 from engine.history import group_of
-from engine.models import append
 from engine.routing import consumers
 from realtime.asgi import lifespan
 
@@ -78,16 +76,9 @@ async def test_unknown_path_is_closed(visit):
     assert (ann.connected, await ann.close_code()) == (True, 4404)
 
 
-async def test_slow_handler_does_not_delay_the_disconnect(visit, monkeypatch):
+async def test_slow_handler_does_not_delay_the_disconnect(visit, slow_store):
     """The other members see at once that a user left, and the user's last event is handled."""
-    storing, released = threading.Event(), threading.Event()
-
-    def append_slowly(*arguments):
-        storing.set()
-        released.wait(5)
-        return append(*arguments)
-
-    monkeypatch.setattr(consumers, "append", append_slowly)
+    storing, released = slow_store
     ann, bob = await visit(PATH), await visit(PATH, "bob")
     assert await bob.sees("ann", "bob")
     assert await ann.sees("ann", "bob")

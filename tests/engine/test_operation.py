@@ -6,14 +6,12 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import IntegrityError, OperationalError
 from django.test import AsyncClient, Client
 
-from engine.models import append
 from engine.routing import consumers
 from realtime.logs import ConnectionFilter, LineFormatter, OutageFilter, report
 from realtime.presence import QUIET_SECONDS
@@ -204,16 +202,9 @@ def run_python(code, **variables):
     return subprocess.run(command, env=environ, check=True, text=True, stdout=-1, stderr=-2).stdout
 
 
-async def test_drain_handles_the_last_frame(visit, monkeypatch):
+async def test_drain_handles_the_last_frame(visit, slow_store):
     """A drain closes with 4012 after the last frame is handled, and every new socket at once."""
-    storing, released = threading.Event(), threading.Event()
-
-    def append_slowly(*arguments):
-        storing.set()
-        released.wait(5)
-        return append(*arguments)
-
-    monkeypatch.setattr(consumers, "append", append_slowly)
+    storing, released = slow_store
     ann, bob = await visit(PATH), await visit(PATH, "bob")
     assert await ann.sees("ann", "bob")
     await ann.send(type="append", ref="a1", text="hi")
