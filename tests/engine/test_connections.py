@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import pytest
+from channels.exceptions import StopConsumer
 from channels.layers import get_channel_layer
 from django.db import InterfaceError, OperationalError
 
@@ -12,6 +13,7 @@ from engine.models import append
 from engine.routing import consumers
 from realtime.asgi import lifespan
 from realtime.origin import parse_origin
+from realtime.process import get_process
 
 PATH = "/ws/journal/a/"
 
@@ -92,6 +94,18 @@ async def test_listed_origin_connects(visit, settings):
     """An origin in ALLOWED_ORIGINS may open a socket."""
     settings.ALLOWED_ORIGINS = ["https://site.example"]
     assert (await visit(PATH, headers=[(b"origin", b"https://site.example")])).connected
+
+
+async def test_origin_of_the_same_host_connects(visit, settings):
+    """Without ALLOWED_ORIGINS the pages of the handshake's own host may open a socket, if the host is allowed."""
+    settings.ALLOWED_ORIGINS, settings.ALLOWED_HOSTS = None, ["site.example"]
+    for origin, host, connected in [
+        (b"http://site.example", b"site.example", True),
+        (b"http://evil.example", b"site.example", False),
+        (b"http://evil.example", b"evil.example", False),
+    ]:
+        visitor = await visit(PATH, headers=[(b"origin", origin), (b"host", host)])
+        assert visitor.connected == connected
 
 
 @pytest.mark.parametrize(
@@ -228,3 +242,23 @@ async def test_lifespan_is_answered():
 
     await lifespan({"type": "lifespan"}, receive, send)
     assert answers == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_consumer_may_stop(visit, monkeypatch):
+    """StopConsumer in a handler closes the socket in good order."""
+
+    def stop(*_):
+        raise StopConsumer
+
+    ann = await visit(PATH)
+    await ann.receive_until("welcome")
+    monkeypatch.setattr(consumers, "append", stop)
+    await ann.send(type="append", ref="a1", text="hi")
+    assert await ann.close_code() == 1000
+
+
+async def test_process_needs_a_channel_layer(settings):
+    """Without CHANNEL_LAYERS the error names the setting."""
+    settings.CHANNEL_LAYERS = {}
+    with pytest.raises(RuntimeError, match="CHANNEL_LAYERS: no default layer"):
+        get_process()
