@@ -47,6 +47,7 @@ UNNEEDED = {
     "tests/load.py": ANSWERS["examples"] == "none",
     "docs/recipes/publish-from-a-view.md": ANSWERS["auth"] == "none",
     "docs/recipes/sign-in-by-email.md": ANSWERS["auth"] == "none",
+    "docs/recipes/sign-in-with-jwts.md": ANSWERS["auth"] == "none",
     **{f"chat/{name}": ANSWERS["auth"] == "none" for name in CHAT_WITH_ACCOUNTS},
     "compose.yaml": ANSWERS["deploy"] == "none" and not SERVICES,
     "Dockerfile": ANSWERS["deploy"] == "none",

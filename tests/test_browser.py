@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
 from support.browsers import OUTAGE, Visits, find_browser, launch, node_packages, seed
-from support.client import PASSWORD, Person, cookie, csrf_token
+from support.client import MOST, PASSWORD, Person, cookie, csrf_token, receive
 from support.emitted import bake, clean_environ, environ_for, run
 from support.matrix import PYTHONS, TEMPLATE, combinations, spread
 from support.network import NETWORK
@@ -23,7 +23,7 @@ FIRST, *_ = SITES
 PAGE_BYTES = 60_000
 # More than one page of the list has.
 ROOMS = "from chat.models import Room; Room.objects.bulk_create(Room(name=f'many {n:03}') for n in range(120))"
-NO_TICKET = r"/accounts/login/\?next=/api/ticket/ net::ERR_ABORTED"  # a redirect that the page does not follow
+NO_TICKET = r"/api/ticket/ 401|status of 401"
 
 
 def group(place):
@@ -221,6 +221,38 @@ def test_users_of_one_name(visit, site, room):
         window.sees((1, "Sam", "Hi"), (2, "Sam", "Hello"))
         expect(window.log.locator(".own .text")).to_have_text([own])
         expect(window.log.locator(".continued")).to_have_count(0)
+
+
+@contextlib.contextmanager
+def connections(person, room):
+    """Hold all the connections that a person may have."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(MOST):
+            assert receive(stack.enter_context(person.connect(room)))["type"] == "welcome"
+        yield
+
+
+@in_chromium
+def test_too_many_connections(visit, site, room):
+    """The page says so and comes back by itself. After a minute a button tries again."""
+    person = Person(site, site.auth)
+    with connections(person, room):
+        window = visit(person, f"/chat/{room}/")
+        expect(window.status).to_have_text("Too many chats are open. Trying again…")
+    expect(window.status).to_have_text("Connected")
+    window.page.close()
+    with connections(person, room):
+        window = visit(person, f"/chat/{room}/")
+        window.page.clock.install()
+        expect(window.status).to_have_text("Too many chats are open. Trying again…")
+        button = window.page.get_by_role("button", name="Reconnect")
+        while not button.is_visible():
+            window.page.clock.run_for(1000)
+            window.page.wait_for_timeout(100)
+        expect(window.status).to_have_text("Too many chats are open. Close another one, then reconnect.")
+        assert window.violations() == []
+    button.click()
+    expect(window.status).to_have_text("Connected")
 
 
 @signed_in
@@ -459,6 +491,8 @@ def test_accessible(windows, visit, site, ann):
 def test_valid_html(site, ann, room, tmp_path):
     """Pages are valid HTML, also with errors in forms."""
     paths = ["/?after=many", "/?room=a/b", "/?q=%22%26many", f"/chat/{room}/", "/chat/%22%3Cb%3E/"]
+    if site.auth == "token":
+        paths.append("/accounts/tokens/")
     pages = [ann.http.get(path) for path in paths]
     if site.auth != "none":
         with httpx.Client(base_url=site.url, trust_env=False, timeout=30) as http:

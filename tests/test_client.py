@@ -19,7 +19,7 @@ from websockets.http11 import Response
 
 CLIENT = TEMPLATE / "{{cookiecutter.project_slug}}" / "realtime" / "static" / "realtime" / "client.js"
 RECONNECT = {1001, 1006, 1011, 1012, 4012, 4408}
-STOP = {1000, 1003, 4400, 4401, 4403, 4404, 4409, 4429, 4999}
+STOP = {1000, 1003, 4400, 4401, 4403, 4404, 4429, 4999}
 # A page whose clients report to lists: `open(name, url, options)` makes one.
 PAGE = """<!DOCTYPE html>
 <title>Client</title>
@@ -162,6 +162,24 @@ def test_close_codes_decide(page, server):
         wait_for(page, str(code), closed(code, False))
         assert reports(page, str(code)) == [CONNECTING, OPEN, closed(code, False)]
         assert len(server.sockets(f"/close/{code}")) == 1
+
+
+def test_too_many_connections_are_retried_for_a_minute(page, server):
+    """The client tries five times more, then stops until `connect()` is called."""
+    page.clock.install()
+    page.evaluate("open('a', '/close/4409')")
+    for attempt in range(2):
+        waited = 0
+        for _ in range(5):
+            wait_until(lambda: reports(page, "a")[-1] == closed(4409, True), "a refusal")
+            sockets = len(server.sockets("/close/4409"))
+            while len(server.sockets("/close/4409")) == sockets:
+                page.clock.run_for(250)
+                waited += 250
+        wait_for(page, "a", closed(4409, False))
+        assert 44_000 < waited < 80_000
+        assert len(server.sockets("/close/4409")) == 6 * (attempt + 1)
+        page.evaluate("clients.a.connect()")
 
 
 def test_events_are_carried(page, server):

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from support.emitted import bake, clean_environ, run
 from support.matrix import combinations, is_possible, label, spread
-from support.pages import DELETE, commands, recipes
+from support.pages import DELETE, JWTS, commands, recipes
 
 # Every combination of the answers that pages depend on. The others take turns.
 POSSIBLE = filter(is_possible, combinations("auth", "channel_layer", "database", "deploy"))
@@ -17,7 +17,7 @@ WORDS = {
     ("database", "postgresql"): r"postgres",
     ("deploy", "docker"): r"docker|nginx",
     ("deploy", "kubernetes"): r"kube|cluster",
-    ("auth", "token"): r"\btokens?\b|ticket",
+    ("auth", "token"): r"(?<!simplejwt\.)\btokens?\b|ticket",
     ("consumers", "async"): r"apublish|\bawait self|async consumer",
     ("consumers", "sync"): r"async_to_sync",
 }
@@ -161,7 +161,7 @@ def test_picture_is_drawn_with_what_is_there(emitted):
 def test_recipes_apply(emitted):
     """Each recipe applies to the new project, and so do all of them one after another."""
     answers, project = emitted
-    names = recipes(answers["auth"])
+    names = recipes(answers["auth"]) + [JWTS] * (answers["auth"] != "none")
     patches = [f"docs/recipes/{name}.md" for name in names]
     assert sorted(path.name for path in (project / "docs" / "recipes").iterdir()) == sorted(
         ["README.md", *(f"{name}.md" for name in (*names, DELETE))]

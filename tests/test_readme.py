@@ -31,6 +31,7 @@ RUN = {
     "make lint": "test_readme.py::test_lint_of_a_new_project_succeeds",
     "make lint test": "test_recipes.py::test_recipes_work",  # in two
     "uv run .*|git apply.*|touch .*|perl -pi .*": "test_recipes.py::test_recipes_work",
+    'uv add "djangorestframework-simplejwt.*': "test_recipes.py::test_jwts_open_sockets_until_they_expire",
     "uvx cruft create https://.*|uvx cruft update": "test_update.py::test_update_keeps_edits",
     "rm -r chat .*": "test_examples.py::test_chat_can_be_deleted",
     "uvx cruft link https://.*": "test_update.py::test_project_of_plain_cookiecutter_is_linked",

@@ -7,11 +7,13 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 from support.browsers import Visits, launch
 from support.client import PASSWORD, Person, cookie, csrf_token, receive, send
-from support.emitted import bake, environ_for, run
-from support.matrix import PYTHONS, combinations, label, spread
+from support.emitted import bake, clean_environ, environ_for, run
+from support.matrix import CHOICES, PYTHONS, combinations, label, spread
 from support.network import NETWORK
-from support.pages import RECIPES, commands, recipes
+from support.pages import JWTS, RECIPES, commands, recipes
 from support.servers import start_site
+
+from demo import find_python
 
 PYTHON = ["uv", "run", "python"]
 
@@ -138,3 +140,15 @@ def test_recipes_work(first, answers, cookies, environment, services):
         for command in commands((project / "AGENTS.md").read_text(encoding="utf-8")):
             if command not in {"make setup", "make dev", "make lint"}:
                 run(command.split(), project, environ, timeout=400)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("auth", [auth for auth in CHOICES["auth"] if auth != "none"])
+def test_jwts_open_sockets_until_they_expire(auth, cookies):
+    """The recipe adds its packages, and its own test sees the socket close at `exp`. Nothing else breaks."""
+    project = bake(cookies, auth=auth)
+    environ = clean_environ(UV_PYTHON=find_python(PYTHONS[-1]))
+    run(["make", "setup"], project, environ)
+    follow(JWTS, project, environ)
+    run(["make", "lint"], project, environ)
+    run(["uv", "run", "pytest", "--no-cov", "accounts"], project, environ)

@@ -12,7 +12,6 @@ from engine.history import group_of
 from engine.models import append
 from engine.routing import consumers
 from realtime.asgi import lifespan
-from realtime.origin import parse_origin
 from realtime.process import get_process
 
 PATH = "/ws/journal/a/"
@@ -79,53 +78,6 @@ async def test_unknown_path_is_closed(visit):
     """A socket on an unknown path opens, then closes with 4404."""
     ann = await visit("/ws/nothing/")
     assert (ann.connected, await ann.close_code()) == (True, 4404)
-
-
-@pytest.mark.parametrize("origin", ["http://evil.example", "https://localhost:8000", "http://localhost:1", "null"])
-async def test_foreign_origin_is_refused(visit, origin, caplog):
-    """The handshake fails, and the log names the origin and the setting."""
-    ann = await visit(PATH, headers=[(b"origin", origin.encode())])
-    assert not ann.connected
-    assert origin in caplog.text
-    assert "ALLOWED_ORIGINS" in caplog.text
-
-
-async def test_listed_origin_connects(visit, settings):
-    """An origin in ALLOWED_ORIGINS may open a socket."""
-    settings.ALLOWED_ORIGINS = ["https://site.example"]
-    assert (await visit(PATH, headers=[(b"origin", b"https://site.example")])).connected
-
-
-async def test_origin_of_the_same_host_connects(visit, settings):
-    """Without ALLOWED_ORIGINS the pages of the handshake's own host may open a socket, if the host is allowed."""
-    settings.ALLOWED_ORIGINS, settings.ALLOWED_HOSTS = None, ["site.example"]
-    for origin, host, connected in [
-        (b"http://site.example", b"site.example", True),
-        (b"http://evil.example", b"site.example", False),
-        (b"http://evil.example", b"evil.example", False),
-    ]:
-        visitor = await visit(PATH, headers=[(b"origin", origin), (b"host", host)])
-        assert visitor.connected == connected
-
-
-@pytest.mark.parametrize(
-    ("value", "origin"),
-    [
-        ("https://Site.example", "https://site.example"),
-        ("https://site.example:443", "https://site.example"),
-        ("http://[::1]:8000", "http://[::1]:8000"),
-    ],
-)
-def test_origin_is_normalized(value, origin):
-    """An origin is read as browsers write it: in lower case, without the scheme's default port."""
-    assert parse_origin(value) == origin
-
-
-@pytest.mark.parametrize("value", ["", "site.example", "*", "ws://site.example", "https://site.example/", "http://a:x"])
-def test_invalid_origin_is_an_error(value):
-    """A value that can never match an origin raises ValueError."""
-    with pytest.raises(ValueError):
-        parse_origin(value)
 
 
 async def test_slow_handler_does_not_delay_the_disconnect(visit, monkeypatch):

@@ -21,8 +21,9 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
 class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Tokens can be viewed and revoked, but not created."""
 
-    list_display = ("user", "created_at")
-    fields = readonly_fields = ("user", "created_at")
+    list_display = ("name", "user", "created_at", "last_used_at", "expires_at")
+    list_select_related = ("user",)
+    fields = readonly_fields = list_display
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -3,6 +3,7 @@
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
 from django.http import HttpRequest
 from django.views.decorators.debug import sensitive_variables
@@ -23,7 +24,7 @@ class PasswordBackend(ModelBackend):
         password: str | None = None,
         **kwargs: Any,
     ) -> User | None:
-        name = username or kwargs.get(User.USERNAME_FIELD)
+        name = username or kwargs.get(get_user_model().USERNAME_FIELD)
         if name is None or password is None or not is_storable(name):
             return None
         limits = SignInAttempt.limits(name, network_of(request))
@@ -32,7 +33,6 @@ class PasswordBackend(ModelBackend):
             if user is None:
                 return None
             succeed()
-        assert isinstance(user, User)
         return user
 
     async def aauthenticate(

@@ -1,11 +1,10 @@
 """Form to sign up."""
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.forms import UserCreationForm
-
-from accounts.models import User
 
 
 class SignUpForm(UserCreationForm):  # type: ignore[type-arg]
     class Meta(UserCreationForm.Meta):
-        model = User
+        model = get_user_model()
         fields = ("username", "display_name")

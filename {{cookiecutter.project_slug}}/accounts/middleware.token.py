@@ -2,29 +2,50 @@
 
 from collections.abc import Callable
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
+from django.urls import Resolver404, resolve
 
-from accounts.tokens import user_of_token
+from accounts.models import User
+from accounts.token_views import problem
+from accounts.tokens import bearer_token, find_token
+from accounts.urls import pages
 from realtime.middleware import FOR_OPERATORS
 
 
 class BearerMiddleware:
-    """Sets `request.user` to the owner of `Authorization: Bearer <token>`. 401 if it is invalid."""
+    """Sets `request.user` to the owner of `Authorization: Bearer <token>`. 401 if it is invalid.
+
+    Other kinds of authorization are passed on. The admin and the pages of accounts need a session,
+    so that a token can neither administer the site nor create more tokens.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and request.path not in FOR_OPERATORS:
-            user = user_of_token(token)
-            if user is None:
-                return JsonResponse(
-                    {"error": "The token is not valid."},
-                    status=401,
-                    headers={"WWW-Authenticate": "Bearer"},
-                )
-            request.user = user
-            # A foreign page cannot send this header, so there is nothing to forge.
-            request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]
+        text = bearer_token(request.headers.get("Authorization", ""))
+        if text and request.path not in FOR_OPERATORS and not needs_session(request):
+            token = find_token(text)
+            if token is None:
+                return problem(401, "The token is invalid.")
+            sign_in(request, token.user)
+            request.token = token  # type: ignore[attr-defined]
         return self.get_response(request)
+
+
+def needs_session(request: HttpRequest) -> bool:
+    """Return whether the path belongs to the admin, wherever it is mounted, or to accounts."""
+    try:
+        match = resolve(request.path_info)
+    except Resolver404:
+        return False
+    return "admin" in match.app_names or match.func in pages
+
+
+def sign_in(request: HttpRequest, user: User) -> None:
+    async def auser() -> User:
+        return user
+
+    request.user, request.auser = user, auser
+    # A page of another site cannot send the header, so there is nothing to forge.
+    request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]

@@ -1,9 +1,6 @@
 """Accounts and attempts to sign in{{ ", and the tokens and tickets of programs and pages" if cookiecutter.auth == "token" }}."""
 
-{% if cookiecutter.auth == "token" %}
-from datetime import timedelta
-{% endif %}
-from typing import Any
+from typing import {{ "Any, Self" if cookiecutter.auth == "token" else "Any" }}
 
 {% if cookiecutter.auth == "token" %}
 from django.conf import settings
@@ -15,6 +12,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 {% if cookiecutter.auth == "token" %}
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 {% endif %}
 
 from realtime.auth.throttle import Throttle, network_of
@@ -28,6 +26,7 @@ class User(AbstractUser):
     )
 
     class Meta(AbstractUser.Meta):
+        swappable = "AUTH_USER_MODEL"
         # An empty display name would be shown as the user name, which may be an e-mail address.
         constraints = (
             models.CheckConstraint(condition=~models.Q(display_name=""), name="user_display_name"),
@@ -68,32 +67,55 @@ def trust_address(request: HttpRequest | None, user: User, **_: Any) -> None:
 {% if cookiecutter.auth == "token" %}
 
 
-class Token(models.Model):
-    """Access of a program, until it is revoked. Only a digest is stored."""
+class Secret(models.Model):
+    """Text that signs in its user, until it expires or the password changes.
+
+    Only a digest is stored.
+    """
 
     digest = models.CharField(max_length=64, unique=True)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="tokens")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="%(class)ss")
+    stamp = models.CharField(max_length=128)  # of the user's password when it was issued
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        abstract = True
+
+    def is_valid(self) -> bool:
+        """Return whether the secret is current, and its user active with the same password."""
+        stamps = (
+            self.user.get_session_auth_hash(),
+            *self.user.get_session_auth_fallback_hash(),  # after a change of SECRET_KEY
+        )
+        return (
+            self.user.is_active
+            and self.expires_at > timezone.now()
+            and any(constant_time_compare(self.stamp, stamp) for stamp in stamps)
+        )
+
+    @classmethod
+    def expired(cls) -> models.QuerySet[Self]:
+        """Return those that have expired, for `manage.py cleanup` to delete."""
+        return cls._default_manager.filter(expires_at__lte=timezone.now())
+
+
+class Token(Secret):
+    """Access of a program, for `TOKEN_DAYS`."""
+
+    name = models.CharField(max_length=100, help_text="What uses it, such as a device.")
     created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
-        return f"{self.user} since {self.created_at:%Y-%m-%d}"
+        return f"{self.name} of {self.user}"
 
 
-class Ticket(models.Model):
-    """Access for one socket, once, within `LIFETIME`. Only a digest is stored."""
+class Ticket(Secret):
+    """Access for one socket, once, of the token or session that it was issued to."""
 
-    LIFETIME = timedelta(seconds=30)
-
-    digest = models.CharField(max_length=64, unique=True)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="tickets")
-    credential = models.CharField(max_length=64)  # the digest of the token or session it is for
-    expires_at = models.DateTimeField(db_index=True)
+    token = models.ForeignKey(Token, models.CASCADE, null=True, blank=True)
+    session_key = models.CharField(max_length=40, blank=True)
 
     def __str__(self) -> str:
         return f"{self.user} until {self.expires_at:%H:%M:%S}"
-
-    @classmethod
-    def expired(cls) -> models.QuerySet["Ticket"]:
-        """Return the tickets that have expired, for `manage.py cleanup` to delete."""
-        return cls.objects.filter(expires_at__lt=timezone.now())
 {% endif %}

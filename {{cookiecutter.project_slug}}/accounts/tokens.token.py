@@ -2,57 +2,103 @@
 
 import hashlib
 import secrets
+from collections.abc import Collection
+from datetime import timedelta
 
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import Ticket, Token, User
 
+PREFIX = "site_"  # distinguishes our tokens from others, such as JWTs
+TICKET_LIFETIME = timedelta(seconds=30)
+USE_INTERVAL = timedelta(minutes=1)  # between two updates of `last_used_at`
 
-def issue_token(user: User) -> str:
-    """Create a token. Its text cannot be read again later."""
-    token = secrets.token_urlsafe(32)
-    Token.objects.create(digest=digest_of(token), user=user)
+
+class TooManyTokens(Exception):
+    """The user has `TOKENS_PER_USER` tokens. The text names the fix."""
+
+
+def issue_token(user: User, name: str) -> tuple[str, Token]:
+    """Create a token and return its text, which cannot be read again later.
+
+    Raises TooManyTokens.
+    """
+    with transaction.atomic():
+        # Concurrent calls queue here, so that each counts the tokens of the others.
+        user = get_user_model()._base_manager.select_for_update().get(pk=user.pk)
+        tokens = valid_tokens(user)
+        Token.objects.filter(user=user).exclude(pk__in=[token.pk for token in tokens]).delete()
+        if len(tokens) >= settings.TOKENS_PER_USER:
+            raise TooManyTokens(f"You have {len(tokens)} tokens. Revoke one of them first.")
+        text = PREFIX + secrets.token_urlsafe(32)
+        token = Token.objects.create(
+            digest=digest_of(text),
+            user=user,
+            stamp=user.get_session_auth_hash(),
+            name=name,
+            expires_at=timezone.now() + timedelta(days=settings.TOKEN_DAYS),
+        )
+    return text, token
+
+
+def valid_tokens(user: User) -> list[Token]:
+    """Return the tokens of a user that open something, the newest first."""
+    tokens = Token.objects.filter(user=user).select_related("user").order_by("-pk")
+    return [token for token in tokens if token.is_valid()]
+
+
+def find_token(text: str) -> Token | None:
+    """Return the valid token with this text, and record its use. None for any other text."""
+    token = Token.objects.select_related("user").filter(digest=digest_of(text)).first()
+    if token is None or not token.is_valid():
+        return None
+    now = timezone.now()
+    if token.last_used_at is None or now - token.last_used_at >= USE_INTERVAL:
+        stamp = token.user.get_session_auth_hash()  # another one after a change of SECRET_KEY
+        Token.objects.filter(pk=token.pk).update(last_used_at=now, stamp=stamp)
     return token
 
 
-def user_of_token(token: str) -> User | None:
-    """Return the active owner of a token, None for any other text."""
-    found = Token.objects.select_related("user").filter(digest=digest_of(token)).first()
-    return found.user if found and found.user.is_active else None
+def find_valid_tokens(digests: Collection[str]) -> set[str]:
+    """Return the digests of tokens that still exist and have not expired."""
+    tokens = Token.objects.filter(digest__in=digests, expires_at__gt=timezone.now())
+    return set(tokens.values_list("digest", flat=True))
 
 
-def revoke_token(token: str) -> None:
-    """Delete a token. Any other text changes nothing."""
-    Token.objects.filter(digest=digest_of(token)).delete()
-
-
-def issue_ticket(user: User, credential: str) -> str:
-    """Create a ticket for the owner of a token or session, and delete the expired ones.
-
-    The credential is that of the sockets which the token or session opens.
-    """
+def issue_ticket(user: User, *, token: Token | None = None, session_key: str = "") -> str:
+    """Create a ticket for the owner of a token or session, and delete the expired ones."""
     Ticket.expired().delete()
-    ticket = secrets.token_urlsafe(24)
+    text = secrets.token_urlsafe(24)
+    expires_at = timezone.now() + TICKET_LIFETIME
     Ticket.objects.create(
-        digest=digest_of(ticket),
+        digest=digest_of(text),
         user=user,
-        credential=credential,
-        expires_at=timezone.now() + Ticket.LIFETIME,
+        stamp=user.get_session_auth_hash(),
+        expires_at=min(expires_at, token.expires_at) if token else expires_at,
+        token=token,
+        session_key=session_key,
     )
-    return ticket
+    return text
 
 
-def redeem_ticket(ticket: str) -> tuple[User | None, str]:
-    """Return the active owner of a valid ticket, or None, and delete the ticket.
-
-    The second value is the digest of the token or session that the ticket was issued to.
-    """
-    found = Ticket.objects.select_related("user").filter(digest=digest_of(ticket)).first()
+def redeem_ticket(text: str) -> Ticket | None:
+    """Delete the ticket with this text, and return it if it was valid."""
+    tickets = Ticket.objects.select_related("user", "token")
+    ticket = tickets.filter(digest=digest_of(text)).first()
     # If two sockets show the same ticket, the database lets only one of them delete it.
-    if found is None or not Ticket.objects.filter(pk=found.pk).delete()[0]:
-        return None, ""
-    valid = found.user.is_active and found.expires_at > timezone.now()
-    return found.user if valid else None, found.credential
+    if ticket is None or not Ticket.objects.filter(pk=ticket.pk).delete()[0]:
+        return None
+    return ticket if ticket.is_valid() else None
+
+
+def bearer_token(authorization: str) -> str | None:
+    """Return the token in a header `Authorization: Bearer <token>`, None if it is not ours."""
+    scheme, _, text = authorization.partition(" ")
+    text = text.strip()
+    return text if scheme.lower() == "bearer" and text.startswith(PREFIX) else None
 
 
 def digest_of(secret: str) -> str:

@@ -136,6 +136,8 @@ SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 AUTH_USER_MODEL = "accounts.User"
 {% if cookiecutter.auth == "token" %}
 REALTIME_AUTHENTICATORS = ["accounts.authentication.authenticate"]
+TOKEN_DAYS = 90  # until a token expires
+TOKENS_PER_USER = 20  # a new one is refused above this
 {% endif %}
 AUTHENTICATION_BACKENDS = ["accounts.backends.PasswordBackend"]
 PASSWORD_HASHERS = ["realtime.auth.hashers.PBKDF2PasswordHasher"]

@@ -9,7 +9,8 @@ from realtime.types import Application, Receive, Scope, Send
 
 def RealtimeMiddlewareStack(inner: Application) -> Application:
     """Validate the origin, sign in the user, and apply the limits of sockets before `inner`."""
-    return OriginValidator(ThreadPool(AuthMiddleware(ConnectionMiddleware(inner), router=inner)))
+    authenticated = AuthMiddleware(ConnectionMiddleware(inner), router=inner)
+    return OriginValidator(ThreadPool(authenticated), defer=True)
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:

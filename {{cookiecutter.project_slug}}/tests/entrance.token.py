@@ -20,7 +20,7 @@ def enter(url: str, name: str = "", password: str = "") -> dict[str, str]:
     form = urlencode({"username": name, "password": password})
     status, answer = visitor.ask("POST", "/api/token/", form)
     if status != 200:
-        raise Refused(f"{url}/api/token/ does not accept {name}.")
+        raise Refused(f"{url}/api/token/ does not accept {name}: {answer}")
     return {"Authorization": f"Bearer {json.loads(answer)['token']}"}
 
 

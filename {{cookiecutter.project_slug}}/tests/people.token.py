@@ -19,7 +19,7 @@ def login_of(name: str) -> str:
 
 def token_of(name: str) -> str:
     """Return a new token of a user."""
-    return issue_token(user_of(name))
+    return issue_token(user_of(name), "A test")[0]
 
 
 def client_of(name: str) -> Client:

@@ -1,60 +1,215 @@
 """Tokens and tickets, and the sockets that end with them."""
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.test import Client
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, RequestFactory
 from django.test.client import MULTIPART_CONTENT
 from django.utils import timezone
+from pytest_django import Settings
 
-from accounts.models import Ticket, Token, User
-from accounts.tokens import issue_ticket
+from accounts.middleware import BearerMiddleware
+from accounts.models import Ticket, Token
+from accounts.tokens import find_token, issue_ticket, issue_token
 from conftest import Visit
 from realtime.testing import SocketClient
-from tests.people import client_of, login_of, token_of, user_of
+from tests.people import login_of, token_of, user_of
+
+User = get_user_model()
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PASSWORD = "correct horse battery"
 LOBBY = "/ws/lobby/"
+UNKNOWN = "site_unknown"
+JWT = "eyJhbGciOiJIUzI1NiJ9.e30.c2lnbmF0dXJl"
+
+
+def bearer(token: str) -> Client:
+    return Client(headers={"Authorization": f"Bearer {token}"})
+
+
+def session_client(name: str = "ann") -> Client:
+    client = Client()
+    client.force_login(user_of(name))
+    return client
 
 
 @pytest.mark.parametrize("content_type", [MULTIPART_CONTENT, "application/json"])
 def test_a_name_and_a_password_give_a_token(content_type: str) -> None:
-    """Sent as a form or as JSON; the token opens pages, and is not stored."""
+    """Sent as a form or as JSON; the token opens pages for 90 days, and is not stored."""
     User.objects.create_user("ann", "ann@example.com", PASSWORD)
-    data = {"username": login_of("ann"), "password": PASSWORD}
-    response = Client().post("/api/token/", data, content_type)
-    token = response.json()["token"]
-    assert Client(headers={"Authorization": f"Bearer {token}"}).get("/").status_code == 200
-    assert Token.objects.get().digest != token
+    data = {"username": login_of("ann"), "password": PASSWORD, "name": "phone"}
+    answer = Client().post("/api/token/", data, content_type).json()
+    assert bearer(answer["token"]).get("/").status_code == 200
+    stored = Token.objects.get()
+    assert (stored.digest != answer["token"], stored.name) == (True, "phone")
+    assert timedelta(days=89) < stored.expires_at - timezone.now() < timedelta(days=90)
 
 
 @pytest.mark.parametrize(
-    "body", [b"{", b"[]", b'{"username": "ann", "password": "wrong"}', b'{"username": 1}']
+    ("body", "status"),
+    [
+        (b'{"username": "ann", "password": "wrong"}', 401),
+        (b"{", 400),
+        (b"[]", 400),
+        (b"[" * 100_000, 400),
+        (b'{"username": "ann"}', 400),
+        (b'{"username": 1, "password": "wrong"}', 400),
+        (b'{"username": "ann", "password": 1e999}', 400),
+        (b'{"username": ["ann"], "password": "wrong"}', 400),
+        (b'{"username": "\\ud800", "password": "wrong"}', 400),
+        (b'{"username": "ann", "password": "\xed\xa0\x80"}', 400),
+        (b'{"username": "ann\\u0000", "password": "wrong"}', 400),
+        (b'{"username": "ann", "password": "wrong", "name": "%s"}' % (b"x" * 101), 400),
+    ],
 )
-def test_wrong_credentials_give_no_token(body: bytes) -> None:
-    """Whatever is wrong with them, the answer is 401."""
+def test_wrong_credentials_give_no_token(body: bytes, status: int) -> None:
+    """Wrong ones are answered with 401, and with 400 what is not a form of plain texts."""
     User.objects.create_user("ann", "ann@example.com", PASSWORD)
     response = Client().post("/api/token/", body, "application/json")
-    assert (response.status_code, Token.objects.count()) == (401, 0)
+    assert (response.status_code, Token.objects.count()) == (status, 0)
 
 
-def test_a_token_can_be_revoked() -> None:
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_a_token_can_be_revoked(scheme: str) -> None:
     """The bearer revokes it with DELETE, and it opens nothing more."""
-    client = client_of("ann")
+    client = Client(headers={"Authorization": f"{scheme} {token_of('ann')}"})
     assert client.delete("/api/token/").status_code == 200
-    response = client.get("/")
-    assert (response.status_code, response["WWW-Authenticate"]) == (401, "Bearer")
+    for response in (client.get("/"), client.delete("/api/token/")):
+        assert (response.status_code, response["WWW-Authenticate"]) == (401, "Bearer")
 
 
-def test_a_deactivated_users_token_is_worth_nothing() -> None:
-    """Deactivating the user is enough."""
-    client = client_of("ann")
+@pytest.mark.parametrize("authorization", ["", "Basic YTpi", f"Bearer {JWT}", f"Bearer {UNKNOWN}"])
+def test_deletion_needs_a_token(authorization: str) -> None:
+    """A request that revokes nothing is answered with 401, whatever the session is."""
+    client = session_client()
+    token_of("ann")
+    response = client.delete("/api/token/", headers={"Authorization": authorization})
+    assert (response.status_code, Token.objects.count()) == (401, 1)
+
+
+def deactivate() -> None:
     User.objects.update(is_active=False)
-    assert client.get("/").status_code == 401
+
+
+def set_password() -> None:
+    user = user_of("ann")
+    user.set_password("another horse battery")
+    user.save()
+
+
+def update_password() -> None:
+    User.objects.update(password="another hash")
+
+
+def let_expire() -> None:
+    Token.objects.update(expires_at=timezone.now())
+
+
+@pytest.mark.parametrize("end", [deactivate, set_password, update_password, let_expire])
+async def test_a_token_ends(visit: Visit, end: Callable[[], None]) -> None:
+    """A token and its unused tickets open nothing once it expires or its user changes."""
+    token = await sync_to_async(token_of)("ann")
+    client = bearer(token)
+    ticket = (await sync_to_async(client.post)("/api/ticket/")).json()["ticket"]
+    await sync_to_async(end)()
+    if end is let_expire:
+        await Ticket.objects.aupdate(expires_at=timezone.now())
+    assert (await sync_to_async(client.get)("/")).status_code == 401
+    assert await (await visit(LOBBY, None, subprotocols=["bearer", token])).close_code() == 4401
+    assert await (await visit(f"{LOBBY}?ticket={ticket}", None)).close_code() == 4401
+
+
+def test_a_ticket_never_outlives_its_token() -> None:
+    """The ticket of a token that is about to expire ends with it."""
+    soon = timezone.now() + timedelta(seconds=5)
+    _, token = issue_token(user_of("ann"), "A test")
+    token.expires_at = soon
+    issue_ticket(token.user, token=token)
+    assert Ticket.objects.get().expires_at == soon
+
+
+@pytest.mark.parametrize("fallbacks", [True, False])
+def test_tokens_survive_a_new_secret_key(settings: Settings, fallbacks: bool) -> None:
+    """A token is kept if SECRET_KEY_FALLBACKS has the old key while the token is used."""
+    token = token_of("ann")
+    if fallbacks:
+        settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "x" * 50
+    assert (find_token(token) is not None) is fallbacks
+    settings.SECRET_KEY_FALLBACKS = []
+    assert (find_token(token) is not None) is fallbacks
+
+
+def test_the_last_use_is_recorded_once_a_minute() -> None:
+    """A busy program costs one write per minute."""
+    token = token_of("ann")
+
+    def use() -> datetime:
+        find_token(token)
+        last = Token.objects.get().last_used_at
+        assert last is not None
+        return last
+
+    first = use()
+    assert use() == first
+    Token.objects.update(last_used_at=first - timedelta(seconds=61))
+    assert use() > first
+
+
+def test_tokens_are_limited(settings: Settings) -> None:
+    """Above TOKENS_PER_USER a new one is refused. Those that expired do not count."""
+    settings.TOKENS_PER_USER = 2
+    User.objects.create_user("ann", "ann@example.com", PASSWORD)
+    data = {"username": login_of("ann"), "password": PASSWORD}
+    responses = [Client().post("/api/token/", data) for _ in range(3)]
+    assert [response.status_code for response in responses] == [200, 200, 409]
+    assert responses[-1].json() == {"error": "You have 2 tokens. Revoke one of them first."}
+    oldest = Token.objects.earliest("pk")
+    Token.objects.filter(pk=oldest.pk).update(expires_at=timezone.now())
+    assert Client().post("/api/token/", data).status_code == 200
+    assert not Token.objects.filter(pk=oldest.pk).exists()
+
+
+def test_a_token_does_not_open_the_admin() -> None:
+    """The admin and the pages of accounts do not accept one. A session beside it works."""
+    boss = User.objects.create_superuser("boss", "boss@example.com", PASSWORD)
+    token, _ = issue_token(boss, "A test")
+    client = bearer(token)
+    for path in ("/admin/accounts/token/", "/accounts/tokens/", "/accounts/logout/"):
+        response = client.post(path, {"name": "more"})
+        assert "/login/" in response["Location"]
+    assert client.get("/").status_code == 200
+    assert client.get("/no/such/page/").status_code == 404
+    client.force_login(boss)
+    assert client.get("/admin/accounts/token/").status_code == 200
+
+
+def test_other_authorization_is_passed_on() -> None:
+    """Those of a proxy, or tokens of a library, change nothing about the session."""
+    client = session_client()
+    for authorization in ("Basic YTpi", f"Bearer {JWT}", "Bearer", ""):
+        assert client.get("/", headers={"Authorization": authorization}).status_code == 200
+
+
+async def test_async_views_see_the_owner() -> None:
+    """`request.auser()` is the owner of the token, like `request.user`."""
+    requests: list[HttpRequest] = []
+
+    def view(request: HttpRequest) -> HttpResponse:
+        requests.append(request)
+        return HttpResponse()
+
+    token = await sync_to_async(token_of)("ann")
+    request = RequestFactory().get("/", headers={"Authorization": f"Bearer {token}"})
+    await sync_to_async(BearerMiddleware(view))(request)
+    assert (await requests[0].auser()).get_username() == "ann"
 
 
 def test_the_admin_shows_tokens(admin_client: Client) -> None:
@@ -62,24 +217,64 @@ def test_the_admin_shows_tokens(admin_client: Client) -> None:
     token_of("ann")
     assert "ann" in admin_client.get("/admin/accounts/token/").content.decode()
     assert admin_client.get("/admin/accounts/token/add/").status_code == 403
-    assert str(Token.objects.get()).startswith(f"{login_of('ann')} since ")
+    assert str(Token.objects.get()) == f"A test of {login_of('ann')}"
 
 
-@pytest.mark.parametrize(("before", "after"), [([], []), (["v2"], ["v1"])])
-async def test_a_token_may_come_as_a_subprotocol(
-    visit: Visit, before: list[str], after: list[str]
-) -> None:
-    """The pair `bearer, <token>` may stand among others. `bearer` is selected."""
+def test_users_manage_their_tokens(settings: Settings) -> None:
+    """The page lists the tokens of the user only, shows a new one once, and revokes."""
+    settings.TOKENS_PER_USER = 1
+    token_of("bob")
+    client = session_client()
+    assert "You have no tokens." in client.get("/accounts/tokens/").content.decode()
+    page = client.post("/accounts/tokens/", {"name": "My <phone>"}).content.decode()
+    ann = Token.objects.get(user=user_of("ann"))
+    assert ("site_" in page, "My &lt;phone&gt;" in page, "never used" in page) == (True, True, True)
+    page = client.post("/accounts/tokens/", {"name": "tablet"}).content.decode()
+    assert ("site_" in page, "You have 1 tokens." in page) == (False, True)
+    for token in Token.objects.all():
+        client.post(f"/accounts/tokens/{token.pk}/revoke/")
+    assert client.get(f"/accounts/tokens/{ann.pk}/revoke/").status_code == 405
+    assert [token.user for token in Token.objects.all()] == [user_of("bob")]
+
+
+@pytest.mark.parametrize(
+    "subprotocols",
+    [
+        ["bearer", "<token>"],
+        ["<token>", "bearer"],
+        ["v2", "bearer", "<token>", "v1"],
+        ["bearer", "v2", "<token>"],
+    ],
+)
+async def test_a_token_may_come_as_a_subprotocol(visit: Visit, subprotocols: list[str]) -> None:
+    """`bearer` and the token may stand among others, in any order. `bearer` is selected."""
     token = await sync_to_async(token_of)("ann")
-    ann = await visit(LOBBY, None, subprotocols=[*before, "bearer", token, *after])
+    offered = [name.replace("<token>", token) for name in subprotocols]
+    ann = await visit(LOBBY, None, subprotocols=offered)
     assert (ann.answer["subprotocol"], (await ann.receive())["user"]) == ("bearer", "ann")
 
 
-@pytest.mark.parametrize("subprotocols", [["bearer", "wrong"], ["bearer"], ["other"]])
+@pytest.mark.parametrize("subprotocols", [["bearer", UNKNOWN], ["bearer", JWT], ["bearer"], ["v2"]])
 async def test_other_subprotocols_open_nothing(visit: Visit, subprotocols: list[str]) -> None:
     """Sockets without a valid token are closed with 4401."""
     stranger = await visit(LOBBY, None, subprotocols=subprotocols)
     assert await stranger.close_code() == 4401
+
+
+@pytest.mark.parametrize("origin", ["capacitor://localhost", "null", "https://evil.example"])
+async def test_a_token_outranks_the_origin(visit: Visit, origin: str) -> None:
+    """A page cannot forge it. What browsers send by themselves does not count, nor a ticket."""
+    headers = [(b"origin", origin.encode())]
+    token = await sync_to_async(token_of)("ann")
+    by_header = await visit(LOBBY, "ann", headers=headers)
+    by_subprotocol = await visit(LOBBY, None, headers=headers, subprotocols=["bearer", token])
+    for socket in (by_header, by_subprotocol):
+        assert (await socket.receive_until("welcome"))[-1]["user"] == "ann"
+    ticket = (await sync_to_async(bearer(token).post)("/api/ticket/")).json()["ticket"]
+    for subprotocols in ([], ["bearer"], ["bearer", UNKNOWN]):
+        url = f"{LOBBY}?ticket={ticket}"
+        refused = await visit(url, None, headers=headers, subprotocols=subprotocols)
+        assert not refused.connected
 
 
 async def test_a_ticket_opens_one_socket(visit: Visit) -> None:
@@ -92,46 +287,54 @@ async def test_a_ticket_opens_one_socket(visit: Visit) -> None:
     assert await (await visit(url, None)).close_code() == 4401
 
 
-def session_client() -> Client:
-    client = Client()
-    client.force_login(user_of("ann"))
-    return client
-
-
 async def test_a_ticket_expires(visit: Visit) -> None:
     """After 30 seconds it opens nothing, and is gone."""
     user = await sync_to_async(user_of)("ann")
-    ticket = await sync_to_async(issue_ticket)(user, "session")
+    ticket = await sync_to_async(issue_ticket)(user, session_key="key")
     stored = await Ticket.objects.aget()
     assert stored.expires_at - timezone.now() <= timedelta(seconds=30)
     await Ticket.objects.aupdate(expires_at=timezone.now())
     stranger = await visit(f"{LOBBY}?ticket={ticket}", None)
     assert await stranger.close_code() == 4401
-    await sync_to_async(issue_ticket)(user, "session")
+    await sync_to_async(issue_ticket)(user, session_key="key")
     assert await Ticket.objects.acount() == 1
 
 
-def test_expired_tickets_are_deleted() -> None:
+def test_expired_rows_are_deleted() -> None:
     """The daily cleanup leaves those that are valid."""
     user = user_of("ann")
-    issue_ticket(user, "session")
+    issue_ticket(user, session_key="key")
     Ticket.objects.update(expires_at=timezone.now())
+    Token.objects.create(digest="x", user=user, expires_at=timezone.now())
     valid = Ticket.objects.create(
         digest="x", user=user, expires_at=timezone.now() + timedelta(seconds=30)
     )
     call_command("cleanup", verbosity=0)
-    assert list(Ticket.objects.all()) == [valid]
+    assert (list(Ticket.objects.all()), Token.objects.count()) == ([valid], 0)
 
 
 def test_a_ticket_needs_a_login_and_a_page_of_ours() -> None:
-    """Strangers are led to the login, and another site's form is refused."""
-    assert Client().post("/api/ticket/").status_code == 302
+    """Strangers are answered with 401, and another site's form is refused."""
     browser = Client(enforce_csrf_checks=True)
+    assert browser.post("/api/ticket/").status_code == 401
     browser.force_login(user_of("ann"))
     assert browser.post("/api/ticket/").status_code == 403
     program = Client(enforce_csrf_checks=True)
     headers = {"Authorization": f"Bearer {token_of('ann')}"}
     assert program.post("/api/ticket/", headers=headers).status_code == 200
+
+
+async def test_a_session_keeps_its_ticket_behind_a_proxy(visit: Visit) -> None:
+    """The ticket is the session's, also if a staging proxy's password is in the headers."""
+    client = await sync_to_async(session_client)()
+    headers = {"Authorization": "Basic YTpi"}
+    response = await sync_to_async(client.post)("/api/ticket/", headers=headers)
+    ticket = await Ticket.objects.aget()
+    assert (ticket.token_id, ticket.session_key) == (None, client.session.session_key)
+    tab = await visit(f"{LOBBY}?ticket={response.json()['ticket']}", None)
+    await tab.receive_until("welcome")
+    await sync_to_async(client.post)("/accounts/logout/")
+    assert await tab.close_code() == 4403
 
 
 async def ticket_socket(visit: Visit, client: Client) -> SocketClient:
@@ -158,7 +361,7 @@ async def test_logging_out_closes_the_sockets_of_that_session(visit: Visit) -> N
 async def test_revoking_a_token_closes_its_sockets(visit: Visit) -> None:
     """A revoked token closes its own sockets, and those of its tickets."""
     token = await sync_to_async(token_of)("ann")
-    client = Client(headers={"Authorization": f"Bearer {token}"})
+    client = bearer(token)
     program = await visit(LOBBY, None, subprotocols=["bearer", token])
     page, other = await ticket_socket(visit, client), await visit(LOBBY, "ann")
     await other.receive_until("welcome")

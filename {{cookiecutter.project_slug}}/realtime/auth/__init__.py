@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 from realtime.auth.paths import is_public, public
 from realtime.conf import settings
 from realtime.identity import row_of
+from realtime.origin import refuse_origin
 from realtime.protocol import Close, refuse
 from realtime.types import Application, Message, Receive, Scope, Send, headers
 
@@ -33,7 +34,7 @@ class Identity:
     is closed at `expires_at`. Each beat `find_valid` gets up to 1,000 values of `key`, in a thread.
     Sockets whose key it does not return are closed. One call serves all connections with the same
     function, so name a function of a module. `unforgeable` is a credential that no page of another
-    site can make a browser send.
+    site can make a browser send. It outranks the Origin.
     """
 
     user: Any
@@ -70,6 +71,8 @@ class AuthMiddleware:
         )
         scope = {**scope, "cookies": cookies, "session": session, "since": since}
         identity = await authenticate(scope, self.router)
+        if "foreign_origin" in scope and not (identity and identity.unforgeable):
+            return await refuse_origin(scope["foreign_origin"], receive, send)
         if identity is None:
             # Without one of the subprotocols that it offered, a browser hides the close code.
             offered = next(iter(scope.get("subprotocols", ())), None)

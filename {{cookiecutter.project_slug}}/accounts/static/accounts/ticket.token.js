@@ -18,12 +18,24 @@ export function withTicket(path) {
 }
 
 async function fetchTicket(signal) {
-  const headers = { "X-CSRFToken": document.querySelector("[name=csrfmiddlewaretoken]").value };
-  const request = { method: "POST", redirect: "manual", headers, signal };
-  const response = await fetch(TICKET_URL, request);
-  if (response.type === "opaqueredirect" || [401, 403].includes(response.status)) {
+  let response = await requestTicket(document, signal);
+  // A login in another window changed the CSRF token: take the one of a new copy of this page.
+  if (response.status === 403) response = await requestTicket(await fetchPage(signal), signal);
+  if (response.status === 401) {
     throw new Error("Not signed in.", { cause: NOT_SIGNED_IN }); // stops the client
   }
   if (!response.ok) throw new Error(`${TICKET_URL} answered ${response.status}.`); // it retries
   return (await response.json()).ticket;
+}
+
+// The page has the token wherever the site keeps it: in a cookie of any name, or in the session.
+function requestTicket(page, signal) {
+  const { name, value } = page.querySelector("[name=csrfmiddlewaretoken]");
+  const body = new URLSearchParams({ [name]: value });
+  return fetch(TICKET_URL, { method: "POST", body, signal });
+}
+
+async function fetchPage(signal) {
+  const response = await fetch(location.href, { signal });
+  return new DOMParser().parseFromString(await response.text(), "text/html");
 }

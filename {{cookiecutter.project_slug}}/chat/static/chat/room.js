@@ -17,7 +17,7 @@ const STOPPED = {
   4401: "You are signed out.",
   4403: "You are signed out.",
   4404: "There is no such room.",
-  4409: "Disconnected: too many chats are open. Close one.",
+  4409: "Too many chats are open. Close another one, then reconnect.",
   4429: "Disconnected: too much was sent at once.",
 {% if cookiecutter.auth != "none" %}
   removed: "You were removed from this room.",
@@ -41,6 +41,7 @@ const client = new ChatClient({
   historyUrl: room.dataset.historyUrl,
 });
 const log = new MessageLog(room, (seq) => client.older(seq));
+let closedBy; // close code of the last connection
 const typists = new Map(); // names and timers, by user id
 
 function showTyping({ user, user_id }, active) {
@@ -75,6 +76,8 @@ function listed(names) {
 function showStatus({ status: current, code, retrying }) {
   const stopped = current === "closed" && !retrying;
   let text = client.me === null ? "Connecting…" : "Connection lost. Reconnecting…";
+  if (current !== "connecting") closedBy = code;
+  if (closedBy === 4409) text = "Too many chats are open. Trying again…";
   if (current === "open") text = "Connected";
   if (stopped) text = STOPPED[code] ?? `Disconnected (${code}).`;
   // Do not set the same text again, or screen readers announce each attempt.

@@ -10,9 +10,12 @@
 // An event is a JSON object with a `type`, one in each text frame. The consumer must answer
 // `{"type": "ping"}` with `{"type": "pong"}`, as `RealtimeConsumer` does.
 
-const RECONNECT_CODES = new Set([1001, 1006, 1011, 1012, 4012, 4408]); // stop on any other code
+const RECONNECT_CODES = new Set([1001, 1006, 1011, 1012, 4012, 4408]);
 const LOST = 1006;
 const GOING_AWAY = 4012;
+const TOO_MANY = 4409;
+// The server counts connections of a lost network for up to 40 s. After these delays, stop.
+const TOO_MANY_MS = [2_000, 4_000, 8_000, 16_000, 30_000];
 const BACKOFF_MS = 1_000; // doubles with each failure
 const BACKOFF_CAP_MS = 10_000;
 const GOING_AWAY_MS = 3_000; // the clients of a stopping server reconnect within this time
@@ -40,6 +43,7 @@ export class RealtimeClient {
   #attempt = new AbortController(); // aborts when the connection closes
   #timers = {};
   #failures = 0;
+  #refusals = 0; // with 4409
   #opened = false; // at least once
   #explained = false;
 
@@ -69,9 +73,14 @@ export class RealtimeClient {
     document.addEventListener("visibilitychange", () => document.hidden || this.#probe());
   }
 
-  /** Connect, and reconnect until `close()` is called or a close code forbids it. */
+  /**
+   * Connect, and reconnect until `close()` is called or a close code forbids it. If the user has too
+   * many connections (4409), the client retries for a minute.
+   */
   connect() {
-    if (this.status === "closed") this.#open();
+    if (this.status !== "closed") return;
+    this.#refusals = 0;
+    this.#open();
   }
 
   /** Drop the connection as if it were lost, and reconnect after the back-off. */
@@ -129,7 +138,8 @@ export class RealtimeClient {
     socket.onopen = current(() => {
       this.#opened = true;
       this.#timers.ping = setInterval(() => {
-        this.#failures = 0; // only here, so that a server that fails after each accept gets a rest
+        // Only here, so that a server that fails after each accept gets a rest.
+        this.#failures = this.#refusals = 0;
         this.#ping();
       }, PING_MS);
       this.#setStatus({ status: "open" });
@@ -154,14 +164,17 @@ export class RealtimeClient {
     this.#attempt.abort();
     for (const timer of Object.values(this.#timers)) clearTimeout(timer); // intervals too
     this.#timers = {};
-    const retrying = RECONNECT_CODES.has(code);
-    if (retrying) {
-      // A random delay up to the limit, so that clients do not return to a restarted server at once.
-      const backoff = Math.min(BACKOFF_CAP_MS, BACKOFF_MS * 2 ** this.#failures++);
-      const limit = code === GOING_AWAY ? Math.max(backoff, GOING_AWAY_MS) : backoff;
-      this.#timers.reconnect = setTimeout(() => this.#open(), 100 + Math.random() * limit);
-    }
+    const retrying =
+      RECONNECT_CODES.has(code) || (code === TOO_MANY && this.#refusals < TOO_MANY_MS.length);
+    if (retrying) this.#timers.reconnect = setTimeout(() => this.#open(), this.#delay(code));
     this.#setStatus({ status: "closed", code, retrying });
+  }
+
+  // Random, so that clients do not return to a restarted server at once.
+  #delay(code) {
+    if (code === TOO_MANY) return TOO_MANY_MS[this.#refusals++] * (0.75 + Math.random() / 2);
+    const backoff = Math.min(BACKOFF_CAP_MS, BACKOFF_MS * 2 ** this.#failures++);
+    return 100 + Math.random() * (code === GOING_AWAY ? Math.max(backoff, GOING_AWAY_MS) : backoff);
   }
 
   #setStatus(status) {
