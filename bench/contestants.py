@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,6 +140,20 @@ def ours(
         redis=layer == "redis",
         postgres=database == "postgresql",
     )
+
+
+def revalidating(sockets: int, seconds: float) -> dict[str, float]:
+    """Return what it costs an emitted project on PostgreSQL to look up its sign-ins."""
+    player, postgres = ours(auth="session", database="postgresql"), Postgres()
+    postgres.start()
+    try:
+        environ = clean_environ(**player.environ | {"DATABASE_URL": postgres.new_database()})
+        program = [python(), str(workshop.HERE / "revalidating.py"), str(sockets), str(seconds)]
+        output = run(program, player.folder, environ | {"PYTHONPATH": str(player.folder)})
+    finally:
+        postgres.stop()
+    figures: dict[str, float] = json.loads(output.splitlines()[-1])
+    return figures
 
 
 @functools.cache

@@ -19,6 +19,7 @@ FANOUT_LIMITS = complete("server", {"uvicorn": 20, "daphne": 5, "hypercorn": 11}
 WINDOW = 4  # events in flight per room, so that a server is never idle
 PAIRS = 50  # connections, each with its own room
 IDLE = 1000
+BEAT = 5  # seconds
 
 DELIVERIES = Unit("deliveries/s", lambda result: result.per_second("received"), "received")
 ROUND_TRIPS = Unit("round trips/s", lambda result: result.per_second("received"), "received")
@@ -245,6 +246,16 @@ def bystanders(plan: Plan) -> None:
     table.print_rows([P50, P99, LOST])
 
 
+def revalidation(plan: Plan) -> None:
+    """Cost of looking up the sign-ins of 10,000 sockets each beat, on PostgreSQL."""
+    sockets = plan.people(10_000)
+    for figures in (who.revalidating(sockets, plan.at_least(5)) for _ in range(plan.rounds)):
+        cores = figures["micros"] * sockets / 1e6 / BEAT
+        reached = "reached" if cores < 0.01 else "MISSED"
+        print(f"  {sockets:,} sockets: {cores:.2%} of a core, {figures['micros']:.1f} µs each    {reached}: under 1 %")
+        print(f"  longest pause of the loop: {figures['pause']:.1f} ms, {figures['calm']:.1f} ms without look-ups")
+
+
 SCENARIOS = {
     "fanout": fanout,
     "growth": growth,
@@ -255,6 +266,7 @@ SCENARIOS = {
     "latency": latency,
     "stored": stored,
     "bystanders": bystanders,
+    "revalidation": revalidation,
     "sizing": sizing,
     "page": page,
 }

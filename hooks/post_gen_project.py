@@ -41,10 +41,10 @@ CHAT_WITH_ACCOUNTS = (
 UNNEEDED = {
     "accounts": ANSWERS["auth"] == "none",
     "chat": ANSWERS["examples"] == "none",
-    "docs": ANSWERS["examples"] == "none",
+    "docs/message.md": ANSWERS["examples"] == "none",
+    "docs/recipes": ANSWERS["examples"] == "none",
     "templates/home.html": ANSWERS["examples"] != "none",
-    **{f"tests/entrance.{choice}.py": ANSWERS["examples"] == "none" for choice in ANSWERS["_choices"]["auth"]},
-    "tests/load.py": ANSWERS["examples"] == "none",
+    **{f"tests/load.{choice}.py": ANSWERS["examples"] == "none" for choice in ANSWERS["_choices"]["auth"]},
     "docs/recipes/publish-from-a-view.md": ANSWERS["auth"] == "none",
     "docs/recipes/sign-in-by-email.md": ANSWERS["auth"] == "none",
     "docs/recipes/sign-in-with-jwts.md": ANSWERS["auth"] == "none",

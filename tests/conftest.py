@@ -9,6 +9,7 @@ from filelock import FileLock
 from support import emitted
 from support.emitted import BUILD, build_environment
 from support.servers import Postgres, Redis
+from support.template import Template
 
 collect_ignore = ["engine"]  # runs inside baked projects
 
@@ -74,3 +75,9 @@ def services(request):
         return variables
 
     return get
+
+
+@pytest.fixture
+def template(tmp_path):
+    """A repository with the template, from which cruft makes projects."""
+    return Template(tmp_path)

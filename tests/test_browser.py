@@ -234,7 +234,7 @@ def connections(person, room):
 
 @in_chromium
 def test_too_many_connections(visit, site, room):
-    """The page says so and comes back by itself. After a minute a button tries again."""
+    """The page reports it and comes back by itself. After a minute a button tries again."""
     person = Person(site, site.auth)
     with connections(person, room):
         window = visit(person, f"/chat/{room}/")

@@ -1,14 +1,18 @@
-"""An answer is a starting point: the environment chooses Redis and the database, whatever was answered."""
+"""An answer is a starting point: the environment or cruft changes it later, as docs/change-an-answer.md explains."""
 
 import contextlib
+import json
 import re
 import shlex
 import subprocess
 
+import httpx
 import pytest
-from support.client import Person, hears, receive
+from support.client import PASSWORD, Person, hears, receive
+from support.differences import content, difference
 from support.emitted import bake, clean_environ, environ_for, production_values, run
-from support.matrix import CHOICES, PYTHONS
+from support.matrix import CHOICES, CONTEXT, PYTHONS, TEMPLATE
+from support.pages import commands
 from support.servers import Redis, start_site, wait_until
 
 from demo import find_python
@@ -20,6 +24,14 @@ MISSING = {
     '"channels-redis>=4.3,<5" "redis[hiredis]>=8.1,<9"',
     "DATABASE_URL": 'the packages for PostgreSQL are missing. Install them: uv add "psycopg[binary,pool]>=3.3,<4"',
 }
+
+PAGE = "docs/change-an-answer.md"
+SOURCE = (TEMPLATE / "{{cookiecutter.project_slug}}" / PAGE).read_text(encoding="utf-8")
+# The answers on the page that cruft changes, by the first question of each, in the order of the page.
+CHANGES: dict[str, list[dict[str, str]]] = {}
+for found in re.findall(r'`(\{"\w+": [^}]+\})`', SOURCE):
+    change = json.loads(found)
+    CHANGES.setdefault(next(iter(change)), []).append(change)
 
 
 @pytest.fixture
@@ -158,3 +170,99 @@ def test_url_chooses_the_database(database, prepare, redis, postgres):
             assert site.probe("readyz") == (200, "ready\n")
     assert found == {"sqlite": ["realtime.E004"], "postgresql": []}
     assert issues(project, {**environ, "MACHINES": "50"}) == ["realtime.W005"]
+
+
+def section(project, title):
+    """Return the shell commands of a section of the page."""
+    page = (project / PAGE).read_text(encoding="utf-8")
+    return [shlex.split(command) for command in commands(page.partition(f"## {title}\n")[2].partition("\n## ")[0])]
+
+
+def shell(project, environ, code):
+    """Return what Python code prints in a project."""
+    return run([*MANAGE, "shell", "--no-imports", "-c", code], project, environ).strip()
+
+
+@pytest.mark.quick
+def test_page_has_each_question(cookies):
+    """Every question with choices is on the page, each section adds the packages that the start names."""
+    assert CHANGES.keys() == CHOICES.keys() - {"examples"}  # recipes add and delete apps
+    choices = {key: {change[key] for change in changes} for key, changes in CHANGES.items()}
+    for key in ("auth", "deploy", "ci", "django_version"):
+        assert choices[key] | {"token"} >= set(CHOICES[key])
+    project = bake(cookies, examples="none")
+    servers = {tuple(row["requirements"]) for row in CONTEXT["_choices"]["server"].values()}
+    assert {tuple(command[2:]) for command in section(project, "Server")} == servers
+    for title, line in (("Channel layer", MISSING["REDIS_URL"]), ("Database", MISSING["DATABASE_URL"])):
+        assert section(project, title)[0] == shlex.split(line.partition(": ")[2])
+
+
+@pytest.mark.parametrize("question", CHANGES)
+def test_cruft_changes_the_files(question, template, cookies):
+    """The page's command leads to the files of a project with the other answer, from choice to choice and back."""
+    template.write()
+    template.commit()
+    project = template.create({})
+    command, *_ = section(project, "All files at once")
+    assert command[:2] == ["uvx", "cruft>=2.16,<3"]
+    assert command[2:4] == ["update", "--variables-to-update"]
+    default = {question: CHOICES[question][0]}
+    answers = dict(default)
+    for change in [*CHANGES[question], default]:
+        if change.items() <= answers.items():
+            continue
+        answers |= change
+        template.update(project, "--variables-to-update", json.dumps(change))
+        expected = content(bake(cookies, **answers))
+        changed = difference(expected, content(project))
+        assert {name for name in changed if not name.startswith("+.git/")} == {"+.cruft.json"}
+        template.commit(project)
+
+
+def test_data_moves_to_another_database(prepare, postgres):
+    """Accounts and messages are there after the page's commands, on PostgreSQL and back, and more can be stored."""
+    project, environ = prepare()
+    store = (
+        "from accounts.models import User; from chat.models import Message, store_message; "
+        "user, _ = User.objects.get_or_create(username='ann'); number = Message.objects.count() + 1; "
+        "store_message('lobby', str(user.pk), 'ann', f'a{number}', 'hi'); "
+        "User.objects.create(username=f'other-{number}'); "
+        "print(list(Message.objects.values_list('seq', flat=True)), User.objects.count())"
+    )
+    run([*MANAGE, "migrate", "--verbosity", "0"], project, environ)
+    assert shell(project, environ, store) == "[1] 2"
+    add, dump, *load = section(project, "Database")
+    assert add[:2] == ["uv", "add"]
+    for number, url in enumerate([postgres.new_database(), "sqlite:///other.sqlite3"], 2):
+        run(dump, project, environ)
+        environ["DATABASE_URL"] = url
+        for command in load:
+            run(command, project, environ)
+        assert shell(project, environ, store) == f"{list(range(1, number + 1))} {number + 1}"
+
+
+@pytest.mark.timeout(600)
+def test_accounts_survive_a_change_of_sign_in(template, environment):
+    """Guests get accounts, a user of sessions gets a token, and everybody can be a guest again, in one database."""
+    environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]))
+    template.write()
+    template.commit()
+    project = template.create({"auth": "none"})
+    create = f"from accounts.models import User; User.objects.create_user('ann', password='{PASSWORD}')"
+    for number, auth in enumerate(("none", "session", "token", "session", "none")):
+        if number:
+            template.update(project, "--variables-to-update", json.dumps({"auth": auth}))
+            template.commit(project)
+        run([*MANAGE, "migrate", "--verbosity", "0"], project, environ)
+        if number == 1:
+            shell(project, environ, create)
+        with start_site(["make", "serve"], project, environ) as site:
+            person = Person(site, auth)
+            with person.connect("lobby") as socket:
+                assert receive(socket)["type"] == "welcome"
+                assert hears(socket, socket, str(number))
+            assert len(person.history("lobby")["messages"]) == number + 1
+            if auth == "token":
+                fields = {"username": "ann", "password": PASSWORD}
+                answer = httpx.post(f"{site.url}/api/token/", data=fields, trust_env=False, timeout=30)
+                assert answer.status_code == 200

@@ -229,7 +229,10 @@ def test_missing_services_make_a_line_each(project, environ, postgres, tmp_path)
         finally:
             redis.stop()
 
-        with pytest.raises(InvalidStatus), ann.connect("lobby", origin="http://evil.example"):
+        with (
+            pytest.raises(InvalidStatus),
+            ann.connect("lobby", origin="http://evil.example", additional_headers=ann.cookies()),
+        ):
             pass
         refused = "WARNING security: event=origin_refused origin=http://evil.example setting=ALLOWED_ORIGINS "
         assert len(log.found(re.escape(refused))) == 1

@@ -25,7 +25,7 @@ ROOMS = [f"room {number}" for number in range(5)]
 PEOPLE, CLIENTS = (
     25,
     50,
-)  # a killed process may count its connections for a while, so each person has far fewer than ten
+)  # a killed process may count its connections for a while, so each person has far fewer than twenty
 LEAK = 1024**2  # bytes: some hundred per visitor of a lap
 
 SITES = spread(combinations("server", "channel_layer"), "consumers", "auth", "database", "django_version")

@@ -185,7 +185,7 @@ def test_other_sites_are_refused(site, ann, room):
         "null",
     ):
         with pytest.raises(InvalidStatus) as refused:
-            ann.connect(room, origin=origin)
+            ann.connect(room, origin=origin, additional_headers=ann.cookies())
         assert (origin, refused.value.response.status_code) == (origin, 403)
     with ann.connect(room, origin=None) as socket:
         assert receive(socket)["type"] == "welcome"
@@ -208,6 +208,13 @@ def test_tokens_and_tickets_open_sockets(site, ann, room):
         return
     with open_socket(site, path, subprotocols=["bearer", ann.token]) as socket:
         assert (socket.subprotocol, receive(socket)["user"]) == ("bearer", ann.name)
+    # An app has an origin of its own, and other subprotocols may stand beside the token.
+    for origin in ("capacitor://localhost", "null"):
+        with open_socket(site, path, origin=origin, subprotocols=["v2", ann.token, "bearer"]) as socket:
+            assert (socket.subprotocol, receive(socket)["user"]) == ("bearer", ann.name)
+        with pytest.raises(InvalidStatus) as refused:
+            open_socket(site, path, origin=origin, subprotocols=["bearer", "guessed"], additional_headers=ann.cookies())
+        assert refused.value.response.status_code == 403
     ticket = ann.ticket()
     with open_socket(site, f"{path}?ticket={ticket}") as socket:
         assert receive(socket)["user"] == ann.name

@@ -29,12 +29,14 @@ PUBLIC = {
     },
     "realtime.auth": {"Identity", "public"},
     "realtime.auth.sessions": {"find_valid_sessions"},
+    "realtime.lookups": {"one_of"},
     "realtime.history": {"History"},
     "realtime.protocol": {"EventError"},
     "realtime.asgi": {"RealtimeMiddlewareStack", "lifespan"},
     "realtime.proxy": {"TrustedProxies"},
     "realtime.bodies": {"BodyLimit"},
-    "realtime.testing": {"SocketClient"},
+    "realtime.testing": {"SocketClient", "open_sockets", "running_server"},
+    "realtime.load": {"Load", "Browser", "SiteError", "main"},
 }
 # Settings that part 2 of the Channels tutorial adds.
 CHANNEL_LAYERS = """

@@ -6,15 +6,13 @@ from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import connections
 from django.urls import path
 from pytest_django import Settings
 
 from config.asgi import application
 from config.routing import websocket_urlpatterns
 from realtime.consumers import RealtimeConsumer
-from realtime.process import get_process, processes
-from realtime.testing import SocketClient
+from realtime.testing import SocketClient, open_sockets
 from tests.people import handshake_headers
 
 type Visit = Callable[..., Awaitable[SocketClient]]
@@ -44,28 +42,12 @@ def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def database(transactional_db: None) -> AsyncIterator[None]:
-    """Open the database for async tests, whose queries run in threads with connections."""
-    yield
-    await sync_to_async(connections.close_all)()
-
-
-@pytest.fixture
-async def visit(database: None) -> AsyncIterator[Visit]:
+async def visit(transactional_db: None) -> AsyncIterator[Visit]:
     """Return a function that opens a socket of the site as a user. All are closed at the end."""
-    clients: list[SocketClient] = []
+    async with open_sockets(application) as connect:
 
-    async def visit(url: str, name: str | None = "ann", **options: Any) -> SocketClient:
-        headers = await sync_to_async(handshake_headers)(name) if name else []
-        headers += options.pop("headers", [])
-        client = await SocketClient.connect(application, url, headers=headers, **options)
-        clients.append(client)
-        return client
+        async def visit(url: str, name: str | None = "ann", **options: Any) -> SocketClient:
+            headers = await sync_to_async(handshake_headers)(name) if name else []
+            return await connect(url, headers=headers + options.pop("headers", []), **options)
 
-    yield visit
-    try:
-        for client in clients:
-            await client.disconnect()
-    finally:
-        await get_process().drain()
-        processes.clear()
+        yield visit

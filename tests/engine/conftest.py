@@ -1,19 +1,12 @@
 """Fixtures of the suite: visitors in this process, and servers in processes of their own."""
 
 import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-from contextlib import AsyncExitStack
-from urllib.parse import urlsplit
+from contextlib import AsyncExitStack, ExitStack
 from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connection, connections
-from dotenv import dotenv_values
 from websockets.asyncio.client import connect
 
 from engine.people import cookie_header
@@ -21,6 +14,7 @@ from engine.visitor import Visitor
 from realtime.conf import settings as django_settings
 from realtime.layers import channel_layers
 from realtime.process import get_process, processes
+from realtime.testing import running_server
 
 SUITE = {"DJANGO_SETTINGS_MODULE": "engine.settings"}
 SERVICES = {
@@ -95,44 +89,22 @@ async def open_socket():
 
 
 @pytest.fixture
-def serve(database, tmp_path):
+async def serve(database, tmp_path):
     """Return a function that starts the server on the test's database. It returns the address and the process.
 
     The log of a process is the file `log`.
     """
     servers = []
+    with ExitStack() as stack:
 
-    def serve(**variables):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
-        environ = {**os.environ, "PORT": str(port), "DATABASE_URL": url_of_test_database(), **SUITE, **variables}
-        command = [sys.executable, "manage.py", "serve", "--exit-with-parent"]
-        log = tmp_path / f"{port}.log"
-        with log.open("wb") as file:
-            server = subprocess.Popen(command, env=environ, stdout=file, stderr=file)
-        server.log = log
-        servers.append(server)
-        deadline = time.monotonic() + 20
-        while True:
-            assert server.poll() is None, "the server ended before it accepted connections"
-            assert time.monotonic() < deadline, "the server accepts no connections"
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                return f"127.0.0.1:{port}", server
-            except ConnectionRefusedError:
-                time.sleep(0.05)
+        async def serve(**variables):
+            log = tmp_path / f"{len(servers)}.log"
+            running = running_server(log, **SUITE, **variables)
+            address, server = await sync_to_async(stack.enter_context)(running)
+            server.log = log
+            servers.append(server)
+            return address, server
 
-    async def serve_from_async(**variables):
-        return await sync_to_async(serve)(**variables)
-
-    yield serve_from_async
+        yield serve
     for server in servers:
-        server.send_signal(signal.SIGTERM)
-        server.wait(10)
         print(server.log.read_text())
-
-
-def url_of_test_database():
-    """Return the URL of the database that the tests use."""
-    parts = urlsplit({**dotenv_values(".env"), **os.environ}["DATABASE_URL"])
-    return f"{parts.scheme}://{parts.netloc}/{connection.settings_dict['NAME']}?{parts.query}"

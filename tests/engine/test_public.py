@@ -1,5 +1,7 @@
 """Paths that routing opens to visitors who have not signed in."""
 
+import json
+
 import pytest
 from asgiref.sync import sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocketConsumer
@@ -9,6 +11,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.urls import path, re_path, register_converter
 from django.urls.converters import StringConverter
 from django.urls.exceptions import Resolver404
+from websockets.asyncio.client import connect as connect_to
 
 from engine.people import cookies_of
 from engine.routing import consumers
@@ -133,6 +136,16 @@ async def test_guests_meet_in_a_realtime_consumer(connect):
     ids = [(await client.receive_until("welcome"))[-1]["user_id"] for client in (ann, bob)]
     await ann.send(type="wave")
     assert (await bob.receive())["user_id"] == ids[0] != ids[1]
+
+
+async def test_guest_and_stranger_of_a_real_server(serve):
+    """A client without a cookie is welcome on the public path, and closed with 4401 on the other."""
+    address, _ = await serve()
+    url = f"ws://{address}/ws"
+    async with connect_to(f"{url}/open/a/") as guest, connect_to(f"{url}/journal/a/") as stranger:
+        assert json.loads(await guest.recv())["user_id"].startswith("guest-")
+        await stranger.wait_closed()
+        assert stranger.close_code == 4401
 
 
 async def test_guest_of_the_session_keeps_the_id(connect, settings):

@@ -77,6 +77,10 @@ class Person:
         """Return the headers that identify the user to a socket."""
         if self.auth == "token":
             return {"Authorization": f"Bearer {self.token}"}
+        return self.cookies()
+
+    def cookies(self) -> dict[str, str]:
+        """Return the headers that a browser adds by itself."""
         return {"Cookie": "; ".join(f"{name}={value}" for name, value in self.http.cookies.items())}
 
     def sign_out(self) -> None:

@@ -5,11 +5,14 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 from django.urls import Resolver404, resolve
 
+from accounts import token_views
 from accounts.models import User
-from accounts.token_views import problem
 from accounts.tokens import bearer_token, find_token
-from accounts.urls import pages
+from accounts.urls import urlpatterns
 from realtime.middleware import FOR_OPERATORS
+
+FOR_TOKENS = {token_views.token, token_views.ticket}
+FOR_SESSIONS = {pattern.callback for pattern in urlpatterns} - FOR_TOKENS
 
 
 class BearerMiddleware:
@@ -27,7 +30,7 @@ class BearerMiddleware:
         if text and request.path not in FOR_OPERATORS and not needs_session(request):
             token = find_token(text)
             if token is None:
-                return problem(401, "The token is invalid.")
+                return token_views.problem(401, "The token is invalid.")
             sign_in(request, token.user)
             request.token = token  # type: ignore[attr-defined]
         return self.get_response(request)
@@ -39,7 +42,7 @@ def needs_session(request: HttpRequest) -> bool:
         match = resolve(request.path_info)
     except Resolver404:
         return False
-    return "admin" in match.app_names or match.func in pages
+    return "admin" in match.app_names or match.func in FOR_SESSIONS
 
 
 def sign_in(request: HttpRequest, user: User) -> None:

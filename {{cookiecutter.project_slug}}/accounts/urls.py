@@ -21,12 +21,7 @@ urlpatterns = [
 {% if cookiecutter.auth == "token" %}
     path("accounts/tokens/", token_views.tokens, name="tokens"),
     path("accounts/tokens/<int:pk>/revoke/", token_views.revoke, name="revoke-token"),
-{% endif %}
-]
-{% if cookiecutter.auth == "token" %}
-pages = {pattern.callback for pattern in urlpatterns}  # not for tokens: see BearerMiddleware
-urlpatterns += [
     path("api/token/", token_views.token, name="token"),
     path("api/ticket/", token_views.ticket, name="ticket"),
-]
 {% endif %}
+]

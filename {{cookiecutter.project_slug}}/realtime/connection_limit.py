@@ -23,8 +23,8 @@ def limits_of(user_id: str, scope: Scope) -> dict[str, int]:
     A visitor can become any number of guests, so the address is limited too.
     """
     limits = {user_id: settings.REALTIME_MAX_CONNECTIONS}
-    address = address_of(scope)
-    if address and not getattr(scope.get("user"), "is_authenticated", False):
+    signed_in = getattr(scope.get("user"), "is_authenticated", False)
+    if not signed_in and (address := address_of(scope)):
         limits[f"guests@{address}"] = settings.REALTIME_MAX_GUESTS
     return limits
 

@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from itertools import batched
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from realtime import bus
 from realtime.auth import FindValid, Identity
 from realtime.auth.sessions import find_valid_sessions, identity_of_session
 from realtime.identity import row_fields, row_of, user_id
+from realtime.lookups import one_of
 from realtime.protocol import Close
 
 logger = logging.getLogger(__name__)
@@ -50,15 +51,17 @@ class SignIn:
         end = self.identity.expires_at
         return math.inf if end is None else end.timestamp() - time.time()
 
-    def checks(self) -> Iterator[tuple[FindValid, Any]]:
-        """Yield each function that must find a key valid, and the key."""
+    def checks(self) -> list[tuple[FindValid, Any]]:
+        """Return the functions that must find a key valid, each with its key."""
         identity = self.identity
+        checks: list[tuple[FindValid, Any]] = []
         if identity.find_valid is not None and identity.key is not None:
-            yield identity.find_valid, identity.key
+            checks.append((identity.find_valid, identity.key))
         if self.row is not None:
-            yield find_unchanged_rows, self.row
+            checks.append((find_unchanged_rows, self.row))
         if identity.expires_at is not None:
-            yield find_future, identity.expires_at
+            checks.append((find_future, identity.expires_at))
+        return checks
 
 
 class SignedIn(Protocol):
@@ -115,7 +118,7 @@ def find_invalid(find_valid: FindValid, keys: set[Any]) -> set[Any]:
 def find_unchanged_rows(rows: Collection[Row]) -> Collection[Row]:
     """Return the rows that the users still have."""
     model = get_user_model()
-    users = model._default_manager.filter(pk__in=[row[0] for row in rows])
+    users = model._default_manager.filter(one_of("pk", [row[0] for row in rows]))
     return set(users.values_list(*row_fields(model)))
 
 

@@ -1,23 +1,38 @@
-"""WebSocket client for tests of consumers, without a server.
+"""Tools for tests of consumers: a WebSocket client without a server, and a server.
 
 An import of this module also keeps Channels from closing the database connection of a test.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from http.cookies import SimpleCookie
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 import channels.db
+from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
+from dotenv import dotenv_values
 
+from realtime.conf import settings
+from realtime.process import get_process, processes
 from realtime.types import Application, Message
 
 TIMEOUT = 5  # seconds to wait for a message of the application
+START_SECONDS = 20  # fail if a server accepts no connection after this long
+STOP_SECONDS = 10  # fail if a server has not ended this long after SIGTERM
 
 type Event = dict[str, Any]
+type Server = subprocess.Popen[bytes]
 
 
 def close_old_connections(**_: Any) -> None:
@@ -128,3 +143,83 @@ class SocketClient:
         """Disconnect, and wait until the application has cleaned up."""
         await self.communicator.send_input({"type": "websocket.disconnect", "code": code})
         await self.communicator.wait(TIMEOUT)
+
+
+@asynccontextmanager
+async def open_sockets(
+    application: Application,
+) -> AsyncIterator[Callable[..., Awaitable[SocketClient]]]:
+    """Yield a function that opens sockets of an application, as `SocketClient.connect` does.
+
+    At the end disconnect all, drain the process, and close the database connections of threads.
+    """
+    clients: list[SocketClient] = []
+
+    async def connect(*arguments: Any, **options: Any) -> SocketClient:
+        clients.append(await SocketClient.connect(application, *arguments, **options))
+        return clients[-1]
+
+    try:
+        yield connect
+        for client in clients:
+            await client.disconnect()
+    finally:
+        await get_process().drain()
+        processes.clear()
+        await sync_to_async(close_connections)()
+
+
+def close_connections() -> None:
+    """Close the database connections of this thread, but none in the transaction of a test."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
+
+
+@contextmanager
+def running_server(log: Path | None = None, /, **environ: str) -> Iterator[tuple[str, Server]]:
+    """Run `manage.py serve` on the database of the tests, with these environment variables.
+
+    Yield its address, such as `127.0.0.1:54321`, and the process. Stop it by SIGTERM at the end.
+    The output goes to the file `log`, if there is one. The project has to read PORT and
+    DATABASE_URL from the environment.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    environ = {"PORT": str(port), "DATABASE_URL": url_of_test_database(), **environ}
+    command = [sys.executable, "manage.py", "serve", "--exit-with-parent"]
+    with log.open("wb") if log else nullcontext() as output:
+        server = subprocess.Popen(
+            command,
+            env=os.environ | environ,
+            cwd=settings.BASE_DIR,
+            stdout=output,
+            stderr=output,
+        )
+        try:
+            wait_until_open(port, server)
+            yield f"127.0.0.1:{port}", server
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(STOP_SECONDS)
+
+
+def wait_until_open(port: int, server: Server) -> None:
+    """Wait until a server accepts connections. Raise AssertionError if it never does."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        assert server.poll() is None, "the server ended before it accepted connections"
+        assert time.monotonic() < deadline, "the server accepts no connections"
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+
+
+def url_of_test_database() -> str:
+    """Return the URL of the database that the tests use."""
+    variables = {**dotenv_values(settings.BASE_DIR / ".env"), **os.environ}
+    parts = urlsplit(variables["DATABASE_URL"] or "")
+    name = connections[DEFAULT_DB_ALIAS].settings_dict["NAME"]
+    return f"{parts.scheme}://{parts.netloc}/{name}?{parts.query}"

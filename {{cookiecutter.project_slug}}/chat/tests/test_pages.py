@@ -1,13 +1,11 @@
 """Pages of the chat, and its history as JSON."""
 
 import json
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.core.management import call_command
 from django.db import transaction
 from pytest_django import Settings
 
@@ -140,14 +138,3 @@ def test_invalid_portion_is_refused(query: dict[str, str]) -> None:
     response = client_of("ann").get(HISTORY, query)
     assert response.status_code == 400
     assert "not a number of at least 0" in json.loads(response.content)["error"]
-
-
-def test_modules_import_each_other_by_their_content(settings: Settings, tmp_path: Path) -> None:
-    """In production a module imports the engine's client by its new name."""
-    settings.STATIC_ROOT = tmp_path
-    static = {"BACKEND": "realtime.storage.StaticStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": static}
-    call_command("collectstatic", interactive=False, verbosity=0)
-    [client] = (tmp_path / "realtime").glob("client.????????????.js")
-    modules = [file.read_text() for file in (tmp_path / "chat").glob("*.????????????.js")]
-    assert any(f'from "../realtime/{client.name}";' in module for module in modules)

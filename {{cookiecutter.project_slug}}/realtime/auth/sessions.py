@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from realtime.auth import Identity
 from realtime.conf import settings
+from realtime.lookups import one_of
 from realtime.types import Scope
 
 
@@ -43,7 +44,7 @@ def find_valid_sessions(session_keys: Collection[str]) -> Collection[str]:
     if not hasattr(store, "get_model_class"):  # no rows, so read one after the other
         return [key for key in session_keys if store(key).load()]
     sessions = store.get_model_class().objects.filter(
-        session_key__in=session_keys, expire_date__gt=timezone.now()
+        one_of("session_key", session_keys), expire_date__gt=timezone.now()
     )
     # Almost always all are valid, and their number is cheaper than a thousand keys.
     if sessions.count() == len(session_keys):
