@@ -142,7 +142,7 @@ def start_load(server: Server, options: list[str]) -> Iterator[subprocess.Popen]
 
 
 def wait_for(load: subprocess.Popen, word: str) -> str:
-    """Return the load's next line with this beginning. Raises Failed with its complaint if there is none."""
+    """Return the load's next line with this beginning. Raise Failed with its complaint if there is none."""
     for line in load.stdout:
         if line.startswith(word):
             return line

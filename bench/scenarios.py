@@ -188,7 +188,7 @@ def handshakes(plan: Plan) -> None:
 
 
 def highest(plan: Plan, player: Contestant, members: int) -> float:
-    """Return the most events per second that a room of this size handles. Raises Failed without a measurement."""
+    """Return the most events per second that a room of this size handles. Raise Failed without a measurement."""
     table = Table(DELIVERIES)
     plan.play(table, [player], {"highest": room(members)})
     if table.failures:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
 from support.browsers import OUTAGE, Visits, find_browser, launch, node_packages, seed
-from support.client import MOST, PASSWORD, Person, cookie, csrf_token, receive
+from support.client import MOST, PASSWORD, Person, close_code, cookie, csrf_token, receive
 from support.emitted import bake, clean_environ, environ_for, run
 from support.matrix import PYTHONS, TEMPLATE, combinations, spread
 from support.network import NETWORK
@@ -23,7 +23,7 @@ FIRST, *_ = SITES
 PAGE_BYTES = 60_000
 # More than one page of the list has.
 ROOMS = "from chat.models import Room; Room.objects.bulk_create(Room(name=f'many {n:03}') for n in range(120))"
-NO_TICKET = r"/api/ticket/ 401|status of 401"
+NO_TICKET = r"/api/ticket/ (401|net::ERR_ABORTED)|status of 401"
 
 
 def group(place):
@@ -256,6 +256,80 @@ def test_too_many_connections(visit, site, room):
 
 
 @signed_in
+def test_private_room(visit, site, ann, ben, room):
+    """A member is added, talks, is removed, and reads so. A stranger finds no room."""
+    path = f"/chat/~{room}/"
+    visit.expect_problem("404")
+    visit.expect_problem(f"{path} (net::ERR|NS_BINDING)_ABORTED")  # the request for the reason, which has no body
+    owner, member, stranger = visit(ann, "/"), visit(ben, "/"), Person(site, site.auth)
+    owner.page.get_by_role("link", name="New private room").click()
+    assert owner.violations() == []
+    owner.fill_in("Create", {"Name": room})
+    expect(owner.page.get_by_role("heading", level=1)).to_have_text(f"Members of ~{room}")
+    assert member.page.goto(path).status == 404
+    owner.fill_in("Add", {"Username": "nobody"})
+    expect(owner.page.locator(".errorlist")).to_have_text("There is no such account.")
+    assert owner.violations() == []
+    owner.fill_in("Add", {"Username": ben.name})
+    expect(owner.page.locator("main li bdi")).to_have_text([ann.name, ben.name])
+    assert owner.violations() == []
+
+    member.page.goto("/?q=private")
+    member.page.get_by_role("link", name=f"~{room}").click()
+    expect(member.status).to_have_text("Connected")
+    member.send("Hello")
+    member.sees((1, ben.name, "Hello"))
+    talking = owner.tab(path)
+    talking.sees((1, ben.name, "Hello"))
+    for address in (path, f"{path}messages/", f"{path}members/"):
+        assert visit(stranger, "/").page.goto(address).status == 404
+    with stranger.connect(f"~{room}") as socket:
+        assert close_code(socket) == 4404
+
+    owner.page.get_by_role("button", name=f"Remove {ben.name}").click()
+    expect(member.status).to_have_text("You were removed from this room.")
+    expect(talking.people).not_to_contain_text(word(ben.name))
+    assert member.violations() == []
+    member.page.reload()
+    expect(member.status).to_have_count(0)
+
+
+@where(*SIGNED_IN)
+def test_edited_messages(windows, visit, site, ann, ben, room):
+    """A moderated text is replaced where it stands, also for those who were offline."""
+    visit.expect_problem(OUTAGE)
+    staff = Person(site, site.auth)
+    promote = f"User.objects.filter(username={staff.name!r}).update(is_staff=True, is_superuser=True)"
+    site.manage("shell", "-c", f"from accounts.models import User; {promote}")
+
+    def moderate(seq, text):
+        found = staff.http.get("/admin/chat/message/", params={"q": f"rude-{seq}"})
+        change = re.findall(r"/admin/chat/message/[0-9]+/change/", found.text)[-1]  # after a link to the last change
+        fields = {"text": text, "csrfmiddlewaretoken": csrf_token(staff.http.get(change))}
+        assert staff.http.post(change, data=fields).status_code == 302
+
+    mine, theirs = windows
+    theirs.send("rude-1", "rude-2", "rude-3")
+    mine.transcript(3)
+    moderate(1, "removed")
+    for window in windows:
+        window.sees((1, ben.name, "removed"), (2, ben.name, "rude-2"), (3, ben.name, "rude-3"))
+    mine.page.context.set_offline(True)
+    expect(mine.status).to_have_text("Connection lost. Reconnecting…")
+    moderate(2, "removed too")
+    theirs.send("Hello")
+    mine.page.context.set_offline(False)
+    for window in windows:
+        window.sees(
+            (1, ben.name, "removed"),
+            (2, ben.name, "removed too"),
+            (3, ben.name, "rude-3"),
+            (4, ben.name, "Hello"),
+        )
+    expect(mine.log).to_have_attribute("aria-relevant", "additions")
+
+
+@signed_in
 def test_logout_in_another_tab(visit, site, room):
     """The room reports it and offers the login, which leads back to the room."""
     person = Person(site, site.auth)
@@ -414,7 +488,7 @@ Room.objects.bulk_create(Room(name=f"{person.name} {{n}}", created_by=creator) f
 @once
 def test_narrow_phone(visit, ann, room):
     """Nothing is wider than a screen of 320 pixels, not even long words."""
-    for path in ("/?after=many", "/?q=many", f"/chat/{room}/", f"/chat/{'long' * 16}/"):
+    for path in ("/?after=many", "/?q=many", "/private/", f"/chat/{room}/", f"/chat/{'long' * 16}/"):
         window = visit(ann, path, viewport={"width": 320, "height": 568})
         if path.startswith("/chat/"):
             expect(window.status).to_have_text("Connected")
@@ -495,6 +569,10 @@ def test_valid_html(site, ann, room, tmp_path):
         paths.append("/accounts/tokens/")
     pages = [ann.http.get(path) for path in paths]
     if site.auth != "none":
+        token = {"csrfmiddlewaretoken": csrf_token(ann.http.get("/private/"))}
+        for name in ("a/b", room):
+            pages.append(ann.http.post("/private/", data={"name": name, **token}, follow_redirects=True))
+        pages.append(ann.http.post(pages[-1].url.path, data={"user": "nobody", **token}))
         with httpx.Client(base_url=site.url, trust_env=False, timeout=30) as http:
             for path in ("/accounts/login/", "/accounts/signup/"):
                 pages.append(http.get(path))

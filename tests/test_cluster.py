@@ -2,10 +2,13 @@
 
 import contextlib
 import json
+import re
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.client import MOST, Person, close_code, names, receive, wait_for_users
+from support.client import MOST, Person, close_code, csrf_token, names, receive, wait_for_users
 from support.emitted import bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS, SIGNED_IN, combinations, label, spread
 from support.servers import start_site, wait_until
@@ -157,3 +160,68 @@ def test_several_workers_count_together(project):
             for _ in range(6):
                 assert "realtime_connections 4.0" in people[0].http.get("/metrics").text
             assert site.terminate() < 10
+
+
+def post(person, page, path=None, **fields):
+    """Submit a form of a page. Return the page that the answer leads to."""
+    token = csrf_token(person.http.get(page))
+    answer = person.http.post(path or page, data={**fields, "csrfmiddlewaretoken": token})
+    assert answer.status_code == 302, answer.text
+    return answer.headers["location"]
+
+
+def remove(owner, members):
+    """Remove the only member beside the owner."""
+    (path,) = re.findall(r'action="([^"]+/members/[0-9]+/)"', owner.http.get(members).text)
+    post(owner, members, path)
+
+
+def test_removed_member_loses_the_sockets_of_both_processes(sites, ann, ben):
+    """Within a second of the request they close with 4403, and then the room is as if it did not exist."""
+    members = post(ann, "/private/", name=f"of {ann.name}")
+    room = f"~of {ann.name}"
+    with ben.connect(room) as stranger:
+        assert close_code(stranger) == 4404
+    post(ann, members, user=ben.login_of(ben.name))
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(ben.connect(room, site=site)) for site in sites]
+        assert [receive(socket)["type"] for socket in sockets] == ["welcome", "welcome"]
+        with ann.connect(room) as owner:
+            wait_for_users(owner, ann.name, ben.name)
+            start = time.monotonic()
+            remove(ann, members)
+            codes = [close_code(socket) for socket in sockets]
+            seconds = time.monotonic() - start
+            wait_for_users(owner, ann.name)
+    print(f"closed after {seconds:.3f} s")
+    assert (codes, seconds < 1) == ([4403, 4403], True)
+    with ben.connect(room) as socket:
+        assert close_code(socket) == 4404
+    for path in (members, members.removesuffix("members/"), members.replace("members/", "messages/")):
+        assert ben.http.get(path).status_code == 404
+
+
+def test_reconnecting_member_is_removed_from_both_processes(sites, ann, ben):
+    """No socket that is connecting during a removal stays open, at whatever stage it is."""
+    members = post(ann, "/private/", name=f"with {ann.name}")
+    room = f"~with {ann.name}"
+
+    def reconnect(site, removing):
+        """Connect again and again. Return the close code of the socket that the removal meets."""
+        while True:
+            with ben.connect(room, site=site) as socket:
+                if removing.is_set():
+                    return close_code(socket)
+                with contextlib.suppress(TimeoutError, ConnectionClosed):
+                    while True:
+                        socket.recv(0.01)
+
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(10):
+            post(ann, members, user=ben.login_of(ben.name))
+            removing = threading.Event()
+            reconnecting = [threads.submit(reconnect, site, removing) for site in sites * 2]
+            time.sleep(0.2)
+            removing.set()
+            remove(ann, members)
+            assert {socket.result() for socket in reconnecting} <= {4403, 4404}

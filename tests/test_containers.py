@@ -74,7 +74,8 @@ class Stack:
             **variables,
         }
         example = (project / ".env.example").read_text()
-        (project / ".env").write_text(example.replace("METRICS_TOKEN=\n", f"METRICS_TOKEN={'t' * 20}\n"))
+        example = example.replace("METRICS_TOKEN=\n", f"METRICS_TOKEN={'t' * 20}\n")
+        (project / ".env").write_text(re.sub("^SECRET_KEY=.*", f"SECRET_KEY={'s' * 64}", example, flags=re.MULTILINE))
         adapt(project)
 
     def compose(self, *arguments: str, **options) -> str:
@@ -173,7 +174,7 @@ def image(engine, project):
 
 @pytest.fixture(scope="module")
 def stack(engine, project, image):
-    """Start the stack as development does, with the values of .env.example."""
+    """Start the stack as development does, with the values of .env.example and a key of its own."""
     with Stack(engine, project) as stack:
         yield stack
 
@@ -375,7 +376,8 @@ def test_new_certificate_is_served_after_a_reload(stack):
 
 def test_example_secret_is_refused_in_production(stack):
     """The example's secret stops the start: no table changes, no server starts, and one line names the reason."""
-    command = ["docker", "compose", "run", "--rm", "--no-deps", "-e", "DEBUG=false"]
+    (secret,) = re.findall("^SECRET_KEY=.*", (stack.project / ".env.example").read_text(), re.MULTILINE)
+    command = ["docker", "compose", "run", "--rm", "--no-deps", "-e", "DEBUG=false", "-e", secret]
     for service in ("migrate", "web"):
         done = subprocess.run(
             [*command, service],

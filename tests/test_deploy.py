@@ -558,7 +558,8 @@ def test_manifests_run_the_site(server, cookies, environment, services):
     assert {container["command"][0] for container in (job, cleanup, migrated, web)} == {"python"}
     refused = call(web)
     assert (refused.returncode, refused.stderr[:12]) == (1, "SECRET_KEY: "), refused.stderr
-    assert [line.partition(":")[0] for line in refused.stderr.splitlines()] == ["SECRET_KEY", "METRICS_TOKEN"]
+    names = [line.partition(":")[0] for line in refused.stderr.splitlines()]
+    assert names == ["SECRET_KEY", "DATABASE_URL", "REDIS_URL", "METRICS_TOKEN"]
     secret = {
         "SECRET_KEY": secrets.token_urlsafe(48),
         "METRICS_TOKEN": secrets.token_urlsafe(24),

@@ -11,7 +11,19 @@ SUITE = TEMPLATE / "tests" / "engine"
 CONFIG = "engine/pyproject.toml"
 COVERED = 95  # percent of `realtime/` in the runs of one server together
 RUNS = {label({key: answers[key] for key in ENGINE}): (answers, python) for answers, python in engine_runs()}
+USER_MODELS = ("auth.User", "engine.Member")
 QUICK = [label(answers) for answers in covering(*ENGINE)]
+
+
+def user_model(answers):
+    """Return the user model of a run. Each server, layer and style meets both."""
+    return USER_MODELS[sum(CHOICES[key].index(answers[key]) for key in ENGINE) % 2]
+
+
+def test_each_choice_meets_both_user_models():
+    """A swapped user model is tested on each server and layer, and in each style."""
+    met = {(choice, user_model(answers)) for answers, _ in RUNS.values() for choice in map(answers.get, ENGINE)}
+    assert met == {(choice, model) for key in ENGINE for choice in CHOICES[key] for model in USER_MODELS}
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +40,7 @@ def engine_suite(cookies_session, environment, services):
                 environment(python, answers["django_version"]),
                 SERVER=answers["server"],
                 ENGINE_CONSUMERS=answers["consumers"],
+                ENGINE_USER_MODEL=user_model(answers),
                 **services(answers),
             )
             command = ["uv", "run", "python", "-m", "pytest", "-c", CONFIG, "--cov", f"--cov-config={CONFIG}", "engine"]

@@ -8,7 +8,7 @@ import pytest
 from support.client import Person, receive, say
 from support.emitted import bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS
-from support.servers import start_site, wait_until
+from support.servers import free_port, start_site, wait_until
 from websockets.exceptions import ConnectionClosed
 
 SERVERS = [
@@ -92,3 +92,15 @@ def test_server_is_chosen_at_run_time(project):
             with Person(site, "none").connect("lobby") as socket:
                 assert receive(socket)["type"] == "welcome"
             assert f"{server} serves {site.url}/" in site.log.read_text()
+
+
+def test_pages_at_another_port_may_connect(project):
+    """`ALLOWED_ORIGINS` in `.env` does not have to name the port."""
+    folder, environ, command = project
+    with (folder / ".env").open("a") as file:
+        file.write("ALLOWED_ORIGINS=http://localhost:8000\n")
+    for arguments in ([], [str(free_port())]):  # by PORT, and by the argument
+        port = int(arguments[0]) if arguments else None
+        with start_site([*command, "--noreload", *arguments], folder, environ, port) as site:
+            with Person(site, "none").connect("lobby") as socket:
+                assert receive(socket)["type"] == "welcome"

@@ -62,6 +62,7 @@ def test_https_and_wss_are_served(project, files):
     with start_site([python, "manage.py", "serve"], folder, environ | production, port, tls=trust) as site:
         page = site.get("accounts/login/", timeout=10)
         assert page.status_code == 200
+        assert "Forgot your password?" not in page.text  # without EMAIL_URL
         assert all("Secure" in cookie for cookie in page.headers.get_list("set-cookie"))
         ann, ben = Person(site, auth), Person(site, auth)
         with ann.connect("room") as one, ben.connect("room") as other:

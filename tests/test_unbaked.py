@@ -4,19 +4,32 @@ import contextlib
 import http.cookies
 import json
 import re
+import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import httpx
 import pytest
 from support.client import MOST, TIMEOUT, close_code, open_socket, receive, send
-from support.emitted import TEMPLATE, bake, environ_for, run
-from support.matrix import CHOICES, PYTHONS
+from support.emitted import bake, environ_for, run
+from support.imports import imported_names
+from support.matrix import CHOICES, PYTHONS, TEMPLATE
 from support.servers import start_site
 
 TUTORIALS = Path(__file__).parent / "support" / "unbaked"
 PASSWORD = "correct horse battery staple"
 MAX_LINES = 15  # outside of realtime/
+ENGINE = TEMPLATE / "{{cookiecutter.project_slug}}" / "realtime"
+DISTRIBUTIONS = {
+    "dj_database_url": "dj-database-url",
+    "dotenv": "python-dotenv",
+    "prometheus_client": "prometheus-client",
+    "pythonjsonlogger": "python-json-logger",
+}
+# Modules that a project may leave out, with their packages, and packages that the start names if it needs them.
+OPTIONAL = {"storage.py": "servestatic", "load.py": "websockets"}
+NAMED_BY_THE_START = {"psycopg", "psycopg_pool"}
 PUBLIC = {
     "realtime.consumers": {"RealtimeConsumer", "SyncRealtimeConsumer"},
     "realtime.broadcast": {
@@ -189,15 +202,31 @@ def test_development_server_has_sockets(project):
 
 def test_steps_add_few_lines():
     """The diffs of the README add at most 15 lines to the project."""
-    readme = (TEMPLATE / "{{cookiecutter.project_slug}}" / "realtime" / "README.md").read_text(encoding="utf-8")
+    readme = (ENGINE / "README.md").read_text(encoding="utf-8")
     added = re.findall(r"^\+(?!\+\+).*$", "".join(blocks(readme, "diff")), re.MULTILINE)
     assert 0 < len(added) <= MAX_LINES, added
 
 
 @pytest.mark.quick
+def test_packages_are_those_that_the_engine_imports():
+    """`uv add` of the README names what the engine imports, but for optional modules, which it names too."""
+    readme = (ENGINE / "README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^uv add (.*)$", readme, re.MULTILINE)
+    named = {requirement.partition("[")[0].partition(">")[0] for requirement in shlex.split(command)}
+    needed = set()
+    for path in ENGINE.rglob("*.py"):
+        folder, *_ = path.relative_to(ENGINE).parts
+        if folder not in {"servers", "redis"} and path.name not in OPTIONAL:
+            needed |= {name.partition(".")[0] for name in imported_names(path)}
+    needed -= {"realtime", *sys.stdlib_module_names, *NAMED_BY_THE_START}
+    assert named == {DISTRIBUTIONS.get(name, name) for name in needed} - {"django", "asgiref"} | {CHOICES["server"][0]}
+    assert [package for package in OPTIONAL.values() if f"`{package}`" not in readme] == []
+
+
+@pytest.mark.quick
 def test_public_names_are_listed():
     """The README lists exactly the names that the engine promises."""
-    readme = (TEMPLATE / "{{cookiecutter.project_slug}}" / "realtime" / "README.md").read_text(encoding="utf-8")
+    readme = (ENGINE / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(realtime[\w.]*)` \| (.*) \|$", readme, re.MULTILINE)
     assert {module: set(re.findall(r"`(\w+)`", names)) for module, names in rows} == PUBLIC
 

@@ -1,10 +1,23 @@
-"""Journals of numbered entries: the history that the suite replays."""
+"""Journals of numbered entries, which the suite replays, and a user model beside Django's own."""
 
 from datetime import timedelta
+from uuid import uuid4
 
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.db import models, transaction
 from django.utils import timezone
+
+
+class Member(AbstractBaseUser):
+    """User of the runs with ENGINE_USER_MODEL: a UUID as the key, and another field for the name."""
+
+    key = models.UUIDField(primary_key=True, default=uuid4)
+    nickname = models.CharField(max_length=150, unique=True)
+    is_active = models.BooleanField(default=True)
+
+    USERNAME_FIELD = "nickname"
+    objects = BaseUserManager()
 
 
 class Journal(models.Model):

@@ -11,6 +11,12 @@ def user_of(name):
     return user
 
 
+def rename(name, new):
+    """Give a user another name."""
+    model = get_user_model()
+    model._default_manager.filter(**{model.USERNAME_FIELD: name}).update(**{model.USERNAME_FIELD: new})
+
+
 def client_of(name):
     """Return the browser of a user, signed in."""
     client = Client()

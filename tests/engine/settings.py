@@ -1,10 +1,14 @@
 """Settings of the baked project, with the suite's app in place of the project's own."""
 
+import os
+
 from config.settings import *  # noqa: F403
 from config.settings import INSTALLED_APPS
 
-INSTALLED_APPS = [*(app for app in INSTALLED_APPS if app not in {"accounts", "chat"}), "engine"]
-AUTH_USER_MODEL = "auth.User"
+# The admin's migrations need a user model that has some, too.
+OTHERS = {"accounts", "chat", "django.contrib.admin"}
+INSTALLED_APPS = [*(app for app in INSTALLED_APPS if app not in OTHERS), "engine"]
+AUTH_USER_MODEL = os.environ.get("ENGINE_USER_MODEL", "auth.User")
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -7,7 +7,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.test import RequestFactory
 
 from engine.history import group_of
-from engine.people import client_of, cookies_of
+from engine.people import client_of, cookies_of, user_of
 from realtime.auth.guests import GuestMiddleware
 from realtime.broadcast import disconnect_user, remove_from_group
 from realtime.process import get_process
@@ -47,7 +47,7 @@ async def test_disconnect_closes_every_socket_of_the_user(visit):
     """A disconnect without a credential closes all sockets of the user with 4403, and presence shows it."""
     ann, tab, bob = await visit(PATH), await visit(PATH), await visit(PATH, "bob")
     assert await bob.sees("ann", "bob")
-    user = await get_user_model().objects.aget(username="ann")
+    user = await sync_to_async(user_of)("ann")
     await sync_to_async(disconnect_user)(str(user.pk))
     assert [await ann.close_code(), await tab.close_code()] == [4403, 4403]
     assert await bob.sees("bob")

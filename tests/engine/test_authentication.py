@@ -12,6 +12,7 @@ from django.db import connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from engine.people import user_of
 from realtime.auth import AuthMiddleware, Identity
 from realtime.auth.sessions import credential_of_session
 
@@ -33,8 +34,7 @@ def cookie_of(client):
 
 def cookie_of_user(name):
     client = Client()
-    user = get_user_model().objects.create_user(name, f"{name}@example.com")
-    client.force_login(user)
+    client.force_login(user_of(name))
     return cookie_of(client)
 
 
@@ -165,7 +165,7 @@ async def test_channels_own_functions_work():
     scope, _ = await connect(headers)
     ann = scope["user"]
     assert await get_user(scope) == ann
-    bob = await get_user_model().objects.acreate(username="bob", email="bob@example.com")
+    bob = await sync_to_async(user_of)("bob")
     await login(scope, bob)
     await scope["session"].asave()
     assert (scope["user"], await get_user(scope)) == (bob, bob)

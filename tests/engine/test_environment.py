@@ -8,6 +8,8 @@ from importlib import import_module
 import pytest
 from dotenv import dotenv_values
 
+from realtime.environment import Environment, parse_email
+
 EXAMPLE = {key: value or "" for key, value in dotenv_values(".env.example").items()}
 
 PRODUCTION = EXAMPLE | {
@@ -15,6 +17,8 @@ PRODUCTION = EXAMPLE | {
     "SECRET_KEY": "x" * 64,
     "ALLOWED_HOSTS": "site.example.com",
     "ALLOWED_ORIGINS": "https://site.example.com",
+    "DATABASE_URL": "sqlite:///db.sqlite3",
+    "REDIS_URL": "",
 }
 
 
@@ -53,6 +57,9 @@ def load(monkeypatch):
         ("WEB_CONCURRENCY", "0"),
         ("DATABASE_URL", "mysql://db/name"),
         ("DATABASE_URL", "postgresql://host:port/name"),
+        ("DATABASE_URL", "postgresql://site:postgres@host/name"),
+        ("DATABASE_URL", "sqlite://:memory:"),
+        ("DATABASE_URL", "sqlite://"),
         ("ALLOWED_ORIGINS", ""),
         ("ALLOWED_ORIGINS", "site.example"),
         ("ALLOWED_ORIGINS", "https://site.example/"),
@@ -66,7 +73,12 @@ def load(monkeypatch):
         ("REDIS_PREFIX", "two:words"),
         ("REDIS_URL", "localhost"),
         ("REDIS_URL", "redis://:password@one:6379,two:6379"),
+        ("REDIS_URL", "redis://:redis@localhost:6379/0"),
+        ("REDIS_URL", "redis+sentinel://:redis@one:26379,two:26379/main/0"),
         ("SIGNUP_OPEN", "sometimes"),
+        ("EMAIL_URL", "mail.example.com"),
+        ("EMAIL_URL", "http://mail.example.com"),
+        ("EMAIL_URL", "smtp://mail.example.com:port"),
     ],
 )
 def test_invalid_value_is_one_line(load, name, value):
@@ -99,3 +111,59 @@ def test_certificate_and_key_belong_together(tmp_path):
     ):
         code, (line,) = lines_of(**files)
         assert (code, line[: len(start)]) == (1, start)
+
+
+@pytest.mark.parametrize(
+    ("variables", "start"),
+    [
+        ({"ALLOWED_HOSTS": "site.example.com"}, "DEBUG: true shows code and settings to every visitor of site.example"),
+        ({"ALLOWED_HOSTS": "localhost,*"}, "DEBUG: true shows code and settings to every visitor of *."),
+        ({"HOST": "8.8.8.8"}, "DEBUG: true shows code and settings to every visitor of 8.8.8.8."),
+        ({"ALLOWED_HOSTS": "laptop.local"}, "SECRET_KEY: Insecure, because everybody can read it in .env.example"),
+        ({"HOST": "0.0.0.0"}, "SECRET_KEY: Insecure, because everybody can read it in .env.example"),
+    ],
+)
+def test_development_is_not_open_to_others(load, variables, start):
+    """A public name with DEBUG, or the published key beyond this machine, is one line."""
+    (line,) = load(EXAMPLE | variables)
+    assert line.startswith(start)
+
+
+@pytest.mark.parametrize("hosts", ["", "127.0.0.1,localhost,[::1]", "a.localhost", "laptop.local,laptop,192.168.1.5"])
+def test_development_has_private_names(load, hosts):
+    """Another device in the same network may try the site, with a key of its own."""
+    assert load(EXAMPLE | {"ALLOWED_HOSTS": hosts, "HOST": "0.0.0.0", "SECRET_KEY": "x" * 64}) == []
+
+
+def test_fresh_clone_gets_a_hint(tmp_path, monkeypatch):
+    """Without a file `.env`, the last line is the command that makes one."""
+    monkeypatch.delenv("SECRET_KEY", raising=False)
+    (tmp_path / ".env.example").write_text("SECRET_KEY=example\n")
+    environment = Environment(tmp_path)
+    environment.secret_key("SECRET_KEY", development=True)
+    with pytest.raises(SystemExit) as end:
+        environment.seal()
+    *_, line = str(end.value.code).splitlines()
+    assert line == ".env: missing. For development, run: cp .env.example .env"
+
+
+@pytest.mark.parametrize(
+    ("url", "port", "username", "password", "use_ssl", "use_tls"),
+    [
+        ("smtps://ann%40b.c:p%2Fw@mail.example.com", 465, "ann@b.c", "p/w", True, False),
+        ("smtp://ann:pw@mail.example.com", 587, "ann", "pw", False, True),
+        ("smtp://mail.example.com:2525", 2525, "", "", False, False),
+    ],
+)
+def test_mail_server_is_a_url(url, port, username, password, use_ssl, use_tls):
+    """A password needs TLS. The values are %-decoded."""
+    options = parse_email(url)["OPTIONS"]
+    assert options == {
+        "host": "mail.example.com",
+        "port": port,
+        "username": username,
+        "password": password,
+        "use_ssl": use_ssl,
+        "use_tls": use_tls,
+        "timeout": 10,
+    }

@@ -5,9 +5,9 @@ import gc
 import json
 
 from asgiref.sync import sync_to_async
-from django.contrib.auth.models import User
+from django.contrib.auth import get_user_model
 
-from engine.people import cookies_of
+from engine.people import cookies_of, rename
 from realtime.bodies import BodyLimit
 from realtime.connection import ConnectionMiddleware
 from realtime.process import get_process
@@ -31,7 +31,7 @@ async def test_connections_are_counted_by_primary_key(visit, settings):
     cookies = await sync_to_async(cookies_of)("ann")
     first = await visit(PATH, None, cookies=cookies)
     await first.receive_until("welcome")
-    await User.objects.aupdate(username="annie")
+    await sync_to_async(rename)("ann", "annie")
     assert await (await visit(PATH, None, cookies=cookies)).close_code() == 4409
     assert (await (await visit(PATH, "ann")).receive())["type"] == "welcome"
 
@@ -119,7 +119,7 @@ async def test_full_bucket_is_forgotten(settings):
 
     async def unused(*_): ...
 
-    await ConnectionMiddleware(application)({"type": "websocket", "user": User(pk=7)}, unused, unused)
+    await ConnectionMiddleware(application)({"type": "websocket", "user": get_user_model()(pk=7)}, unused, unused)
     kept = list(get_process().buckets)
     await asyncio.sleep(1)
     gc.collect()  # frames that an exception refers to may be in a cycle

@@ -1,11 +1,11 @@
 """Validation of the Origin header, for sockets as Django does it for POST requests."""
 
 import pytest
-from django.contrib.auth import get_user_model
 from django.middleware.csrf import CsrfViewMiddleware
 from django.test import RequestFactory
 
 from engine.asgi import application
+from engine.people import user_of
 from realtime.auth import Identity
 from realtime.environment import parse_origins
 from realtime.origin import OriginValidator, is_allowed, parse_origin
@@ -22,7 +22,7 @@ def by_header(scope):
     _, _, token = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
     if token not in {b"valid", b"forgeable"}:
         return None
-    user, _ = get_user_model().objects.get_or_create(username="ann")
+    user = user_of("ann")
     return Identity(user, unforgeable=token == b"valid")
 
 

@@ -7,10 +7,9 @@ import time
 import pytest
 from asgiref.sync import sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer, WebsocketConsumer
-from django.contrib.auth import get_user_model
 from prometheus_client import REGISTRY
 
-from engine.people import client_of, cookies_of
+from engine.people import client_of, cookies_of, user_of
 from realtime import connection, logs
 from realtime.asgi import RealtimeMiddlewareStack
 from realtime.broadcast import disconnect_user
@@ -144,7 +143,7 @@ async def test_logout_closes(connect):
 async def test_disconnect_user_closes(connect):
     """All sockets of the user close with 4403."""
     ann, bob = await connect(), await connect("bob")
-    user = await get_user_model().objects.aget(username="ann")
+    user = await sync_to_async(user_of)("ann")
     await sync_to_async(disconnect_user)(str(user.pk))
     assert await ann.close_code() == 4403
     assert await echo(bob, "hi") == "hi"
@@ -195,7 +194,7 @@ async def test_endless_handler_ends_with_its_connection(connect):
     ann, bob = await connect(), await connect("bob")
     await ann.communicator.send_input({"type": "websocket.receive", "text": "stream"})
     assert (await ann.communicator.receive_output(5))["text"] == "more"
-    user = await get_user_model().objects.aget(username="ann")
+    user = await sync_to_async(user_of)("ann")
     await sync_to_async(disconnect_user)(user.pk)
     assert await echo(bob, "hi") == "hi"
     await until(lambda: len(get_process().connections) == 1)
@@ -207,7 +206,7 @@ async def test_hanging_handler_is_cancelled(connect, monkeypatch):
     ann = await connect()
     await ann.communicator.send_input({"type": "websocket.receive", "text": "hang"})
     await until(lambda: facts)
-    user = await get_user_model().objects.aget(username="ann")
+    user = await sync_to_async(user_of)("ann")
     await sync_to_async(disconnect_user)(user.pk)
     assert await ann.close_code() == 4403
     await until(lambda: not get_process().connections)

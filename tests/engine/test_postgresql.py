@@ -18,7 +18,7 @@ def test_unreachable_database_is_named(monkeypatch):
         monkeypatch.setitem(connection.settings_dict, name, value)
     problem = startup.database_problem() or ""
     assert problem.startswith(f"DATABASE_URL: cannot connect to 127.0.0.1:{port}/site (")
-    assert "docker compose up -d postgresql" in problem
+    assert "or start the database." in problem
     assert "secret" not in problem
 
 

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
-from django.contrib.auth import get_user_model
 
 from engine.history import group_of
+from engine.people import rename, user_of
 from realtime import bus, presence
 from realtime.broadcast import group_name
 from realtime.bus import PROCESSES
@@ -20,7 +20,7 @@ PRESENCE = group_name("presence", GROUP)
 
 @sync_to_async
 def id_of(name):
-    return str(get_user_model().objects.get(username=name).pk)
+    return str(user_of(name).pk)
 
 
 async def send_as_another_process(group=GROUP, **message):
@@ -135,7 +135,7 @@ async def test_rename_is_shown(visit):
     """A new connection of a renamed user shows the new name."""
     ann = await visit(PATH)
     assert await ann.sees("ann")
-    await get_user_model().objects.filter(username="ann").aupdate(username="annie")
+    await sync_to_async(rename)("ann", "annie")
     tab = await visit(PATH, "annie")
     assert await tab.sees("annie")
     assert await ann.sees("annie")

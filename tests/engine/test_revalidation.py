@@ -102,6 +102,11 @@ async def look():
     await revalidate(list(get_process().connections))
 
 
+async def end_of(client):
+    """Return the code of the close, which must come before the next beat."""
+    return await asyncio.wait_for(client.close_code(), 1)
+
+
 async def is_open(client):
     """Return whether a socket answers."""
     await client.send_text('{"type":"ping"}')
@@ -135,7 +140,7 @@ async def test_silent_end_is_found(way, application, connect, browsers):
     assert await is_open(ann)
     await sync_to_async(SILENT[way])(browsers[0])
     await look()
-    assert await ann.close_code() == 4403
+    assert await end_of(ann) == 4403
     assert await is_open(bob)
 
 
@@ -159,7 +164,7 @@ async def test_key_that_is_not_valid_closes(connect, browsers, settings):
     await look()
     tokens.discard("revoked")
     await look()
-    assert await two.close_code() == 4403
+    assert await end_of(two) == 4403
     assert await is_open(one)
     assert await is_open(failing)
 
@@ -171,7 +176,7 @@ async def test_expiry_closes(seconds, connect, browsers, settings):
     end = timezone.now() + timedelta(seconds=seconds)
     one, two = [await connect(given=Identity("ann", expires_at=at)) for at in (end, end + timedelta(days=30_000))]
     start = time.monotonic()
-    assert (one.connected, await one.close_code()) == (True, 4403)
+    assert (one.connected, await end_of(one)) == (True, 4403)
     assert time.monotonic() - start < max(seconds, 0) + 0.5
     assert await is_open(two)
 
@@ -183,7 +188,7 @@ async def test_expiry_is_looked_at(connect, browsers, settings):
     (socket,) = get_process().connections
     socket.sign_in = revalidation.SignIn(Identity("ann", expires_at=timezone.now()), None)
     await look()
-    assert await ann.close_code() == 4403
+    assert await end_of(ann) == 4403
 
 
 @pytest.mark.parametrize("kind", ["guest", "anonymous", "foreign", "unsaved"])
@@ -215,7 +220,7 @@ async def test_outage_ends_no_sign_in(connect, browsers, caplog):
     assert await is_open(ann)
     await sync_to_async(lambda: users().update(is_active=False))()
     await look()
-    assert await ann.close_code() == 4403
+    assert await end_of(ann) == 4403
 
 
 async def test_refreshed_user_does_not_hide_a_new_password(connect, browsers):
@@ -225,7 +230,7 @@ async def test_refreshed_user_does_not_hide_a_new_password(connect, browsers):
     await sync_to_async(lambda: users().update(password="new"))()
     await socket.user.arefresh_from_db()
     await look()
-    assert await ann.close_code() == 4403
+    assert await end_of(ann) == 4403
 
 
 # Signals
@@ -244,7 +249,29 @@ async def test_deleted_session_closes(connect, browsers):
     await roll_back()
     assert await is_open(ann)
     await sync_to_async(sessions(browsers[0]).delete)()
-    assert await ann.close_code() == 4403
+    assert await end_of(ann) == 4403
+    assert await is_open(bob)
+
+
+def deactivate_and_rename():
+    user = user_of("ann")
+    user.is_active = False
+    setattr(user, user.USERNAME_FIELD, "annie")
+    user.save()
+
+
+def set_password():
+    user = user_of("ann")
+    user.set_password("new")
+    user.save()
+
+
+@pytest.mark.parametrize("end", [deactivate_and_rename, set_password, lambda: user_of("ann").delete()])
+async def test_change_of_a_user_closes(end, connect, browsers):
+    """Signals of the user model close the user's sockets at once, whichever model it is."""
+    ann, bob = [await connect(browser) for browser in browsers]
+    await sync_to_async(end)()
+    assert await end_of(ann) == 4403
     assert await is_open(bob)
 
 
@@ -258,11 +285,11 @@ async def test_ended_credential_opens_no_socket(connect, browsers, monkeypatch):
         return await acquire(user, connection)
 
     monkeypatch.setattr(process.connection_limit, "acquire", delete_first)
-    assert await (await connect(browsers[0])).close_code() == 4403
+    assert await end_of(await connect(browsers[0])) == 4403
     monkeypatch.undo()
     credential = credential_of_session(browsers[1].session.session_key)
     await sync_to_async(disconnect_credential)(credential)
-    assert await (await connect(browsers[1])).close_code() == 4403
+    assert await end_of(await connect(browsers[1])) == 4403
 
 
 async def test_login_as_another_user_closes(connect, browsers):
@@ -272,7 +299,7 @@ async def test_login_as_another_user_closes(connect, browsers):
     await sync_to_async(browser.force_login)(await sync_to_async(user_of)("ann"))
     assert await is_open(ann)
     await sync_to_async(browser.force_login)(await sync_to_async(user_of)("bob"))
-    assert await ann.close_code() == 4403
+    assert await end_of(ann) == 4403
     assert await is_open(bob)
 
 
@@ -297,9 +324,9 @@ async def test_logout_closes_with_each_engine(engine, connect, settings, databas
     cookies = Client()
     cookies.cookies = browsers[0].cookies.copy()
     await sync_to_async(browsers[0].logout)()
-    assert await ann.close_code() == 4403
+    assert await end_of(ann) == 4403
     again = await connect(cookies)
-    assert await again.close_code() in {4401, 4403}
+    assert await end_of(again) in {4401, 4403}
     await look()
     assert await is_open(bob)
 
@@ -317,7 +344,7 @@ async def test_logout_in_a_consumer_closes_its_session(connect, browsers):
     phone = await sync_to_async(client_of)("ann")
     ann, tab, other = await connect(browsers[0]), await connect(browsers[0]), await connect(phone)
     await ann.send_text("logout")
-    assert [await ann.close_code(), await tab.close_code()] == [4403, 4403]
+    assert [await end_of(ann), await end_of(tab)] == [4403, 4403]
     assert await is_open(other)
 
 
@@ -346,18 +373,18 @@ async def test_login_in_a_consumer_moves_the_socket(before, connect, browsers, v
         assert await is_open(client)
         await sync_to_async(end)(key)
         await look()
-        assert await client.close_code() == 4403
+        assert await end_of(client) == 4403
 
 
 async def test_new_key_in_a_consumer_moves_the_socket(connect, browsers):
     """A socket that gives its session a new key stays. Others with the old key close."""
     ann, tab = await connect(browsers[0]), await connect(browsers[0])
     key = await say(ann, "cycle")
-    assert await tab.close_code() == 4403
+    assert await end_of(tab) == 4403
     await look()
     assert await is_open(ann)
     await sync_to_async(Session.objects.filter(session_key=key).delete)()
-    assert await ann.close_code() == 4403
+    assert await end_of(ann) == 4403
 
 
 async def test_guest_is_a_guest_again_after_a_logout(connect, browsers, visitors):

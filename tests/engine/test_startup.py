@@ -103,7 +103,7 @@ def test_several_processes_need_redis():
 
 def test_missing_packages_are_named():
     """Without Django a command ends with one line that shows how to install it."""
-    line = "Django is not installed. Run `make setup`, and put `uv run` before the command."
+    line = "Django is not installed. Run `uv sync`, and put `uv run` before the command."
     assert run("-S", "manage.py", "check") == (1, [line])
 
 

@@ -1,6 +1,7 @@
 """Baking of projects, and their own commands in shared environments."""
 
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -91,6 +92,7 @@ def environ_for(environment: Path, **variables: str) -> dict[str, str]:
 def production_values(project: Path) -> dict[str, str]:
     """Return the values of .env.example, with the changes that it requires in production."""
     lines = (project / ".env.example").read_text(encoding="utf-8").splitlines()
+    lines = [re.sub(r":\w+@", f":{'p' * 16}@", line) for line in lines]
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#")) | {
         "DEBUG": "false",
         "SECRET_KEY": secrets.token_urlsafe(48),

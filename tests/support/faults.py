@@ -73,7 +73,7 @@ class Client:
             await asyncio.sleep(random.uniform(0.1, 1))
 
     async def visit(self):
-        """Run one connection. Raises ConnectionClosed at its end."""
+        """Run one connection. Raise ConnectionClosed at its end."""
         headers = self.person.headers()
         async with open_room(self.person.site, self.room, f"?after={self.last}", additional_headers=headers) as socket:
             while True:

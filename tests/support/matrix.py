@@ -68,7 +68,7 @@ def spread(runs: Iterable[Answers], *questions: str, **choices: Sequence[str]) -
 
 
 def complete(question: str, table: Mapping[str, Row]) -> Mapping[str, Row]:
-    """Return a table with a row per choice. Raises LookupError if cookiecutter.json offers a choice without a row."""
+    """Return a table with a row per choice. Raise LookupError if cookiecutter.json offers a choice without a row."""
     missing = [choice for choice in CHOICES[question] if choice not in table]
     if missing:
         raise LookupError(f"{question}={missing[0]} has no row in this table: add it to {', '.join(table)}")

@@ -8,7 +8,7 @@ from django.contrib.auth.backends import ModelBackend
 from django.http import HttpRequest
 from django.views.decorators.debug import sensitive_variables
 
-from accounts.models import SignInAttempt, User
+from accounts.models import SignInAttempt
 from realtime.auth.throttle import network_of
 from realtime.protocol import is_storable
 
@@ -23,7 +23,7 @@ class PasswordBackend(ModelBackend):
         username: str | None = None,
         password: str | None = None,
         **kwargs: Any,
-    ) -> User | None:
+    ) -> Any:
         name = username or kwargs.get(get_user_model().USERNAME_FIELD)
         if name is None or password is None or not is_storable(name):
             return None
@@ -35,7 +35,5 @@ class PasswordBackend(ModelBackend):
             succeed()
         return user
 
-    async def aauthenticate(
-        self, request: HttpRequest | None, *args: Any, **kwargs: Any
-    ) -> User | None:
+    async def aauthenticate(self, request: HttpRequest | None, *args: Any, **kwargs: Any) -> Any:
         return await sync_to_async(self.authenticate)(request, *args, **kwargs)

@@ -1,10 +1,43 @@
-"""Form to sign up."""
+"""Forms to sign up, and for passwords."""
 
-from django.contrib.auth import get_user_model
-from django.contrib.auth.forms import UserCreationForm
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from django.contrib.auth import forms, get_user_model
+
+from accounts.models import SignInAttempt
+from realtime.auth.throttle import network_of
+
+mails = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mails")
 
 
-class SignUpForm(UserCreationForm):  # type: ignore[type-arg]
-    class Meta(UserCreationForm.Meta):
+class SignUpForm(forms.UserCreationForm):  # type: ignore[type-arg]
+    class Meta(forms.UserCreationForm.Meta):
         model = get_user_model()
-        fields = ("username", "display_name")
+        fields = ("username", "display_name", "email")
+        help_texts = {"email": "For a new password, if you forget yours. Not shown to others."}  # noqa: RUF012
+
+
+class PasswordChangeForm(forms.PasswordChangeForm):
+    """Django's own, with a growing wait: who finds an open browser must not guess the password."""
+
+    def clean_old_password(self) -> str:
+        key = f"password of {self.user.pk}"
+        with SignInAttempt.attempt({key: SignInAttempt.NAME_LIMIT}) as succeed:
+            password: str = super().clean_old_password()
+            succeed()
+        return password
+
+
+class PasswordResetForm(forms.PasswordResetForm):
+    """Django's own, which limits the mails, and takes as long if there is no account."""
+
+    def save(self, *args: Any, **options: Any) -> None:
+        keys = {f"reset {self.cleaned_data['email'].casefold()}": SignInAttempt.RESET_LIMIT}
+        if address := network_of(options.get("request")):
+            keys[f"resets from {address}"] = SignInAttempt.ADDRESS_LIMIT
+        with SignInAttempt.attempt(keys):
+            super().save(*args, **options)
+
+    def send_mail(self, *args: Any, **options: Any) -> None:
+        mails.submit(super().send_mail, *args, **options)

@@ -16,7 +16,7 @@ FOR_SESSIONS = {pattern.callback for pattern in urlpatterns} - FOR_TOKENS
 
 
 class BearerMiddleware:
-    """Sets `request.user` to the owner of `Authorization: Bearer <token>`. 401 if it is invalid.
+    """Middleware that sets `request.user` to the owner of a bearer token, or answers 401.
 
     Other kinds of authorization are passed on. The admin and the pages of accounts need a session,
     so that a token can neither administer the site nor create more tokens.

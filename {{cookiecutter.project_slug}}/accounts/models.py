@@ -5,8 +5,10 @@ from typing import {{ "Any, Self" if cookiecutter.auth == "token" else "Any" }}
 {% if cookiecutter.auth == "token" %}
 from django.conf import settings
 {% endif %}
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AbstractUser
 from django.contrib.auth.signals import user_logged_in
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.dispatch import receiver
 from django.http import HttpRequest
@@ -15,6 +17,7 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 {% endif %}
 
+from realtime.auth.names import look_of, validate_name
 from realtime.auth.throttle import Throttle, network_of
 
 
@@ -24,6 +27,7 @@ class User(AbstractUser):
     display_name = models.CharField(
         max_length=150, blank=True, help_text="Shown to everybody. Default: the user name."
     )
+    look = models.CharField(max_length=150, db_index=True, editable=False)  # of the display name
 
     class Meta(AbstractUser.Meta):
         swappable = "AUTH_USER_MODEL"
@@ -35,9 +39,16 @@ class User(AbstractUser):
     def clean(self) -> None:
         super().clean()
         self.display_name = self.display_name or self.username
+        for name in filter(None, (self.username, self.display_name)):
+            validate_name(name)
+        look = look_of(self.display_name)[:150]
+        others = User.objects.exclude(pk=self.pk)
+        if look != self.look and others.filter(look=look).exists():
+            raise ValidationError("Another user has this display name, or one that looks like it.")
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         self.display_name = self.display_name or self.username
+        self.look = look_of(self.display_name)[:150]
         super().save(*args, **kwargs)
 
 
@@ -50,6 +61,7 @@ class SignInAttempt(Throttle):
 
     NAME_LIMIT = 10  # failures before the first wait
     ADDRESS_LIMIT = 30  # more, because many people can share an address
+    RESET_LIMIT = 3  # mails to one address before the first wait
 
     @classmethod
     def limits(cls, name: str, address: str) -> dict[str, int]:
@@ -61,7 +73,7 @@ class SignInAttempt(Throttle):
 
 
 @receiver(user_logged_in)
-def trust_address(request: HttpRequest | None, user: User, **_: Any) -> None:
+def trust_address(request: HttpRequest | None, user: AbstractBaseUser, **_: Any) -> None:
     if address := network_of(request):
         SignInAttempt.trust(f"{address} {user.get_username()}")
 {% if cookiecutter.auth == "token" %}

@@ -24,7 +24,7 @@ class TooManyTokens(Exception):
 def issue_token(user: User, name: str) -> tuple[str, Token]:
     """Create a token and return its text, which cannot be read again later.
 
-    Raises TooManyTokens.
+    Raise TooManyTokens.
     """
     with transaction.atomic():
         # Concurrent calls queue here, so that each counts the tokens of the others.

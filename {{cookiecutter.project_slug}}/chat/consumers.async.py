@@ -10,6 +10,9 @@ from chat.access import may_enter
 from chat.events import parse_send
 from chat.history import RoomHistory
 from chat.models import latest_edits, room_group, store_message
+{% if cookiecutter.auth != "none" %}
+from chat.names import is_private
+{% endif %}
 from realtime import logs
 from realtime.broadcast import apublish
 from realtime.consumers import RealtimeConsumer
@@ -30,14 +33,13 @@ class ChatConsumer(RealtimeConsumer):
         logs.add(room=self.room)
         history = RoomHistory(self.room)
 {% if cookiecutter.auth != "none" %}
-        if not await database_sync_to_async(may_enter)(self.user, self.room):
-            return await self.close(Close.NOT_FOUND)
+        if not await self.admits():
+            return
 {% endif %}
         seq = await self.join(self.group, history, presence=True)
 {% if cookiecutter.auth != "none" %}
-        # Again: a member who was removed before the join was not in the group yet.
-        if not await database_sync_to_async(may_enter)(self.user, self.room):
-            return await self.close(Close.NOT_FOUND)
+        if not await self.admits():  # removed before the join, which is when others see the member
+            return
 {% endif %}
         welcome = {"type": "welcome", "room": self.room, **self.identity, "seq": seq}
         await self.send_event(welcome)
@@ -53,6 +55,16 @@ class ChatConsumer(RealtimeConsumer):
                 await self.send_event(edit)
         await self.replay(self.group, history, after, seq)
 
+{% if cookiecutter.auth != "none" %}
+    async def admits(self) -> bool:
+        """Return whether the user may be in the room. Close the socket if not."""
+        look_up = database_sync_to_async(may_enter)
+        if not is_private(self.room) or await look_up(self.user, self.room):
+            return True
+        await self.close(Close.NOT_FOUND)
+        return False
+
+{% endif %}
     async def receive_event(self, event: dict[str, Any]) -> None:
         match event["type"]:
             case "send":
@@ -65,6 +77,10 @@ class ChatConsumer(RealtimeConsumer):
 
     async def handle_send(self, event: dict[str, Any]) -> None:
         """Store a message and send it to all, or answer with the one stored under its `ref`."""
+{% if cookiecutter.auth != "none" %}
+        if not await self.admits():
+            return
+{% endif %}
         store = database_sync_to_async(store_message)
         message, new = await store(self.room, self.user_id, self.user_name, *parse_send(event))
         if new:

@@ -28,14 +28,13 @@ class ChatConsumer(SyncRealtimeConsumer):
         logs.add(room=self.room)
         history = RoomHistory(self.room)
 {% if cookiecutter.auth != "none" %}
-        if not may_enter(self.user, self.room):
-            return self.close(Close.NOT_FOUND)
+        if not self.admits():
+            return
 {% endif %}
         seq = self.join(self.group, history, presence=True)
 {% if cookiecutter.auth != "none" %}
-        # Again: a member who was removed before the join was not in the group yet.
-        if not may_enter(self.user, self.room):
-            return self.close(Close.NOT_FOUND)
+        if not self.admits():  # removed before the join, which is when others see the member
+            return
 {% endif %}
         welcome = {"type": "welcome", "room": self.room, **self.identity, "seq": seq}
         self.send_event(welcome)
@@ -51,6 +50,15 @@ class ChatConsumer(SyncRealtimeConsumer):
                 self.send_event(edit)
         self.replay(self.group, history, after, seq)
 
+{% if cookiecutter.auth != "none" %}
+    def admits(self) -> bool:
+        """Return whether the user may be in the room. Close the socket if not."""
+        if may_enter(self.user, self.room):
+            return True
+        self.close(Close.NOT_FOUND)
+        return False
+
+{% endif %}
     def receive_event(self, event: dict[str, Any]) -> None:
         match event["type"]:
             case "send":
@@ -63,6 +71,10 @@ class ChatConsumer(SyncRealtimeConsumer):
 
     def handle_send(self, event: dict[str, Any]) -> None:
         """Store a message and send it to all, or answer with the one stored under its `ref`."""
+{% if cookiecutter.auth != "none" %}
+        if not self.admits():
+            return
+{% endif %}
         message, new = store_message(self.room, self.user_id, self.user_name, *parse_send(event))
         if new:
             publish(self.group, message.event())

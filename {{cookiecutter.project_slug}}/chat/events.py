@@ -8,7 +8,7 @@ MAX_TEXT = 4000  # characters
 
 
 def parse_send(event: dict[str, Any]) -> tuple[str, str]:
-    """Return `ref` and `text` of a `send` event. Raises EventError if one of them is invalid."""
+    """Return `ref` and `text` of a `send` event. Raise EventError if one of them is invalid."""
     ref, text = ref_of(event), event.get("text")
     if ref is None:
         raise EventError("bad_message", "`ref` has 1 to 64 characters.")

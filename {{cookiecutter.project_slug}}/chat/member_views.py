@@ -6,6 +6,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from chat.forms import NewMemberForm, NewRoomForm
 from chat.models import Member, create_private_room
+from chat.names import PRIVATE
 from realtime.protocol import EventError
 
 
@@ -15,7 +16,7 @@ def new_room(request: HttpRequest) -> HttpResponse:
     form = NewRoomForm(request.POST or None)
     if form.is_valid():
         try:
-            room = create_private_room(form.cleaned_data["name"], request.user)
+            room = create_private_room(PRIVATE + form.cleaned_data["name"], request.user)
         except EventError as error:
             form.add_error("name", error.detail)
         else:
@@ -44,4 +45,4 @@ def remove(request: HttpRequest, room: str, pk: int) -> HttpResponse:
     if not me.is_owner:
         removable = removable.filter(pk=me.pk)
     get_object_or_404(removable, pk=pk).delete()
-    return redirect("members", room=room) if me.is_owner else redirect("rooms")
+    return redirect("members", room=room) if me.is_owner else redirect("home")

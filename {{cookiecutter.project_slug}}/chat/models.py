@@ -2,16 +2,10 @@
 
 import math
 from collections.abc import Collection, Iterator
-{% if cookiecutter.auth != "none" %}
-from contextlib import suppress
-{% endif %}
 from datetime import UTC, timedelta
 from typing import Any
 
 from django.conf import settings
-{% if cookiecutter.auth != "none" %}
-from django.core.exceptions import ValidationError
-{% endif %}
 from django.db import connection, models, transaction
 from django.db.models import F, OuterRef, Subquery
 from django.db.models.functions import Coalesce
@@ -22,7 +16,7 @@ from chat.events import MAX_TEXT
 {% if cookiecutter.auth == "none" %}
 from chat.names import MAX_NAME, validate_name
 {% else %}
-from chat.names import MAX_NAME, PRIVATE, is_private, validate_name
+from chat.names import MAX_NAME, PRIVATE, validate_name
 {% endif %}
 from realtime.broadcast import group_name, publish
 {% if cookiecutter.auth != "none" %}
@@ -33,8 +27,7 @@ from realtime.protocol import EventError
 
 DAY = timedelta(days=1)
 ROWS = 64  # read at a time: the longest texts together are 1 MiB
-MAX_EDITS = 200  # sent to a client that reconnects
-MAX_EDITED = 64_000  # characters of these together
+MAX_EDITS = 50  # sent to a client that reconnects: the longest texts together are below 1 MiB
 
 
 class Room(models.Model):
@@ -64,16 +57,6 @@ class Room(models.Model):
     def get_absolute_url(self) -> str:
         return reverse("room", args=[self.name])
 {% if cookiecutter.auth != "none" %}
-
-    @property
-    def is_private(self) -> bool:
-        return is_private(self.name)
-
-    def has_member(self, user_id: str) -> bool:
-        """Return whether the id is that of a member. Guests have ids that no account has."""
-        with suppress(ValueError, ValidationError):
-            return self.members.filter(user__pk=user_id).exists()
-        return False
 
 
 class Member(models.Model):
@@ -182,10 +165,6 @@ def store_message(
         # The lock makes the order of the numbers the order of the commits.
         rooms = Room.objects.select_for_update()
         locked = rooms.filter(name=room).first()
-{% if cookiecutter.auth != "none" %}
-        if is_private(room) and (locked is None or not locked.has_member(user_id)):
-            raise EventError("bad_message", "You are not a member of this room.", ref)
-{% endif %}
         if locked is None:
             limit_creation(user_id, ref)
             creator = {"created_by": user_id, "created_by_name": user_name}
@@ -287,11 +266,4 @@ def messages_before(room: str, before: int, after: int = 0) -> Iterator[Message]
 def latest_edits(room: str, until: int) -> list[dict[str, Any]]:
     """Return the `edited` events of the messages with `seq <= until`, the latest edits first."""
     edited = Message.objects.filter(room__name=room, seq__lte=until, edited_at__isnull=False)
-    events: list[dict[str, Any]] = []
-    characters = 0
-    for message in edited.order_by("-edited_at")[:MAX_EDITS]:
-        characters += len(message.text)
-        if characters > MAX_EDITED:
-            break
-        events.append(message.edited_event())
-    return events
+    return [message.edited_event() for message in edited.order_by("-edited_at")[:MAX_EDITS]]

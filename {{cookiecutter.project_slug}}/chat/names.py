@@ -32,13 +32,13 @@ def clean_name(name: str) -> str:
 
 
 def validate_name(name: str) -> None:
-    """Raise ValidationError for a name that no URL of a room has."""
+    """Raise ValidationError for a name that URLs refuse or change."""
     try:
-        clean = clean_name(name)
-    except ValueError as error:
-        raise ValidationError(str(error)) from error
-    if clean != name:
-        raise ValidationError("The name is not in Unicode's normal form C.")
+        valid = clean_name(name) == name
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValidationError(RULE)
 {% if cookiecutter.auth != "none" %}
 
 

@@ -5,7 +5,6 @@ from django.urls import path
 from chat import {{ "views" if cookiecutter.auth == "none" else "member_views, views" }}
 
 urlpatterns = [
-    path("", views.rooms, name="rooms"),
 {% if cookiecutter.auth != "none" %}
     path("private/", member_views.new_room, name="new_room"),
     path("chat/<room:room>/members/", member_views.members, name="members"),

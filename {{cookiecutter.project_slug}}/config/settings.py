@@ -6,7 +6,12 @@ from pathlib import Path
 from django.utils.text import slugify
 from environs import validate
 
-from realtime.environment import Environment, check_certificate, check_processes
+from realtime.environment import (
+    Environment,
+    check_certificate,
+    check_development,
+    check_processes,
+)
 from realtime.layers import channel_layers
 from realtime.logs import logging_config
 from realtime.servers import SERVERS
@@ -26,14 +31,16 @@ ALLOWED_ORIGINS = env.origins(
     [f"http://{host}:{PORT}" for host in ("127.0.0.1", "localhost")] if DEBUG else ...,
 )
 FORWARDED_ALLOW_IPS = env.networks("FORWARDED_ALLOW_IPS", ["127.0.0.1", "::1"])
-DATABASE = env.database("DATABASE_URL")
-REDIS_HOSTS = env.redis_hosts("REDIS_URL", [])
+DATABASE = env.database("DATABASE_URL", development=DEBUG)
+REDIS_HOSTS = env.redis_hosts("REDIS_URL", [], development=DEBUG)
 REDIS_PREFIX = env.redis_prefix("REDIS_PREFIX", env.project_name())
 SERVER = env.str("SERVER", "{{ cookiecutter.server }}", validate=validate.OneOf(SERVERS))
 WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 1, validate=validate.Range(1))
 MACHINES = env.int("MACHINES", 1, validate=validate.Range(1))
 {% if cookiecutter.auth != "none" %}
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", DEBUG)
+EMAIL = env.email("EMAIL_URL", "console:" if DEBUG else "")
+DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", "webmaster@localhost")
 {% endif %}
 {% if cookiecutter.examples == "chat" %}
 MESSAGE_RETENTION_DAYS = env.int("MESSAGE_RETENTION_DAYS", 0, validate=validate.Range(0, 36_500))
@@ -45,6 +52,8 @@ METRICS_TOKEN = env.token("METRICS_TOKEN", "")
 LOG_LEVEL = env.log_level("LOG_LEVEL", logging.INFO)
 LOG_FORMAT = env.str("LOG_FORMAT", "line", validate=validate.OneOf(["line", "json"]))
 env.seal()
+if DEBUG:
+    check_development(SECRET_KEY, HOST, ALLOWED_HOSTS)
 check_certificate(TLS_CERTFILE=TLS_CERTFILE, TLS_KEYFILE=TLS_KEYFILE)
 check_processes(REDIS_HOSTS, WEB_CONCURRENCY=WEB_CONCURRENCY, MACHINES=MACHINES)
 
@@ -151,6 +160,17 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+{% if cookiecutter.django_version == "5.2" %}
+if EMAIL:
+    EMAIL_BACKEND, EMAIL_TIMEOUT = EMAIL["BACKEND"], EMAIL["OPTIONS"].get("timeout")
+    EMAIL_HOST, EMAIL_PORT = EMAIL["OPTIONS"].get("host"), EMAIL["OPTIONS"].get("port")
+    EMAIL_HOST_USER = EMAIL["OPTIONS"].get("username")
+    EMAIL_HOST_PASSWORD = EMAIL["OPTIONS"].get("password")
+    EMAIL_USE_TLS = EMAIL["OPTIONS"].get("use_tls")
+    EMAIL_USE_SSL = EMAIL["OPTIONS"].get("use_ssl")
+{% else %}
+MAILERS = {"default": EMAIL} if EMAIL else {}
+{% endif %}
 {% endif %}
 CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
 SECURE_CSP = {
@@ -196,4 +216,6 @@ USE_TZ = True
 
 # Logging
 
-LOGGING = logging_config(BASE_DIR, INSTALLED_APPS, level=LOG_LEVEL, style=LOG_FORMAT, debug=DEBUG)
+LOGGING = logging_config(
+    BASE_DIR, ["config", *INSTALLED_APPS], level=LOG_LEVEL, style=LOG_FORMAT, debug=DEBUG
+)

@@ -2,15 +2,16 @@
 
 from realtime.auth import AuthMiddleware
 from realtime.connection import ConnectionMiddleware
+from realtime.https import HttpsRequired
 from realtime.origin import OriginValidator
 from realtime.threads import ThreadPool
 from realtime.types import Application, Receive, Scope, Send
 
 
 def RealtimeMiddlewareStack(inner: Application) -> Application:
-    """Validate the origin, sign in the user, and apply the limits of sockets before `inner`."""
+    """Validate scheme and origin, sign in the user, and apply the limits of sockets to `inner`."""
     authenticated = AuthMiddleware(ConnectionMiddleware(inner), router=inner)
-    return OriginValidator(ThreadPool(authenticated), defer=True)
+    return HttpsRequired(OriginValidator(ThreadPool(authenticated), defer=True))
 
 
 async def lifespan(scope: Scope, receive: Receive, send: Send) -> None:

@@ -25,7 +25,7 @@ def publish(
     The connection whose id is `sender` does not receive it. Pass `numbered=False` if the `seq` of
     the event is the number of another one. If the channel layer is unavailable,
     the event is logged as not sent: members with a history read it from there.
-    Raises RuntimeError in an event loop, which it would block: use `apublish` there.
+    Raise RuntimeError in an event loop, which it would block: use `apublish` there.
     """
     refuse_in_event_loop("publish()", "await apublish() instead")
     message = layer_message(group, event, sender, numbered)
@@ -43,7 +43,7 @@ def disconnect_user(user_id: str, credential: str | None = None) -> None:
     """Close the sockets of a user with 4403, on every process, once the transaction is committed.
 
     With a credential, close only those that signed in by it. If the channel layer is unavailable,
-    the other processes receive it later. Raises RuntimeError in an event loop.
+    the other processes receive it later. Raise RuntimeError in an event loop.
     """
     message = {"type": "realtime.disconnect", "user": str(user_id), "credential": credential}
     broadcast_to_processes("disconnect_user", message)

@@ -39,7 +39,7 @@ def channel_layer_answers(**_: Any) -> list[CheckMessage]:
         return [
             Error(
                 f"The channel layer does not answer: {str(error) or 'too late'}.",
-                hint="Start Redis (`docker compose up -d redis`), or fix REDIS_URL. Its user needs "
+                hint="Start Redis, or fix REDIS_URL. Its user needs "
                 f"all channels and keys that start with {settings.REDIS_PREFIX}:.",
                 id="realtime.E002",
             )

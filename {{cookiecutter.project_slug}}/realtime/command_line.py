@@ -15,7 +15,7 @@ def execute_from_command_line(arguments: list[str]) -> None:
         version = platform.python_version()
         sys.exit(f"Python {version} is too old: 3.12 is needed. Put `uv run` before the command.")
     if not find_spec("django"):
-        sys.exit("Django is not installed. Run `make setup`, and put `uv run` before the command.")
+        sys.exit("Django is not installed. Run `uv sync`, and put `uv run` before the command.")
     from django.core import management
     from django.db import OperationalError
 

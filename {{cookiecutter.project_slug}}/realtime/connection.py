@@ -159,7 +159,7 @@ def sign_in_of(scope: Scope) -> SignIn:
 
 
 class ConnectionMiddleware:
-    """Put a `Connection` into `scope["connection"]`, and close it with a code where it must end.
+    """Middleware that puts a `Connection` into the scope, and closes it where it must end.
 
     Codes: 4409 above a limit of `limits_of`, 4429 for a flood, 4403 for a sign-out, 4012 for a
     shutdown, 4408 for a client that does not read, 1011 for an exception.

@@ -5,21 +5,27 @@ import re
 import ssl
 import sys
 import tomllib
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import unquote, urlsplit
 
 import dj_database_url
 from dotenv import dotenv_values
 from environs import Env, EnvValidationError, ValidationError
 
 from realtime.origin import parse_origin
+from realtime.proxy import parse
 from realtime.sqlite import PrivateConnection
 
 type IPNetwork = IPv4Network | IPv6Network
 
 REDIS_PACKAGES = ("channels-redis>=4.3,<5", "redis[hiredis]>=8.1,<9")
 POSTGRESQL_PACKAGES = ("psycopg[binary,pool]>=3.3,<4",)
+INSECURE = "django-insecure-"  # start of the key in .env.example
+SHORTEST_PASSWORD = 12  # of a service
+PRIVATE_DOMAINS = {"internal", "lan", "local", "localhost", "test"}
 
 
 class Environment(Env):
@@ -40,14 +46,16 @@ class Environment(Env):
         self.add_parser("networks", parse_networks)
         self.add_parser("file", self.parse_file)
         self.add_parser("token", parse_token)
+        self.add_parser("email", parse_email)
 
-    def parse_database(self, value: str) -> dict[str, Any]:
+    def parse_database(self, value: str, *, development: bool = False) -> dict[str, Any]:
         """Return Django's description of the database. The scheme of the URL chooses its kind."""
         scheme, _, _ = value.partition("://")
         try:
             if scheme == "sqlite":
                 return sqlite(dj_database_url.parse(value), self.folder)
             if scheme in {"postgresql", "postgres"}:
+                check_password(value, development=development)
                 return postgresql(dj_database_url.parse(value))
         except ValueError:
             pass
@@ -74,13 +82,16 @@ class Environment(Env):
         except EnvValidationError as error:
             assert isinstance(error.error_messages, dict)
             examples = dotenv_values(self.folder / ".env.example")
-            sys.exit(
-                "\n".join(
-                    f"{name}: {' '.join(problems)}"
-                    + (f" Example: {name}={examples[name]}" if examples.get(name) else "")
-                    for name, problems in error.error_messages.items()
+            lines = []
+            for name, problems in error.error_messages.items():
+                example = examples.get(name)
+                show = example and example != os.environ.get(name)
+                lines.append(
+                    f"{name}: {' '.join(problems)}" + f" Example: {name}={example}" * bool(show)
                 )
-            )
+            if "SECRET_KEY" not in os.environ and examples and not (self.folder / ".env").exists():
+                lines.append(".env: missing. For development, run: cp .env.example .env")
+            sys.exit("\n".join(lines))
 
 
 def exit_for_packages(variable: str, service: str, requirements: tuple[str, ...]) -> NoReturn:
@@ -96,7 +107,7 @@ def parse_secret_key(value: str, *, development: bool) -> str:
             "Shorter than 50 characters. Make one: "
             'python -c "import secrets; print(secrets.token_urlsafe(48))".'
         )
-    if value.startswith("django-insecure-") and not development:
+    if value.startswith(INSECURE) and not development:
         raise ValidationError(
             "Insecure, because everybody can read it in .env.example. Make your own: "
             'python -c "import secrets; print(secrets.token_urlsafe(48))".'
@@ -104,7 +115,49 @@ def parse_secret_key(value: str, *, development: bool) -> str:
     return value
 
 
+def check_password(url: str, *, development: bool) -> None:
+    """Refuse a password that is easy to guess, except in development."""
+    password = urlsplit(url).password
+    if password and len(password) < SHORTEST_PASSWORD and not development:
+        raise ValidationError(
+            f"Its password has fewer than {SHORTEST_PASSWORD} characters. Make one: "
+            'python -c "import secrets; print(secrets.token_hex(16))".'
+        )
+
+
+def check_development(secret_key: str, host: str, allowed_hosts: Any) -> None:
+    """Exit with one line if DEBUG, or the key of `.env.example`, is open to others."""
+    for name in (*allowed_hosts, host):
+        if not is_private(name):
+            sys.exit(
+                f"DEBUG: true shows code and settings to every visitor of {name}. "
+                "Set DEBUG=false, or ALLOWED_HOSTS=127.0.0.1,localhost and HOST=127.0.0.1."
+            )
+        if secret_key.startswith(INSECURE) and not is_loopback(name):
+            sys.exit(
+                "SECRET_KEY: Insecure, because everybody can read it in .env.example, and others "
+                f"reach {name}. Make your own: "
+                'python -c "import secrets; print(secrets.token_urlsafe(48))".'
+            )
+
+
+def is_private(name: str) -> bool:
+    """Return whether a host cannot be on the internet."""
+    if address := parse(name.strip("[]")):
+        return not address.is_global
+    _, dot, domain = name.rpartition(".")
+    return name != "*" and (not dot or domain in PRIVATE_DOMAINS or name.endswith(".home.arpa"))
+
+
+def is_loopback(name: str) -> bool:
+    """Return whether a host is this machine."""
+    address = parse(name.strip("[]"))
+    return address.is_loopback if address else name.rpartition(".")[2] == "localhost"
+
+
 def sqlite(database: Any, folder: Path) -> dict[str, Any]:
+    if database["NAME"] == ":memory:":
+        raise ValidationError("Connections cannot share a database in memory. Use a file.")
     return {
         **database,
         "NAME": folder / database["NAME"],
@@ -146,10 +199,13 @@ def postgresql(database: Any) -> dict[str, Any]:
     }
 
 
-def parse_redis_hosts(value: str | list[Any]) -> list[Any]:
+def parse_redis_hosts(value: str | list[Any], *, development: bool = False) -> list[Any]:
     """Return the hosts of Redis, or an empty list for an empty value: then Redis is not used."""
     if not value or isinstance(value, list):
         return []
+    with suppress(ValueError):  # of a malformed URL, which is refused below
+        for url in value.split(","):
+            check_password(url, development=development)
     try:
         from realtime.redis.hosts import redis_hosts
     except ImportError:
@@ -172,6 +228,32 @@ def parse_token(value: str) -> str:
             'python -c "import secrets; print(secrets.token_urlsafe(32))".'
         )
     return value
+
+
+def parse_email(value: str) -> dict[str, Any]:
+    """Return an entry of Django's MAILERS, or nothing for an empty value: then no mail is sent.
+
+    A password is sent over TLS only: smtps:// starts with it, smtp:// with STARTTLS.
+    """
+    backend = "django.core.mail.backends.{}.EmailBackend"
+    if value in {"", "console:"}:
+        return {"BACKEND": backend.format("console"), "OPTIONS": {}} if value else {}
+    with suppress(ValueError):
+        url = urlsplit(value)
+        if url.scheme in {"smtp", "smtps"} and url.hostname and not url.path.strip("/"):
+            user, password = (unquote(part or "") for part in (url.username, url.password))
+            implicit = url.scheme == "smtps"
+            options = {
+                "host": url.hostname,
+                "port": url.port or (465 if implicit else 587 if user else 25),
+                "username": user,
+                "password": password,
+                "use_ssl": implicit,
+                "use_tls": bool(user) and not implicit,
+                "timeout": 10,
+            }
+            return {"BACKEND": backend.format("smtp"), "OPTIONS": options}
+    raise ValidationError("Not console: nor an smtp:// or smtps:// URL.")
 
 
 def parse_origins(value: str | list[str]) -> list[str]:

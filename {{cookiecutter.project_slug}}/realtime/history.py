@@ -111,7 +111,7 @@ def page_of(events: Iterable[Mapping[str, Any]], limit: int) -> tuple[list[bytes
 
 
 def parse_after(query_string: bytes) -> int | None:
-    """Return the number of `?after=`, None without one. Raises EventError if it is invalid."""
+    """Return the number of `?after=`, None without one. Raise EventError if it is invalid."""
     query = parse_qs(query_string.decode("latin-1"), keep_blank_values=True)
     if "after" not in query:
         return None
@@ -122,7 +122,7 @@ def parse_after(query_string: bytes) -> int | None:
 
 
 def parse_number(value: str) -> int:
-    """Parse a number of at least 0, as in `?after=`. Raises ValueError for anything else."""
+    """Parse a number of at least 0, as in `?after=`. Raise ValueError for anything else."""
     if not (value.isascii() and value.isdigit()):
         raise ValueError(f"{value!r} is not a number of at least 0")
     return int(value) if len(value) < 19 else MAX_SEQ

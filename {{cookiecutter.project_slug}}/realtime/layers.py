@@ -28,7 +28,7 @@ def channel_layers(redis_hosts: Sequence[Any], redis_prefix: str) -> dict[str, A
 
 
 async def probe() -> None:
-    """Use the channel layer. Raises an error that names each host of Redis that fails."""
+    """Use the channel layer. Raise an error that names each host of Redis that fails."""
     if settings.REDIS_HOSTS:
         from realtime.redis.layer import probe_hosts
 

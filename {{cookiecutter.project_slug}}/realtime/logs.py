@@ -189,10 +189,11 @@ def logging_config(
 ) -> dict[str, Any]:
     """Return LOGGING for the console: lines of text, or of JSON if `style` is `json`.
 
-    `level` applies to the apps that lie in the project's folder. At DEBUG, libraries would log
-    headers, cookies and frames.
+    `level` applies to the packages of `apps` that lie in the project's folder. At DEBUG, libraries
+    would log headers, cookies and frames.
     """
-    own = ["config", *(app for app in apps if (folder / app).is_dir())]
+    packages = {app.partition(".")[0] for app in apps}
+    own = sorted(name for name in packages if (folder / name).is_dir())
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -220,7 +221,7 @@ def logging_config(
         },
         "loggers": {
             **{name: {"level": level} for name in own},
-            # SECURITY.md lists these events. LOG_LEVEL does not silence them.
+            # Events for auditors. LOG_LEVEL does not silence them.
             "security": {"level": "INFO"},
             # At DEBUG it logs the values of every query: texts, session keys, password hashes.
             "django.db.backends": {"level": "INFO"},

@@ -27,7 +27,7 @@ def parse_origin(value: str) -> str:
     """Return the origin in the form that browsers send (RFC 6454, section 6.2).
 
     Each page has a scheme, a host and perhaps a port. `*.` before the host stands for the host and
-    its subdomains, as in Django's `CSRF_TRUSTED_ORIGINS`. Raises ValueError for what never matches.
+    its subdomains, as in Django's `CSRF_TRUSTED_ORIGINS`. Raise ValueError for what never matches.
     """
     try:
         scheme, host, port = split_origin(value.lower())
@@ -99,7 +99,7 @@ def matches(scheme: str, host: str, allowed: str) -> bool:
 
 
 class OriginValidator:
-    """Answers a handshake with 403 if its Origin is not one of `ALLOWED_ORIGINS`.
+    """Middleware that answers a handshake with 403 if its Origin is not one of `ALLOWED_ORIGINS`.
 
     Browsers always send the header (RFC 6455, section 4.1). A client without it is not a browser:
     it cannot misuse a visitor's cookie, and signs in like others.

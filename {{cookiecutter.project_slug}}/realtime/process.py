@@ -24,7 +24,7 @@ processes: WeakKeyDictionary[asyncio.AbstractEventLoop, "Process"] = WeakKeyDict
 def get_process() -> "Process":
     """Return the process of the running event loop: one per process of the site, except in tests.
 
-    Raises RuntimeError if the project has no channel layer.
+    Raise RuntimeError if the project has no channel layer.
     """
     loop = asyncio.get_running_loop()
     if loop not in processes:

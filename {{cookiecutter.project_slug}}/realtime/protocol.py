@@ -72,7 +72,7 @@ def check_length(data: bytes) -> None:
 
 
 def decode(text: str) -> Any:
-    """Return the JSON in a text frame. Raises EventError if it is too long or invalid."""
+    """Return the JSON in a text frame. Raise EventError if it is too long or invalid."""
     check_length(text.encode())
     try:
         return json.loads(text)
@@ -81,7 +81,7 @@ def decode(text: str) -> Any:
 
 
 def check_event(content: Any) -> dict[str, Any]:
-    """Return an object whose `type` is a string. Raises EventError for other content."""
+    """Return an object whose `type` is a string. Raise EventError for other content."""
     if not isinstance(content, dict) or not isinstance(content.get("type"), str):
         raise EventError("bad_message", "Send a JSON object with a `type`.", ref_of(content))
     return content

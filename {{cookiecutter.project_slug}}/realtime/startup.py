@@ -63,7 +63,5 @@ def cannot_connect(vendor: str, database: dict[str, object], reason: str) -> str
     if vendor == "sqlite":
         return f"DATABASE_URL: cannot open {database['NAME']} ({reason}). Fix the path."
     place = "{HOST}:{PORT}/{NAME}".format_map(database)
-    fix = "Fix DATABASE_URL, or start the database"
-    if vendor == "postgresql":
-        fix += ": docker compose up -d postgresql"
+    fix = "Fix DATABASE_URL, or start the database."
     return f"DATABASE_URL: cannot connect to {place} ({reason}). {fix}"

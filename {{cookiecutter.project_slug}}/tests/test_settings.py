@@ -1,5 +1,6 @@
 """Settings from the environment, and errors for invalid ones."""
 
+import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -19,6 +20,8 @@ PRODUCTION = EXAMPLE | {
     "SECRET_KEY": "x" * 64,
     "ALLOWED_HOSTS": "chat.example.com",
     "ALLOWED_ORIGINS": "https://chat.example.com",
+    "DATABASE_URL": re.sub(r":\w+@", ":xxxxxxxxxxxx@", EXAMPLE["DATABASE_URL"]),
+    "REDIS_URL": re.sub(r":\w+@", ":xxxxxxxxxxxx@", EXAMPLE["REDIS_URL"]),
 }
 
 

@@ -2,6 +2,8 @@
 
 import importlib
 import os
+import sys
+from pathlib import Path
 
 import django
 from channels.auth import AuthMiddlewareStack
@@ -10,7 +12,10 @@ from django.urls import re_path
 
 django.setup()
 
-consumers = importlib.import_module(f"tutorial.consumers_{os.environ['TUTORIAL_CONSUMERS']}")
+# The asynchronous consumer stands unmodified beside the tests of the tutorials.
+sys.path.append(str(Path(__file__).resolve().parents[3] / "tests" / "support" / "unbaked"))
+MODULES = {"sync": "tutorial.consumers_sync", "async": "chat.consumers"}
+consumers = importlib.import_module(MODULES[os.environ["TUTORIAL_CONSUMERS"]])
 websocket_urlpatterns = [re_path(r"ws/chat/(?P<room_name>\w+)/$", consumers.ChatConsumer.as_asgi())]
 router = URLRouter(websocket_urlpatterns)
 application = ProtocolTypeRouter({"websocket": AuthMiddlewareStack(router) if os.environ["TUTORIAL_AUTH"] else router})

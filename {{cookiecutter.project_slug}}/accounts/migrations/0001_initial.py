@@ -101,6 +101,7 @@ class Migration(migrations.Migration):
                         max_length=150,
                     ),
                 ),
+                ("look", models.CharField(db_index=True, editable=False, max_length=150)),
                 (
                     "groups",
                     models.ManyToManyField(

@@ -39,6 +39,36 @@ def test_visitor_signs_up(settings: Settings, fields: dict[str, str], name: str)
     assert User.objects.get().display_name == name
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"display_name": "Ann"},
+        {"username": "\u0430nn"},  # Cyrillic
+        {"display_name": "\uff21\uff4e\uff4e"},  # full width
+        {"display_name": "a\u200cnn"},  # a joiner between the letters
+        {"display_name": "\u200d"},
+        {"display_name": "\u202egro.elpmaxe"},  # from right to left
+        {"username": "\u3164"},  # a blank letter
+    ],
+)
+def test_misleading_names_are_refused(settings: Settings, fields: dict[str, str]) -> None:
+    """Look-alikes of another user, and invisible names: sign-up shows the form again."""
+    settings.SIGNUP_OPEN = True
+    User.objects.create_user("first", display_name="ann")
+    assert sign_up(Client(), **{"username": "bob", **fields}) == (200, None)
+    assert User.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["Anna", "an\u00f1", "\u0627\u062d\u0645\u062f", "\U0001f469\u200d\U0001f4bb"]
+)
+def test_names_of_all_scripts_are_welcome(settings: Settings, name: str) -> None:
+    """Accents, other scripts and emoji distinguish names."""
+    settings.SIGNUP_OPEN = True
+    User.objects.create_user("ann")
+    assert sign_up(Client(), username="bob", display_name=name) == (302, "/")
+
+
 def test_display_name_is_never_empty() -> None:
     """The database refuses an empty one, which would be shown as the user name."""
     User.objects.create_user("ann")

@@ -1,13 +1,18 @@
-"""Passwords: the throttle of those who try them."""
+"""Passwords: attempts to guess them, changes, and links to a new one."""
 
+import re
 from datetime import timedelta
+from threading import current_thread
 
 import pytest
 from django.contrib.auth import aauthenticate
+from django.core.mail import EmailMessage
 from django.core.management import call_command
 from django.db.models import F
 from django.test import Client, RequestFactory
+from django.utils.html import strip_tags
 
+from accounts.forms import mails
 from accounts.models import SignInAttempt, User
 from realtime.auth.throttle import TooManyRequests
 from tests.people import login_of
@@ -118,3 +123,76 @@ async def test_async_code_waits_too() -> None:
         assert await aauthenticate(sent, username=login_of("ann"), password="wrong") is None
     with pytest.raises(TooManyRequests):
         await aauthenticate(username=login_of("ann"), password=PASSWORD)
+
+
+def signed_in() -> Client:
+    client = Client()
+    client.force_login(User.objects.get(username="ann"))
+    return client
+
+
+def test_user_changes_the_password() -> None:
+    """The own session stays, and others end. The admin leads to the same page."""
+    here, elsewhere = signed_in(), signed_in()
+    assert here.get("/admin/password_change/")["Location"] == "/accounts/password/"
+    assert 'href="/accounts/password/"' in here.get("/").content.decode()
+    new = "another horse battery"
+    fields = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
+    answer = here.post("/accounts/password/", fields, follow=True)
+    assert "You stay logged in here" in answer.content.decode()
+    assert (here.get("/").status_code, elsewhere.get("/").status_code) == (200, 302)
+    assert User.objects.get().check_password(new)
+
+
+def test_guesses_of_the_old_password_are_throttled() -> None:
+    """An open browser does not give away the password."""
+    client = signed_in()
+    statuses = [
+        client.post("/accounts/password/", {"old_password": "wrong"}).status_code
+        for _ in range(SignInAttempt.NAME_LIMIT + 1)
+    ]
+    assert statuses == [200] * SignInAttempt.NAME_LIMIT + [429]
+
+
+def ask_for_link(email: str) -> tuple[int, str]:
+    """Return the answer to a request for a link, once the mails have been sent."""
+    client = Client(headers={"Accept": "text/html"})
+    answer = client.post("/accounts/reset/", {"email": email}, follow=True)
+    mails.submit(str).result()
+    text = re.sub(r"\s+", " ", strip_tags(answer.content.decode()))
+    return answer.status_code, text
+
+
+def test_link_leads_to_a_new_password(mailoutbox: list[EmailMessage]) -> None:
+    """The page after it is signed in. The link works once."""
+    login = Client().get("/accounts/login/").content.decode()
+    assert 'href="/accounts/reset/"' in login
+    assert ask_for_link("Ann@example.com")[0] == 200
+    ((link,),) = [re.findall(r"http://testserver(\S+)", str(mail.body)) for mail in mailoutbox]
+    client, new = Client(), "another horse battery"
+    page = client.get(link, follow=True).redirect_chain[-1][0]
+    fields = {"new_password1": new, "new_password2": new}
+    assert client.post(page, fields)["Location"] == "/"
+    assert client.get("/").status_code == 200
+    assert User.objects.get().check_password(new)
+    assert "used before" in Client().get(link).content.decode()
+
+
+def test_link_does_not_show_whether_there_is_an_account(mailoutbox: list[EmailMessage]) -> None:
+    """The answers are the same, also when there were too many requests."""
+    answers = {
+        email: [ask_for_link(email) for _ in range(SignInAttempt.RESET_LIMIT + 1)]
+        for email in ("ann@example.com", "nobody@example.com")
+    }
+    ann, nobody = answers.values()
+    assert ann == nobody
+    assert [status for status, _ in ann] == [200] * SignInAttempt.RESET_LIMIT + [429]
+    assert len(mailoutbox) == SignInAttempt.RESET_LIMIT
+
+
+def test_mail_server_does_not_delay_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mails are sent in another thread, so that the time does not show an account either."""
+    threads = []
+    monkeypatch.setattr(EmailMessage, "send", lambda _: threads.append(current_thread()))
+    ask_for_link("ann@example.com")
+    assert [thread.name for thread in threads] == ["mails_0"]

@@ -7,6 +7,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
+from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 from django.test.client import MULTIPART_CONTENT
@@ -17,6 +18,8 @@ from accounts.middleware import BearerMiddleware
 from accounts.models import Ticket, Token
 from accounts.tokens import find_token, issue_ticket, issue_token
 from conftest import Visit
+from realtime.process import get_process
+from realtime.revalidation import revalidate
 from realtime.testing import SocketClient
 from tests.people import login_of, token_of, user_of
 
@@ -369,3 +372,46 @@ async def test_revoking_a_token_closes_its_sockets(visit: Visit) -> None:
     assert await program.close_code() == 4403
     assert await page.close_code() == 4403
     assert await other.receives_nothing()
+
+
+def delete_rows() -> None:
+    """Delete tokens like another program, without signals."""
+    with connection.cursor() as cursor:
+        for table in (Ticket, Token):
+            cursor.execute(f"DELETE FROM {table._meta.db_table}")
+
+
+def delete_sessions() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM django_session")
+
+
+@pytest.mark.parametrize(
+    ("end", "by_token", "by_session"),
+    [(delete_rows, 4403, None), (delete_sessions, None, 4403), (update_password, 4403, 4403)],
+)
+async def test_sockets_follow_the_database(
+    visit: Visit, end: Callable[[], None], by_token: int | None, by_session: int | None
+) -> None:
+    """Sockets of a token or session, and of their tickets, close with the next beat."""
+    token = await sync_to_async(token_of)("ann")
+    sockets = {
+        await visit(LOBBY, None, subprotocols=["bearer", token]): by_token,
+        await ticket_socket(visit, bearer(token)): by_token,
+        await ticket_socket(visit, await sync_to_async(session_client)()): by_session,
+    }
+    for socket in sockets:
+        await socket.receive_until("welcome")
+    await sync_to_async(end)()
+    await revalidate(list(get_process().connections))
+    for socket, code in sockets.items():
+        assert await (socket.close_code() if code else socket.receives_nothing()) == (code or True)
+
+
+async def test_sockets_end_with_their_token(visit: Visit) -> None:
+    """The sockets of a token and of its ticket close when it expires."""
+    token = await sync_to_async(token_of)("ann")
+    await Token.objects.aupdate(expires_at=timezone.now() + timedelta(seconds=1))
+    page = await ticket_socket(visit, bearer(token))
+    program = await visit(LOBBY, None, subprotocols=["bearer", token])
+    assert [await program.close_code(), await page.close_code()] == [4403, 4403]

@@ -48,7 +48,7 @@ class Identity:
 
 
 class AuthMiddleware:
-    """Sets `scope["user"]` to the user that an authenticator finds. Closes with 4401 without one.
+    """Middleware that sets `scope["user"]` by an authenticator, or closes with 4401.
 
     Authenticators are the functions that `REALTIME_AUTHENTICATORS` names. They run in a thread,
     take the scope and return an `Identity` or None. The first one that returns an identity wins.

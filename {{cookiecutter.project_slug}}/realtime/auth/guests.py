@@ -46,7 +46,7 @@ def new_id() -> str:
 
 
 class GuestMiddleware:
-    """Sets `request.guest`, and stores the id of a new guest in the session."""
+    """Middleware that sets `request.guest`, and stores the id of a new one in the session."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

@@ -32,7 +32,7 @@ class TooManyRequests(Exception):
 
 
 class TooManyRequestsMiddleware:
-    """Answers `TooManyRequests` of a view with `Retry-After`: by `429.html`, or by JSON."""
+    """Middleware that answers `TooManyRequests` with `Retry-After`: by `429.html`, or by JSON."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -78,7 +78,7 @@ class Throttle(models.Model):
     def attempt(cls, limits: Mapping[str, int]) -> Iterator[Callable[[], None]]:
         """Count an attempt as failed under each key, until the yielded function is called.
 
-        `limits` has the failures that each key may have without a wait. Raises TooManyRequests
+        `limits` has the failures that each key may have without a wait. Raise TooManyRequests
         within a wait. Counting first also limits attempts that run at the same time.
         """
         rows = cls.charge({digest(key): limit for key, limit in limits.items()})

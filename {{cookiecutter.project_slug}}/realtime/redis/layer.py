@@ -72,7 +72,7 @@ class PipelinedShard(RedisSingleShardConnection):  # type: ignore[misc]
         self.is_unavailable = False
 
     async def publish(self, channel: str, message: bytes) -> None:
-        """Return when Redis has the message. Raises the errors of the connection."""
+        """Return when Redis has the message. Raise the errors of the connection."""
         published = asyncio.get_running_loop().create_future()
         self.waiting.append((channel, message, published))
         if self.task is None or self.task.done():
@@ -168,7 +168,7 @@ class WatchfulPubSub(PubSub):
 
 
 async def probe_hosts() -> None:
-    """Use every host as the site does. Raises an error that names those that fail."""
+    """Use every host as the site does. Raise an error that names those that fail."""
     pools = [create_pool(host) for host in decode_hosts(settings.REDIS_HOSTS)]
     answers = await asyncio.gather(*map(try_host, pools), return_exceptions=True)
     failed = [

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from realtime import servers, startup
 from realtime.conf import settings
 from realtime.process import processes, running_loop
 from realtime.servers import workers
+
+LOCAL_NAMES = ("127.0.0.1", "localhost")
 
 
 class Command(runserver.Command):
@@ -46,6 +49,7 @@ class Command(runserver.Command):
             listener = workers.listen(self.addr, int(self.port))
             scheme = "https" if settings.TLS_CERTFILE else "http"
             host = f"[{self.addr}]" if ":" in self.addr else self.addr
+            allow_origins(f"{scheme}://{name}:{self.port}" for name in (host, *LOCAL_NAMES))
             self.stdout.write(f"{settings.SERVER} serves {scheme}://{host}:{self.port}/")
             self.stdout.flush()
             servers.serve(handler, listener)
@@ -62,6 +66,12 @@ class Command(runserver.Command):
         if serve_static and options["use_static_handler"]:
             return ASGIStaticFilesHandler(application)
         return application
+
+
+def allow_origins(origins: Iterable[str]) -> None:
+    """Let the pages of this site open sockets, whatever port `ALLOWED_ORIGINS` names."""
+    if settings.DEBUG and settings.ALLOWED_ORIGINS is not None:
+        settings.ALLOWED_ORIGINS = [*settings.ALLOWED_ORIGINS, *origins]
 
 
 def drain(*, file_path: Path, **_: Any) -> None:
