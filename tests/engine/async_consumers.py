@@ -84,8 +84,8 @@ class PlainStreamConsumer(AsyncWebsocketConsumer):
 
 
 class SlowConsumer(RealtimeConsumer):
-    """A consumer that works for a second on each event."""
+    """A consumer that works on each event for a second, or as long as the event names."""
 
     async def receive_event(self, event):
-        await sync_to_async(time.sleep)(1)
+        await sync_to_async(time.sleep)(event.get("seconds", 1))
         await self.send_event({"type": "done"})

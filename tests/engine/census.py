@@ -1,6 +1,7 @@
 """Census of a server's process: its connections, handlers, sockets and tasks."""
 
 import asyncio
+import os
 import socket
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,8 +29,10 @@ def client_sockets():
     """Return how many sockets of its own port this process holds open."""
     count = 0
     for file in Path("/proc/self/fd").iterdir():
-        with suppress(OSError), socket.fromfd(int(file.name), socket.AF_INET, socket.SOCK_STREAM) as copy:
-            count += copy.getsockname()[1:2] == (settings.PORT,)
+        with suppress(FileNotFoundError):
+            if os.readlink(file).startswith("socket:"):
+                with socket.fromfd(int(file.name), socket.AF_INET, socket.SOCK_STREAM) as copy:
+                    count += copy.getsockname()[1:2] == (settings.PORT,)
     return count
 
 

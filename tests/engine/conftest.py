@@ -116,7 +116,7 @@ async def serve(database, tmp_path):
 
         async def serve(**variables):
             log = tmp_path / f"{len(servers)}.log"
-            running = running_server(log, **SUITE, **variables)
+            running = running_server(log, **{**SUITE, **variables})
             address, server = await sync_to_async(stack.enter_context)(running)
             server.log = log
             servers.append(server)

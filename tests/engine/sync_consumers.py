@@ -84,8 +84,8 @@ class PlainStreamConsumer(WebsocketConsumer):
 
 
 class SlowConsumer(SyncRealtimeConsumer):
-    """A consumer that works for a second on each event."""
+    """A consumer that works on each event for a second, or as long as the event names."""
 
     def receive_event(self, event):
-        time.sleep(1)
+        time.sleep(event.get("seconds", 1))
         self.send_event({"type": "done"})

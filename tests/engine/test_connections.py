@@ -3,12 +3,14 @@
 import asyncio
 
 import pytest
+from channels.exceptions import StopConsumer
 from channels.layers import get_channel_layer
 from django.db import InterfaceError, OperationalError
 
 from engine.history import group_of
 from engine.routing import consumers
 from realtime.asgi import lifespan
+from realtime.process import get_process
 
 PATH = "/ws/journal/a/"
 
@@ -183,3 +185,23 @@ async def test_lifespan_is_answered():
 
     await lifespan({"type": "lifespan"}, receive, send)
     assert answers == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_consumer_may_stop(visit, monkeypatch):
+    """StopConsumer in a handler closes the socket in good order."""
+
+    def stop(*_):
+        raise StopConsumer
+
+    ann = await visit(PATH)
+    await ann.receive_until("welcome")
+    monkeypatch.setattr(consumers, "append", stop)
+    await ann.send(type="append", ref="a1", text="hi")
+    assert await ann.close_code() == 1000
+
+
+async def test_process_needs_a_channel_layer(settings):
+    """Without CHANNEL_LAYERS the error names the setting."""
+    settings.CHANNEL_LAYERS = {}
+    with pytest.raises(RuntimeError, match="CHANNEL_LAYERS: no default layer"):
+        get_process()

@@ -9,8 +9,9 @@ from engine.history import JournalHistory, group_of, store
 from engine.models import Entry, Journal, append
 from realtime import bus, history
 from realtime.broadcast import apublish
-from realtime.history import page_of
+from realtime.history import MAX_SEQ, page_of, parse_after
 from realtime.process import get_process
+from realtime.protocol import EventError
 
 PATH = "/ws/journal/a/"
 GROUP = group_of("a")
@@ -152,3 +153,41 @@ def test_page_is_bounded(settings):
     assert page(9) == (2, True)
     settings.REALTIME_MAX_REPLAY_BYTES = 1
     assert page(9) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("query", "number"),
+    [(b"", None), (b"before=7", None), (b"after=0", 0), (b"after=1&after=7", 7), (b"after=" + b"9" * 30, MAX_SEQ)],
+)
+def test_number_to_continue_after_is_parsed(query, number):
+    """The last `after` of a query is a number that a database can hold, or None."""
+    assert parse_after(query) == number
+
+
+@pytest.mark.parametrize("value", [b"", b"-1", b"x", b"1.5", b"%D9%A3"])
+def test_invalid_number_to_continue_after_is_an_error(value):
+    """A value that is not a number of at least 0 is an error of the event."""
+    with pytest.raises(EventError, match="is not a number of at least 0"):
+        parse_after(b"after=" + value)
+
+
+async def test_unavailable_history_is_asked_again(visit, monkeypatch, caplog):
+    """Events that were lost during an outage of the database arrive after it."""
+    monkeypatch.setattr(bus, "HEARTBEAT_SECONDS", 0.1)
+    ann = await visit(PATH)
+    await ann.receive_until("welcome")
+    with monkeypatch.context() as outage:
+        outage.setattr(JournalHistory, "latest", staticmethod(lambda keys: 1 / 0))
+        await asyncio.sleep(0.3)
+    assert "The database was not asked for lost events" in caplog.text
+    await store("1")
+    assert (await ann.receive_until("entry"))[-1]["seq"] == 1
+
+
+async def test_group_has_one_kind_of_members(visit):
+    """A group cannot be joined with a history and without one."""
+    ann = await visit(PATH)
+    await ann.receive_until("welcome")
+    (member,) = get_process().connections
+    with pytest.raises(ValueError, match="cannot be mixed"):
+        await get_process().hub.join(GROUP, member, None, presence=False)

@@ -101,6 +101,15 @@ async def test_connections_do_not_wait_for_each_other(open_socket, serve):
     assert time.monotonic() - start < 2
 
 
+async def test_frames_wait_for_a_slow_consumer(open_socket, serve):
+    """A server that stops reading reads on, so that each frame is handled."""
+    address, _ = await serve()
+    socket = await open_socket(f"ws://{address}/ws/slow/")
+    for _ in range(40):
+        await socket.send('{"type":"work","seconds":0.03}')
+    assert [await receive(socket) for _ in range(40)] == [{"type": "done"}] * 40
+
+
 @pytest.mark.parametrize("upgrade", ["", "Connection: Upgrade\r\nUpgrade: websocket\r\n"])
 async def test_long_head_is_refused(serve, upgrade):
     """A head above the limit is refused with 431 before it is complete."""

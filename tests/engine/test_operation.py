@@ -10,10 +10,13 @@ import sys
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import IntegrityError, OperationalError
-from django.test import AsyncClient, Client
+from django.http import HttpResponse
+from django.test import AsyncClient, Client, RequestFactory
 
 from engine.routing import consumers
+from realtime import logs
 from realtime.logs import ConnectionFilter, LineFormatter, OutageFilter, report
+from realtime.middleware import ContentSecurityPolicyMiddleware
 from realtime.presence import QUIET_SECONDS
 from realtime.process import get_process
 
@@ -241,3 +244,23 @@ async def test_nothing_is_announced_after_a_drain(visit, monkeypatch):
     monkeypatch.setattr(process.layer, "group_send", group_send)
     await asyncio.sleep(2 * QUIET_SECONDS)
     assert sent == []
+
+
+@pytest.mark.parametrize(("debug", "status", "sent"), [(False, 404, True), (True, 404, False), (True, 200, True)])
+def test_policy_is_sent(settings, debug, status, sent):
+    """Each page has the policy of SECURE_CSP, except Django's own pages for developers."""
+    settings.DEBUG, settings.SECURE_CSP = debug, {"default-src": ["'self'", "blob:"], "img-src": ["*"]}
+    middleware = ContentSecurityPolicyMiddleware(lambda request: HttpResponse(status=status))
+    policy = middleware(RequestFactory().get("/")).headers.get("Content-Security-Policy")
+    assert policy == ("default-src 'self' blob:; img-src *" if sent else None)
+
+
+def test_facts_of_a_connection_grow():
+    """Log records have the facts that a consumer added."""
+    logs.begin(user="ann")
+    logs.add(room="tea")
+    record = logging.makeLogRecord({"msg": "hi", "levelname": "INFO", "stack_info": "Stack:\n  a\x1b"})
+    assert line_of(record) == "INFO hi [client=- connection=- user=ann room=tea]\n    Stack:\n      a\\x1b"
+    logs.facts.set(None)
+    logs.add(room="tea")
+    assert logs.facts.get() is None

@@ -167,3 +167,11 @@ async def test_nothing_is_kept_of_a_group_without_members(visit):
     await asyncio.sleep(2 * presence.QUIET_SECONDS)
     process = get_process()
     assert (GROUP in process.groups, GROUP in process.bus.announced) == (False, False)
+
+
+async def test_client_of_tests_waits_for_users(visit):
+    """`SocketClient.wait_for_users` returns the event that lists exactly these users."""
+    ann, bob = await visit(PATH), await visit(PATH, "bob")
+    assert (await ann.wait_for_users("bob", "ann"))["count"] == 2
+    await bob.disconnect()
+    assert [user["user"] for user in (await ann.wait_for_users("ann"))["users"]] == ["ann"]

@@ -63,3 +63,14 @@ async def test_killed_process_gives_its_connections_back(open_socket, serve, vis
         assert time.monotonic() - killed < 5, f"{back} of 20 are back"
         await asyncio.sleep(0.1 if message["type"] == "websocket.close" else 0)
     print(f"back after {time.monotonic() - killed:.1f} s")
+
+
+async def test_workers_share_a_port(open_socket, serve):
+    """Several processes serve one port, and end together with exit code 0."""
+    address, server = await serve(WEB_CONCURRENCY="2")
+    ann, bob = [await open_socket(f"ws://{address}/ws/journal/a/", name, open_timeout=30) for name in ("ann", "bob")]
+    for socket in (ann, bob):
+        assert json.loads(await socket.recv())["type"] == "welcome"
+    server.terminate()
+    assert await asyncio.to_thread(server.wait, 20) == 0
+    assert "Traceback" not in server.log.read_text()

@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from realtime import startup
+from realtime import servers, startup
 
 
 def run(*arguments, **variables):
@@ -105,3 +105,46 @@ def test_missing_packages_are_named():
     """Without Django a command ends with one line that shows how to install it."""
     line = "Django is not installed. Run `uv sync`, and put `uv run` before the command."
     assert run("-S", "manage.py", "check") == (1, [line])
+
+
+def test_unreachable_databases_are_named():
+    """A database of another machine is named with its address, and SQLite with its path."""
+    database = {"HOST": "10.0.0.7", "PORT": 5432, "NAME": "site"}
+    place = "DATABASE_URL: cannot connect to 10.0.0.7:5432/site (refused). "
+    fix = "Fix DATABASE_URL, or start the database"
+    assert startup.cannot_connect("mysql", database, "refused") == place + fix
+    docker = f"{place}{fix}: docker compose up -d postgresql"
+    assert startup.cannot_connect("postgresql", database, "refused") == docker
+
+
+def test_command_without_a_database_ends_with_one_line(tmp_path):
+    """A path that SQLite cannot open is named with the fix."""
+    url = f"sqlite:///{tmp_path}/missing/db.sqlite3"
+    code, lines = run(
+        "manage.py", "migrate", "--skip-checks", DJANGO_SETTINGS_MODULE="engine.settings", DATABASE_URL=url
+    )
+    reason = f"DATABASE_URL: cannot open {tmp_path}/missing/db.sqlite3 (unable to open database file). Fix the path."
+    assert (code, lines) == (1, [reason])
+
+
+def test_foreign_address_is_named():
+    """An address of another machine ends the start with one line."""
+    variables = {"DJANGO_SETTINGS_MODULE": "engine.settings", "HOST": "203.0.113.7"}
+    code, lines = run("manage.py", "serve", **variables)
+    assert (code, len(lines)) == (1, 1)
+    assert lines[0].startswith("HOST: cannot listen on 203.0.113.7:8000 (")
+
+
+def test_unknown_server_is_named(settings):
+    """A server that the engine does not know ends the start with the names of those that it knows."""
+    settings.SERVER = "gunicorn"
+    with pytest.raises(SystemExit, match="SERVER: 'gunicorn' is unknown"):
+        servers.load()
+
+
+def test_missing_server_is_named(settings, monkeypatch):
+    """A server whose packages are missing ends the start with the command that adds them."""
+    monkeypatch.setitem(servers.SERVERS, "gunicorn", ("gunicorn",))
+    settings.SERVER = "gunicorn"
+    with pytest.raises(SystemExit, match='uv add "gunicorn"'):
+        servers.load()
