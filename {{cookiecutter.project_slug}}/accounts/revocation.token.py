@@ -7,7 +7,7 @@ from django.dispatch import receiver
 from django.utils import timezone
 
 from accounts.models import Token
-from realtime.broadcast import disconnect_user
+from realtime.broadcast import disconnect_credential
 from realtime.logs import report
 
 
@@ -22,4 +22,4 @@ def on_revocation(instance: Token, **_: Any) -> None:
     """Disconnect the sockets of the token. Those of an expired one are closed already."""
     if instance.expires_at > timezone.now():
         report("token_revoked", account=instance.user.get_username())
-        disconnect_user(str(instance.user_id), instance.digest)
+        disconnect_credential(instance.digest)
