@@ -23,7 +23,7 @@ FIRST, *_ = SITES
 PAGE_BYTES = 60_000
 # More than one page of the list has.
 ROOMS = "from chat.models import Room; Room.objects.bulk_create(Room(name=f'many {n:03}') for n in range(120))"
-# The page asks for itself, and does not follow the redirect.
+# After a sign-out the page of a room asks for itself, and does not follow the redirect.
 LOGIN = r"/accounts/login/\?next=/chat/\S* net::ERR_ABORTED"
 NO_TICKET = r"/api/ticket/ (401|net::ERR_ABORTED)|status of 401"
 
@@ -128,6 +128,7 @@ def room(request):
 def visit(browser, site):
     """A function that opens a window. At the end, no console may contain an unexpected problem."""
     visits = Visits(browser, site.url)
+    visits.expect_problem(LOGIN)
     yield visits
     visits.check()
     visits.close()
@@ -334,7 +335,6 @@ def test_edited_messages(windows, visit, site, ann, ben, room):
 @signed_in
 def test_logout_in_another_tab(visit, site, room):
     """The room reports it and offers the login, which leads back to the room."""
-    visit.expect_problem(LOGIN)
     person = Person(site, site.auth)
     window = visit(person, f"/chat/{room}/")
     expect(window.status).to_have_text("Connected")
@@ -351,7 +351,6 @@ def test_expired_session(visit, site, room):
     """A page that reconnects with an expired session shows that the user is signed out."""
     visit.expect_problem(OUTAGE)
     visit.expect_problem(NO_TICKET)
-    visit.expect_problem(LOGIN)
     person = Person(site, site.auth)
     window = visit(person, f"/chat/{room}/")
     expect(window.status).to_have_text("Connected")

@@ -38,7 +38,8 @@ class User(AbstractUser):
 
     def clean(self) -> None:
         super().clean()
-        self.display_name = self.display_name or self.username
+        # A form has no user name here if another account has it.
+        self.display_name = self.display_name or self.username or ""
         for name in filter(None, (self.username, self.display_name)):
             validate_name(name)
         look = look_of(self.display_name)[:150]

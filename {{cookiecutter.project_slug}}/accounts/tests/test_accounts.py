@@ -42,6 +42,7 @@ def test_visitor_signs_up(settings: Settings, fields: dict[str, str], name: str)
 @pytest.mark.parametrize(
     "fields",
     [
+        {"username": "First"},  # taken
         {"display_name": "Ann"},
         {"username": "\u0430nn"},  # Cyrillic
         {"display_name": "\uff21\uff4e\uff4e"},  # full width
