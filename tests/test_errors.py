@@ -47,8 +47,8 @@ def environ(environment):
     closed = free_port()
     return environ_for(
         environment(PYTHONS[-1], CHOICES["django_version"][0]),
-        DATABASE_URL=f"postgresql://ann:hunter2@127.0.0.1:{closed}/site",
-        REDIS_URL=f"redis://:hunter2@127.0.0.1:{closed}/0",
+        DATABASE_URL=f"postgresql://ann:hunter2hunter2@127.0.0.1:{closed}/site",
+        REDIS_URL=f"redis://:hunter2hunter2@127.0.0.1:{closed}/0",
         HOST="127.0.0.1",
     )
 
@@ -177,7 +177,7 @@ def test_postgresql_refuses(plain_postgresql, postgres, environ):
         rules.write_text("host all ann 127.0.0.1/32 scram-sha-256\n" + rules.read_text())
         connection.execute("SELECT pg_reload_conf()")
     for url, reason in {
-        f"postgresql://ann:hunter2@127.0.0.1:{postgres.port}/postgres": 'password authentication failed for user "ann"',
+        f"postgresql://ann:hunter2hunter2@127.0.0.1:{postgres.port}/postgres": 'password authentication failed for user "ann"',
         postgres.url("nothing"): 'database "nothing" does not exist',
     }.items():
         (line,) = refusal([*MANAGE, "migrate"], plain_postgresql, {**environ, "DATABASE_URL": url})
@@ -193,9 +193,9 @@ def plain_postgresql(cookies_session):
 
 def test_missing_services_make_a_line_each(project, environ, postgres, tmp_path):
     """Without tables and Redis the server starts, logs one line per event, and works once they exist."""
-    redis = Redis(tmp_path, "--requirepass", "hunter2")
+    redis = Redis(tmp_path, "--requirepass", "hunter2hunter2")
     variables = {
-        "REDIS_URL": f"redis://:hunter2@127.0.0.1:{redis.port}/0",
+        "REDIS_URL": f"redis://:hunter2hunter2@127.0.0.1:{redis.port}/0",
         "DATABASE_URL": postgres.new_database(),
         "WEB_CONCURRENCY": "2",
     }
@@ -209,8 +209,8 @@ def test_missing_services_make_a_line_each(project, environ, postgres, tmp_path)
         fields = {"username": "ann", "password": "none", "csrfmiddlewaretoken": "x" * 32}
         cookies = {f"{project.name}-csrftoken": "x" * 32}
         assert httpx.post(address, data=fields, cookies=cookies, trust_env=False, timeout=30).status_code == 500
-        assert log.found("ERROR") == log.found("ERROR .*(accounts_user|startup)")
-        assert len(log.found("ERROR django.request: .*accounts_user")) == 1
+        assert log.found("ERROR") == log.found("ERROR .*(accounts_signinattempt|startup)")
+        assert len(log.found("ERROR django.request: .*accounts_signinattempt")) == 1
 
         run([*MANAGE, "migrate", "--verbosity", "0"], project, {**environ, **variables})
         ann, ben = Person(site, "session"), Person(site, "session")
