@@ -293,7 +293,9 @@ def test_servers_of_emitted_tests_end_with_them(project):
     variables = {**environ, **dict([mark.split("=")])}
     command = [python, "-m", "pytest", "--no-cov", "-q", "chat/tests/test_live.py"]
     live = folder / "chat" / "tests" / "test_live.py"
-    live.write_text(live.read_text().replace("server.terminate()", "await asyncio.sleep(60)"))
+    code = live.read_text()
+    assert code.count("server.terminate()") == 1
+    live.write_text(code.replace("server.terminate()", "server.wait(60)"))
     process = subprocess.Popen(command, cwd=folder, env=variables, start_new_session=True, stdout=subprocess.DEVNULL)
     try:
         wait_until(lambda: any(is_connected_server(*found) for found in with_variable(mark)), "a client of its server")
