@@ -1,4 +1,4 @@
-"""Sign-in with a password, throttled wherever it is tried: on pages, in the admin, by programs."""
+"""Sign-in with a password on pages, in the admin and by programs, throttled."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from realtime.protocol import is_storable
 
 
 class PasswordBackend(ModelBackend):
-    """Django's own, with a growing wait after failures of a user name or an address."""
+    """Django's backend, throttled by user name and by address."""
 
     @sensitive_variables("password")
     def authenticate(

@@ -19,7 +19,7 @@ class SignUpForm(forms.UserCreationForm):  # type: ignore[type-arg]
 
 
 class PasswordChangeForm(forms.PasswordChangeForm):
-    """Django's own, with a growing wait: who finds an open browser must not guess the password."""
+    """Django's form, throttled against guesses in a browser that was left open."""
 
     def clean_old_password(self) -> str:
         key = f"password of {self.user.pk}"
@@ -30,7 +30,7 @@ class PasswordChangeForm(forms.PasswordChangeForm):
 
 
 class PasswordResetForm(forms.PasswordResetForm):
-    """Django's own, which limits the mails, and takes as long if there is no account."""
+    """Django's form with a limit of mails. The answer takes as long without an account."""
 
     def save(self, *args: Any, **options: Any) -> None:
         keys = {f"reset {self.cleaned_data['email'].casefold()}": SignInAttempt.RESET_LIMIT}

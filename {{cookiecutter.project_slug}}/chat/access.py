@@ -1,4 +1,4 @@
-"""Access to private rooms. Pages, lists, the history and sockets decide by it."""
+"""Access to private rooms, for pages, lists, the history and sockets."""
 
 from typing import Any
 

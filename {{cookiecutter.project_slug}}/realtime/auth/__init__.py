@@ -27,7 +27,7 @@ GUESTS = "realtime.auth.guests.authenticate"
 
 @dataclass(frozen=True)
 class Identity:
-    """User of a connection, and what ends it.
+    """User of a connection, with the conditions that close it.
 
     `credential` names the session or token of the user without exposing it, so that
     `disconnect_credential` closes its sockets. `subprotocol` is the one that carried it. The socket

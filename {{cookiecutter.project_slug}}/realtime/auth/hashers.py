@@ -1,4 +1,4 @@
-"""Password hashing that leaves time of the processors for everything else."""
+"""Password hashing that leaves one core free."""
 
 import os
 from threading import BoundedSemaphore

@@ -1,4 +1,4 @@
-"""Names of users: visible ones, and what they look like."""
+"""Validation of user names, and detection of look-alikes."""
 
 import re
 import unicodedata

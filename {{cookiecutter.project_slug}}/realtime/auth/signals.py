@@ -1,4 +1,4 @@
-"""Sign-ins and their ends: sockets end with them, and the security log has each of them."""
+"""Signal handlers that close sockets and write the security log."""
 
 import logging
 from functools import partial

@@ -124,7 +124,7 @@ class Throttle(models.Model):
 
     @classmethod
     def expired(cls) -> models.QuerySet[Self]:
-        """Return the rows that mean nothing any more, for `manage.py cleanup` to delete."""
+        """Return the rows that have expired, for `manage.py cleanup` to delete."""
         now = timezone.now()
         failed = models.Q(failures__gt=0, retry_at__lt=now - cls.MEMORY)
         return cls._default_manager.filter(failed | models.Q(retry_at__lt=now - cls.TRUST))
