@@ -396,3 +396,31 @@ async def test_guest_is_a_guest_again_after_a_logout(connect, browsers, visitors
     await look()
     await asyncio.sleep(0.1)
     assert await is_open(client)
+
+
+async def test_failure_in_one_beat_is_not_the_last_look(monkeypatch, caplog):
+    """An unexpected exception is logged, and the next beat looks again."""
+    monkeypatch.setattr(revalidation, "SPREAD_SECONDS", 0.01)
+    monkeypatch.setattr(bus, "HEARTBEAT_SECONDS", 0.02)
+    looks = asyncio.Semaphore(0)
+
+    class Broken:
+        loop = asyncio.get_running_loop()
+
+        @property
+        def sign_in(self):
+            self.loop.call_soon_threadsafe(looks.release)
+            raise RuntimeError("broken")
+
+    task = asyncio.create_task(revalidation.revalidate_forever([Broken()]))
+    async with asyncio.timeout(5):
+        await looks.acquire()
+        await looks.acquire()
+    task.cancel()
+    assert "Sign-ins were not looked up" in caplog.text
+
+
+def test_key_that_cannot_be_looked_up_is_refused():
+    """A key is hashable, or the handshake fails."""
+    with pytest.raises(TypeError, match="unhashable"):
+        Identity(None, key=["a", "list"])

@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts.models import Token
+from accounts.models import Token, trust_address
 from accounts.tokens import TooManyTokens, issue_ticket, issue_token, valid_tokens
 from realtime.protocol import is_storable
 
@@ -42,6 +42,7 @@ def create(request: HttpRequest) -> JsonResponse:
         text, token = issue_token(form.get_user(), name_form.cleaned_data["name"])
     except TooManyTokens as error:
         return problem(409, str(error))
+    trust_address(request, form.get_user())
     return JsonResponse({"token": text, "expires_at": token.expires_at})
 
 

@@ -33,7 +33,7 @@ class NewMemberForm(forms.Form):
     def clean_user(self) -> Any:
         """Return the account. One that is inactive is treated as one that does not exist."""
         login = User.normalize_username(self.cleaned_data["user"])
-        user = User.objects.filter(**{User.USERNAME_FIELD: login}, is_active=True).first()
-        if user is None:
+        user = User.objects.filter(**{User.USERNAME_FIELD: login}).first()
+        if user is None or not user.is_active:
             raise forms.ValidationError("There is no such account.")
         return user

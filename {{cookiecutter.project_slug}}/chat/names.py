@@ -11,12 +11,17 @@ BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols that look like s
 JOINERS = "\u200c\u200d"  # in Persian words and emoji. The rest of "Cf" hides or reorders text.
 {% if cookiecutter.auth != "none" %}
 PRIVATE = "~"  # the first character of a private room's name
+LIKE_PRIVATE = "\u02dc\u2053\u223c\u223d\uff5e"  # an open room must not begin with them
 {% endif %}
 
 
 def clean_name(name: str) -> str:
     """Return the name in NFC, so that names which look the same are one. Raise ValueError."""
     name = unicodedata.normalize("NFC", name)
+{% if cookiecutter.auth != "none" %}
+    if name.startswith(tuple(LIKE_PRIVATE)):
+        raise ValueError(RULE)
+{% endif %}
     categories = {unicodedata.category(character) for character in name if character not in BLANK}
     others = {unicodedata.category(character) for character in name if character not in JOINERS}
     if (
@@ -25,6 +30,7 @@ def clean_name(name: str) -> str:
         or name in {".", ".."}
         or "/" in name
         or categories <= INVISIBLE
+        or unicodedata.category(name[0]) in INVISIBLE  # could hide what a name begins with
         or others & {"Cc", "Cf", "Cs", "Zl", "Zp"}
     ):
         raise ValueError(RULE)

@@ -39,7 +39,7 @@ WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 1, validate=validate.Range(1))
 MACHINES = env.int("MACHINES", 1, validate=validate.Range(1))
 {% if cookiecutter.auth != "none" %}
 SIGNUP_OPEN = env.bool("SIGNUP_OPEN", DEBUG)
-EMAIL = env.email("EMAIL_URL", "console:" if DEBUG else "")
+EMAIL = env.email("EMAIL_URL", "console:", development=DEBUG)
 DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", "webmaster@localhost")
 {% endif %}
 {% if cookiecutter.examples == "chat" %}

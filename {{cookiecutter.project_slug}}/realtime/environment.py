@@ -230,14 +230,16 @@ def parse_token(value: str) -> str:
     return value
 
 
-def parse_email(value: str) -> dict[str, Any]:
+def parse_email(value: str, *, development: bool = False) -> dict[str, Any]:
     """Return an entry of Django's MAILERS, or nothing for an empty value: then no mail is sent.
 
+    In production `console:` counts as empty, because mails have links that must not be in a log.
     A password is sent over TLS only: smtps:// starts with it, smtp:// with STARTTLS.
     """
     backend = "django.core.mail.backends.{}.EmailBackend"
     if value in {"", "console:"}:
-        return {"BACKEND": backend.format("console"), "OPTIONS": {}} if value else {}
+        is_shown = value and development
+        return {"BACKEND": backend.format("console"), "OPTIONS": {}} if is_shown else {}
     with suppress(ValueError):
         url = urlsplit(value)
         if url.scheme in {"smtp", "smtps"} and url.hostname and not url.path.strip("/"):

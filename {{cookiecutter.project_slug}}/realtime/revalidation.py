@@ -78,7 +78,10 @@ async def revalidate_forever(connections: Collection[SignedIn]) -> None:
         await asyncio.sleep(bus.HEARTBEAT_SECONDS - SPREAD_SECONDS)
         batches = list(batched(connections, BATCH)) or [()]
         for batch in batches:
-            await revalidate(batch)
+            try:
+                await revalidate(batch)
+            except Exception:  # goes on, or nothing would end with its sign-in any more
+                logger.exception("Sign-ins were not looked up")
             await asyncio.sleep(SPREAD_SECONDS / len(batches))
 
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.middleware import BearerMiddleware
-from accounts.models import Ticket, Token
+from accounts.models import SignInAttempt, Ticket, Token
 from accounts.tokens import find_token, issue_ticket, issue_token
 from conftest import Visit
 from realtime.process import get_process
@@ -201,6 +201,15 @@ def test_other_authorization_is_passed_on() -> None:
         assert client.get("/", headers={"Authorization": authorization}).status_code == 200
 
 
+def test_an_address_that_got_a_token_is_trusted() -> None:
+    """Strangers who fail for a name do not make a program wait at its own address."""
+    User.objects.create_user("ann", "ann@example.com", PASSWORD)
+    client = Client(REMOTE_ADDR="192.0.2.1")
+    fields = {"username": login_of("ann"), "password": PASSWORD}
+    assert client.post("/api/token/", fields).status_code == 200
+    assert SignInAttempt.is_trusted(f"192.0.2.1/32 {login_of('ann')}")
+
+
 async def test_async_views_see_the_owner() -> None:
     """`request.auser()` is the owner of the token, like `request.user`."""
     requests: list[HttpRequest] = []
@@ -212,7 +221,7 @@ async def test_async_views_see_the_owner() -> None:
     token = await sync_to_async(token_of)("ann")
     request = RequestFactory().get("/", headers={"Authorization": f"Bearer {token}"})
     await sync_to_async(BearerMiddleware(view))(request)
-    assert (await requests[0].auser()).get_username() == "ann"
+    assert (await requests[0].auser()).get_username() == login_of("ann")
 
 
 def test_the_admin_shows_tokens(admin_client: Client) -> None:

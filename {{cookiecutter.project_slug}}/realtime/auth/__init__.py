@@ -46,6 +46,9 @@ class Identity:
     find_valid: FindValid | None = None
     unforgeable: bool = False
 
+    def __post_init__(self) -> None:
+        hash(self.key)  # raises here rather than in the look-up of many
+
 
 class AuthMiddleware:
     """Middleware that sets `scope["user"]` by an authenticator, or closes with 4401.

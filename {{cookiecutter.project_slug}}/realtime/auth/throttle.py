@@ -15,7 +15,7 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from realtime.logs import report
-from realtime.proxy import parse
+from realtime.proxy import parse, trusted
 
 
 class TooManyRequests(Exception):
@@ -84,8 +84,9 @@ class Throttle(models.Model):
         rows = cls.charge({digest(key): limit for key, limit in limits.items()})
 
         def succeed() -> None:
-            charged = cls._default_manager.filter(pk__in=rows, failures__gt=0)
-            charged.update(failures=models.F("failures") - 1, retry_at=timezone.now())
+            for row in rows:  # one after the other: together they could deadlock with `charge()`
+                charged = cls._default_manager.filter(pk=row, failures__gt=0)
+                charged.update(failures=models.F("failures") - 1, retry_at=timezone.now())
 
         try:
             yield succeed
@@ -136,8 +137,12 @@ def digest(key: str) -> str:
 
 
 def network_of(request: HttpRequest | None) -> str:
-    """Return the client's address, or its network of 2**64 addresses (IPv6), or "" if unknown."""
-    address = parse(request.META.get("REMOTE_ADDR", "")) if request else None
-    if address is None:
+    """Return the client's address, or its network of 2**64 addresses (IPv6).
+
+    Return "" if it is unknown, or is that of a trusted proxy, which many clients share.
+    """
+    host = request.META.get("REMOTE_ADDR", "") if request else ""
+    address = parse(host)
+    if address is None or trusted(host):
         return ""
     return str(ip_network((address, 64 if address.version == 6 else 32), strict=False))
