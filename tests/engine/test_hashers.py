@@ -13,16 +13,17 @@ from realtime.auth.throttle import TooManyRequestsMiddleware
 
 
 class SlowHasher:
-    """Hasher that takes a while, and knows how many run at the same time."""
+    """Hasher that takes until it is released, and knows how many run at the same time."""
 
     running = most = 0
     lock = threading.Lock()
+    released = threading.Event()
 
     def encode(self, password):
         with self.lock:
             SlowHasher.running += 1
             SlowHasher.most = max(SlowHasher.most, SlowHasher.running)
-        time.sleep(0.05)
+        self.released.wait(10)
         with self.lock:
             SlowHasher.running -= 1
         return password
@@ -32,9 +33,10 @@ class BoundedSlowHasher(hashers.BoundedHashing, SlowHasher):
     pass
 
 
-def hash_at_once(count):
-    """Hash in as many threads. Return what each of them got."""
+def hash_at_once(count, refused):
+    """Hash in as many threads, until some were refused. Return what each of them got."""
     results = []
+    SlowHasher.released.clear()
 
     def work():
         try:
@@ -45,6 +47,9 @@ def hash_at_once(count):
     threads = [threading.Thread(target=work) for _ in range(count)]
     for thread in threads:
         thread.start()
+    while len(results) < refused:
+        time.sleep(0.01)
+    SlowHasher.released.set()
     for thread in threads:
         thread.join()
     return results
@@ -52,11 +57,11 @@ def hash_at_once(count):
 
 def test_hashing_leaves_a_core_free():
     """Few hashes run at the same time, few wait, and the others are refused at once."""
-    results = hash_at_once(hashers.at_once + hashers.WAITING + 3)
+    results = hash_at_once(hashers.at_once + hashers.WAITING + 3, refused=3)
     assert SlowHasher.most == hashers.at_once
     assert results.count("password") == hashers.at_once + hashers.WAITING
     assert [type(result) for result in results if result != "password"] == [hashers.Busy] * 3
-    assert hash_at_once(1) == ["password"]
+    assert hash_at_once(1, refused=0) == ["password"]
 
 
 def test_bounded_hashes_are_djangos(settings):

@@ -47,6 +47,7 @@ class SyncEcho(WebsocketConsumer):
             raise ValueError(text_data)
         if text_data == "hang":
             released.wait(60)
+            return  # a send could wait forever: the event loop of the test may have closed
         while text_data == "stream":
             self.send(text_data="more")
             time.sleep(0.001)

@@ -63,7 +63,12 @@ class Connection(TCPServer):
     aborting: asyncio.TimerHandle | None = None  # while closing
 
     async def run(self) -> None:
-        await super().run()
+        try:
+            await super().run()
+        except asyncio.CancelledError:  # at the end of the process
+            # If the task were cancelled, asyncio of Python 3.12.1 would log an error.
+            self.writer.transport.abort()
+            return
         with contextlib.suppress(OSError):
             await self.writer.wait_closed()
         if self.aborting is not None:
