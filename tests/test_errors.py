@@ -177,7 +177,9 @@ def test_postgresql_refuses(plain_postgresql, postgres, environ):
         rules.write_text("host all ann 127.0.0.1/32 scram-sha-256\n" + rules.read_text())
         connection.execute("SELECT pg_reload_conf()")
     for url, reason in {
-        f"postgresql://ann:hunter2hunter2@127.0.0.1:{postgres.port}/postgres": 'password authentication failed for user "ann"',
+        f"postgresql://ann:hunter2hunter2@127.0.0.1:{postgres.port}/postgres": (
+            'password authentication failed for user "ann"'
+        ),
         postgres.url("nothing"): 'database "nothing" does not exist',
     }.items():
         (line,) = refusal([*MANAGE, "migrate"], plain_postgresql, {**environ, "DATABASE_URL": url})

@@ -101,6 +101,8 @@ def test_pages_at_another_port_may_connect(project):
         file.write("ALLOWED_ORIGINS=http://localhost:8000\n")
     for arguments in ([], [str(free_port())]):  # by PORT, and by the argument
         port = int(arguments[0]) if arguments else None
-        with start_site([*command, "--noreload", *arguments], folder, environ, port) as site:
-            with Person(site, "none").connect("lobby") as socket:
-                assert receive(socket)["type"] == "welcome"
+        with (
+            start_site([*command, "--noreload", *arguments], folder, environ, port) as site,
+            Person(site, "none").connect("lobby") as socket,
+        ):
+            assert receive(socket)["type"] == "welcome"
