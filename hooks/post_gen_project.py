@@ -124,7 +124,7 @@ def say_what_is_next(project):
     sys.stdout.reconfigure(errors="replace")
     print("\nThe project is ready. Next:\n")
     print("\n".join(f"    {command}" for command in commands))
-    print("\nThen open http://127.0.0.1:8000 in a browser and in a private window. Without make, copy the commands from the Makefile.")
+    print("\nThen open http://127.0.0.1:8000. Without make, copy the commands from the Makefile.")
 
 
 if __name__ == "__main__":
