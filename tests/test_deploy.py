@@ -396,7 +396,7 @@ def test_gateway_shows_what_is_for_visitors(auth, cookies):
 
 @pytest.mark.quick
 def test_network_lets_through_what_is_needed(cluster):
-    """Only the gateway and Prometheus reach the pods, and the pods reach only DNS, PostgreSQL and Redis."""
+    """Only the gateway and Prometheus reach the pods, and the pods reach only DNS, PostgreSQL, Redis and mail."""
     _, manifests = cluster
     found = {name: one["spec"] for (kind, name), one in manifests.items() if kind == "NetworkPolicy"}
     nothing, web, services = (found[name] for name in ("nothing", "web", "services"))
@@ -412,7 +412,7 @@ def test_network_lets_through_what_is_needed(cluster):
     (container,) = pod(manifests)["containers"]
     assert rule["ports"] == [{"port": port["name"]} for port in container["ports"]]
     assert services["podSelector"] == {}  # migrations and the daily job too
-    assert [port["port"] for rule in services["egress"] for port in rule["ports"]] == [53, 53, 5432, 6379]
+    assert [port["port"] for rule in services["egress"] for port in rule["ports"]] == [53, 53, 5432, 6379, 465, 587]
     assert (services["policyTypes"], web["policyTypes"]) == (["Egress"], ["Ingress"])
 
 
@@ -530,7 +530,7 @@ def test_settings_of_the_cluster_are_known(cluster):
     config, secret = manifests["ConfigMap", "web"]["data"], manifests["Secret", "web"]["stringData"]
     assert config.keys() & secret.keys() == set()
     assert config.keys() | secret.keys() <= SETTINGS
-    assert secret.keys() == {"SECRET_KEY", "METRICS_TOKEN", "DATABASE_URL", "REDIS_URL"}
+    assert secret.keys() == {"SECRET_KEY", "METRICS_TOKEN", "DATABASE_URL", "REDIS_URL", "EMAIL_URL"}
     assert all("replace-me" in value for value in secret.values())
 
 
