@@ -141,7 +141,7 @@ async def count(host):
     with override_settings(REDIS_HOSTS=[host]):
         await probe()
         limit = get_connection_limit()
-        counted = [await limit.acquire(str(host), str(number)) for number in range(11)]
+        counted = [await limit.acquire({str(host): 10}, str(number)) for number in range(11)]
     await limit.close()
     return counted
 
