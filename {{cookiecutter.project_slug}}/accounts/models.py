@@ -43,7 +43,7 @@ class User(AbstractUser):
         for name in filter(None, (self.username, self.display_name)):
             validate_name(name)
         look = look_of(self.display_name)[:150]
-        others = User.objects.exclude(pk=self.pk)
+        others = type(self)._default_manager.exclude(pk=self.pk)
         if look != self.look and others.filter(look=look).exists():
             raise ValidationError("Another user has this display name, or one that looks like it.")
 
