@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import SignInAttempt
-from realtime.auth.throttle import network_of
+from realtime.auth.throttle import address_of
 from realtime.protocol import is_storable
 
 
@@ -27,7 +27,7 @@ class PasswordBackend(ModelBackend):
         name = username or kwargs.get(get_user_model().USERNAME_FIELD)
         if name is None or password is None or not is_storable(name):
             return None
-        limits = SignInAttempt.limits(name, network_of(request))
+        limits = SignInAttempt.limits(name, address_of(request))
         with SignInAttempt.attempt(limits) as succeed:
             user = super().authenticate(request, name, password)
             if user is None:

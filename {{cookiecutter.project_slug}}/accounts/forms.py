@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib.auth import forms, get_user_model
 
 from accounts.models import SignInAttempt
-from realtime.auth.throttle import network_of
+from realtime.auth.throttle import address_of
 
 mails = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mails")
 
@@ -34,7 +34,7 @@ class PasswordResetForm(forms.PasswordResetForm):
 
     def save(self, *args: Any, **options: Any) -> None:
         keys = {f"reset {self.cleaned_data['email'].casefold()}": SignInAttempt.RESET_LIMIT}
-        if address := network_of(options.get("request")):
+        if address := address_of(options.get("request")):
             keys[f"resets from {address}"] = SignInAttempt.ADDRESS_LIMIT
         with SignInAttempt.attempt(keys):
             super().save(*args, **options)

@@ -18,7 +18,7 @@ from django.utils.crypto import constant_time_compare
 {% endif %}
 
 from realtime.auth.names import look_of, validate_name
-from realtime.auth.throttle import Throttle, network_of
+from realtime.auth.throttle import Throttle, address_of
 
 
 class User(AbstractUser):
@@ -75,7 +75,7 @@ class SignInAttempt(Throttle):
 
 @receiver(user_logged_in)
 def trust_address(request: HttpRequest | None, user: AbstractBaseUser, **_: Any) -> None:
-    if address := network_of(request):
+    if address := address_of(request):
         SignInAttempt.trust(f"{address} {user.get_username()}")
 {% if cookiecutter.auth == "token" %}
 

@@ -5,12 +5,11 @@ They are counted in the memory of one process.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv6Network
 from typing import TYPE_CHECKING
 
 from realtime import logs
 from realtime.conf import settings
-from realtime.proxy import parse, trusted
+from realtime.proxy import network_of
 from realtime.types import Scope
 
 if TYPE_CHECKING:
@@ -24,21 +23,9 @@ def limits_of(user_id: str, scope: Scope) -> dict[str, int]:
     """
     limits = {user_id: settings.REALTIME_MAX_CONNECTIONS}
     signed_in = getattr(scope.get("user"), "is_authenticated", False)
-    if not signed_in and (address := address_of(scope)):
+    if not signed_in and (address := network_of(logs.address(scope))):
         limits[f"guests@{address}"] = settings.REALTIME_MAX_GUESTS
     return limits
-
-
-def address_of(scope: Scope) -> str:
-    """Return the client's IPv4 address or IPv6 network, "" if it is unknown.
-
-    One subscriber has all addresses of a /64. A trusted proxy as client stands for many clients.
-    """
-    host = logs.address(scope)
-    address = parse(host)
-    if address is None or trusted(host):
-        return ""
-    return str(address if address.version == 4 else IPv6Network((address, 64), strict=False))
 
 
 def get_connection_limit() -> "ConnectionLimit | RedisConnectionLimit":

@@ -1,6 +1,6 @@
 """Trusted proxies, which report the address and scheme of their clients."""
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from realtime import logs
 from realtime.conf import settings
@@ -54,3 +54,15 @@ def trusted(host: str) -> bool:
     return address is not None and any(
         address in network for network in settings.FORWARDED_ALLOW_IPS
     )
+
+
+def network_of(host: str) -> str:
+    """Return the IPv4 address or the IPv6 network of one subscriber, under which to count clients.
+
+    One subscriber has all addresses of a /64. Return "" if the host is unknown, or is a trusted
+    proxy, which stands for many clients.
+    """
+    address = parse(host)
+    if address is None or trusted(host):
+        return ""
+    return str(address if address.version == 4 else IPv6Network((address, 64), strict=False))

@@ -207,7 +207,7 @@ def test_an_address_that_got_a_token_is_trusted() -> None:
     client = Client(REMOTE_ADDR="192.0.2.1")
     fields = {"username": login_of("ann"), "password": PASSWORD}
     assert client.post("/api/token/", fields).status_code == 200
-    assert SignInAttempt.is_trusted(f"192.0.2.1/32 {login_of('ann')}")
+    assert SignInAttempt.is_trusted(f"192.0.2.1 {login_of('ann')}")
 
 
 async def test_async_views_see_the_owner() -> None:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from ipaddress import ip_network
 from typing import Self
 
 from django.db import models, transaction
@@ -15,7 +14,7 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from realtime.logs import report
-from realtime.proxy import parse, trusted
+from realtime.proxy import network_of
 
 
 class TooManyRequests(Exception):
@@ -136,13 +135,6 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode(errors="replace")).hexdigest()
 
 
-def network_of(request: HttpRequest | None) -> str:
-    """Return the client's address, or its network of 2**64 addresses (IPv6).
-
-    Return "" if it is unknown, or is that of a trusted proxy, which many clients share.
-    """
-    host = request.META.get("REMOTE_ADDR", "") if request else ""
-    address = parse(host)
-    if address is None or trusted(host):
-        return ""
-    return str(ip_network((address, 64 if address.version == 6 else 32), strict=False))
+def address_of(request: HttpRequest | None) -> str:
+    """Return what the attempts of the client's address are counted under, "" if it is unknown."""
+    return network_of(request.META.get("REMOTE_ADDR", "")) if request else ""
