@@ -33,12 +33,14 @@ websocket_urlpatterns.insert(0, path("ws/lobby/", LobbyConsumer.as_asgi()))  # t
 def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Use the in-memory layer here, and a prefix of its own in the Redis of started servers.
 
-    Other layers bind to one test's event loop. Passwords are hashed fast.
+    Other layers bind to one test's event loop.{{ " Passwords are hashed fast." if cookiecutter.auth != "none" }}
     """
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     settings.REDIS_PREFIX = f"test-{uuid4().hex}"
     monkeypatch.setenv("REDIS_PREFIX", settings.REDIS_PREFIX)
+{% if cookiecutter.auth != "none" %}
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+{% endif %}
 
 
 @pytest.fixture

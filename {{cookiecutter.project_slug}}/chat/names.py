@@ -1,4 +1,4 @@
-"""Names of rooms. URLs, models and the admin accept the same ones."""
+"""Names of rooms. URLs and models accept the same ones."""
 
 import unicodedata
 

@@ -9,13 +9,15 @@ const TYPING_SHOWN_MS = 5_000;
 const PEOPLE_SHOWN = 8;
 {% if cookiecutter.auth != "none" %}
 const REASON_MS = 5_000;
-{% endif %}
 const SIGNED_OUT = [4401, 4403];
+{% endif %}
 const STOPPED = {
   1000: "Disconnected.",
   4400: "Disconnected: the server did not understand this page. Reload it.",
+{% if cookiecutter.auth != "none" %}
   4401: "You are signed out.",
   4403: "You are signed out.",
+{% endif %}
   4404: "There is no such room.",
   4409: "Too many chats are open. Close another one, then reconnect.",
   4429: "Disconnected: too much was sent at once.",
@@ -84,7 +86,11 @@ function showStatus({ status: current, code, retrying }) {
   if (status.textContent !== text) status.textContent = text;
   status.dataset.status = stopped ? "stopped" : current;
   reconnect.hidden = !stopped;
+{% if cookiecutter.auth != "none" %}
   reconnect.textContent = SIGNED_OUT.includes(code) ? "Log in" : "Reconnect";
+{% else %}
+  reconnect.textContent = "Reconnect";
+{% endif %}
   log.me = client.me;
 }
 
@@ -124,11 +130,15 @@ client.addEventListener("status", async ({ detail }) => {
 });
 {% endif %}
 
+{% if cookiecutter.auth != "none" %}
 reconnect.addEventListener("click", () => {
   // After a reload the site asks for a login, and leads back.
   if (reconnect.textContent === "Log in") location.reload();
   else client.connect();
 });
+{% else %}
+reconnect.addEventListener("click", () => client.connect());
+{% endif %}
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
