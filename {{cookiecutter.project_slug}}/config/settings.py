@@ -63,6 +63,8 @@ INSTALLED_APPS = [
     "realtime",  # before staticfiles, whose `runserver` has no WebSocket
     "channels",
 {% if cookiecutter.auth != "none" %}
+    "realtime.auth",
+    "accounts",  # before the admin, which has templates of the same names
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -71,9 +73,6 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "servestatic",
-{% if cookiecutter.auth != "none" %}
-    "accounts",
-{% endif %}
 {% if cookiecutter.examples == "chat" %}
     "chat",
 {% endif %}
@@ -148,7 +147,7 @@ REALTIME_AUTHENTICATORS = ["accounts.authentication.authenticate"]
 TOKEN_DAYS = 90  # until a token expires
 TOKENS_PER_USER = 20  # a new one is refused above this
 {% endif %}
-AUTHENTICATION_BACKENDS = ["accounts.backends.PasswordBackend"]
+AUTHENTICATION_BACKENDS = ["realtime.auth.backends.PasswordBackend"]
 PASSWORD_HASHERS = ["realtime.auth.hashers.PBKDF2PasswordHasher"]
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "home"
 AUTH_PASSWORD_VALIDATORS = [
