@@ -68,6 +68,7 @@ DIFFERENCES = {
         "accounts/urls.py",
         "chat/static/chat/room.js",
         "config/settings.py",
+        "deploy/nginx.conf",
         "docs/message.md",
         "docs/recipes/add-a-consumer.md",
         "docs/recipes/sign-in-by-email.md",
@@ -239,6 +240,7 @@ DIFFERENCES = {
         "+deploy/kubernetes/secret.example.yaml",
         "+deploy/kubernetes/service.yaml",
         "docs/recipes/delete-the-chat.md",
+        "docs/recipes/sign-in-with-jwts.md",
     },
     ("deploy", "none"): {
         "-.dockerignore",
@@ -252,6 +254,7 @@ DIFFERENCES = {
         "-deploy/README.md",
         "-deploy/nginx.conf",
         "docs/recipes/delete-the-chat.md",
+        "docs/recipes/sign-in-with-jwts.md",
     },
     ("ci", "gitlab"): {
         "-.github/dependabot.yml",
