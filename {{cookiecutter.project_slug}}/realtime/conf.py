@@ -1,6 +1,7 @@
 """Settings of the engine, with defaults for those that a project does not set."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
@@ -82,3 +83,8 @@ if TYPE_CHECKING:
 else:
     settings = Settings()
     setting_changed.connect(settings.forget)
+
+
+def session_store() -> Any:
+    """Return the class of sessions that SESSION_ENGINE names."""
+    return import_module(settings.SESSION_ENGINE).SessionStore
