@@ -15,6 +15,7 @@ from realtime import logs
 from realtime.auth.throttle import TooManyRequests
 from realtime.conf import settings
 from realtime.proxy import network_of
+from realtime.threads import close_connections
 
 PATIENCE = 10  # seconds for which a hash waits for its turn; `Busy` after this
 WAITING = 40  # hashes per core, which take about as long; `Busy` above this
@@ -100,13 +101,6 @@ class Turns:
 
 def in_transaction() -> bool:
     return any(each.in_atomic_block for each in connections.all(initialized_only=True))
-
-
-def close_connections() -> None:
-    """Give the connections of this thread back to their pools, which other pages share."""
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close()
 
 
 cores = os.cpu_count() or 1
