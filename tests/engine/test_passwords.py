@@ -129,7 +129,7 @@ def test_success_does_not_count():
 
 
 def test_refusal_writes_nothing():
-    """Who has to wait does not make others wait for the database."""
+    """A refused client does not make others wait for the database."""
     fail(NAMES)
     with CaptureQueriesContext(connection) as queries:
         assert has_to_wait(PASSWORD, ELSEWHERE)
