@@ -76,7 +76,7 @@ def ask_for_link(email: str) -> tuple[int, str]:
 
 
 def test_link_leads_to_a_new_password(mailoutbox: list[EmailMessage]) -> None:
-    """It also signs in. The link works once."""
+    """The new password also signs in. The link works once."""
     login = Client().get("/accounts/login/").content.decode()
     assert 'href="/accounts/password_reset/"' in login
     assert ask_for_link("Ann@example.com")[0] == 200
