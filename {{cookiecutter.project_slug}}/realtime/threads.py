@@ -38,7 +38,7 @@ def keep_connections() -> None:
 
 
 def close_connections() -> None:
-    """Close the database connections of this thread, or return them to a pool, except in a transaction."""
+    """Close the connections of this thread, or return them to a pool, except in a transaction."""
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
             connection.close()
