@@ -136,7 +136,12 @@ class Outbox:
         if not self.accepted:
             self.deliver({"type": "websocket.accept"})
         self.deliver({"type": "websocket.close", "code": code})
+        self.stop()
+
+    def stop(self) -> None:
+        """Drop what is delivered from now on."""
         self.closed = True
+        self.give_back()
 
     async def send(self, message: Message) -> None:
         """Send a message. Wait until the client has taken it and all before it."""
@@ -176,7 +181,8 @@ class Outbox:
         self.writer = None
 
     def fail(self, error: BaseException) -> None:
-        self.closed = self.ended = True
+        self.stop()
+        self.ended = True
         self.waiting.clear()
         if not isinstance(error, OSError):
             logger.error("The server did not accept a message", exc_info=error)

@@ -57,13 +57,14 @@ def group_name(kind: str, name: str) -> str:
 
 
 def encode(event: Mapping[str, Any]) -> str:
-    """Encode an event as the text of one frame."""
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+    """Encode an event as the text of one frame. A lone surrogate, which UTF-8 lacks, becomes "?"."""
+    text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def frame_of(text: str) -> bytes:
     """Return the frame that a server sends for a text (RFC 6455, section 5.2)."""
-    data = text.encode(errors="replace")
+    data = text.encode()
     size = len(data)
     if size < 126:
         return bytes((TEXT_FRAME, size)) + data
