@@ -57,7 +57,7 @@ def group_name(kind: str, name: str) -> str:
 
 
 def encode(event: Mapping[str, Any]) -> str:
-    """Encode an event as the text of one frame. A lone surrogate, which UTF-8 lacks, becomes "?"."""
+    """Encode an event as the text of one frame. Replace surrogates, which UTF-8 lacks, by "?"."""
     text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
     return text if text.isascii() else text.encode(errors="replace").decode()
 

@@ -53,11 +53,15 @@ class WebSocket(DirectWrites, WSStream):
             await self.app_put({"type": "websocket.disconnect", "code": self.close_code})
 
     def open_write(self) -> Write | None:
-        http = self.send.__self__  # type: ignore[attr-defined]
+        stream_send: Any = self.send
+        http = stream_send.__self__
         if self.state is not ASGIWebsocketState.CONNECTED or self.closed:
             return None
-        # HTTP/2 has a flow control of its own.
-        return http.send.__self__.open_write(self.take_back) if isinstance(http, Http1) else None
+        if not isinstance(http, Http1):  # HTTP/2 has a flow control of its own
+            return None
+        protocol_send: Any = http.send
+        write: Write | None = protocol_send.__self__.open_write(self.take_back)
+        return write
 
     async def _accept(self, message: Any) -> None:
         # A few bytes of a compressed message can inflate to any size.
