@@ -4,7 +4,7 @@ import re
 import shutil
 
 import pytest
-from support.emitted import bake, environ_for, run
+from support.emitted import PLUGINS, bake, environ_for, run
 from support.matrix import CHOICES, ENGINE, TEMPLATE, covering, engine_expression, engine_runs, label
 
 SUITE = TEMPLATE / "tests" / "engine"
@@ -41,9 +41,10 @@ def engine_suite(cookies_session, environment, services):
                 SERVER=answers["server"],
                 ENGINE_CONSUMERS=answers["consumers"],
                 ENGINE_USER_MODEL=user_model(answers),
+                PYTHONPATH=str(PLUGINS),
                 **services(answers),
             )
-            command = ["uv", "run", "python", "-m", "pytest", "-c", CONFIG, "engine"]
+            command = ["uv", "run", "python", "-m", "pytest", "-p", "keep_permissions", "-c", CONFIG, "engine"]
             options = ["-m", engine_expression(answers, python), "--cov", f"--cov-config={CONFIG}", "--cov-report="]
             done[name] = project, environ, run([*command, *options], project, environ, timeout=500)
         return done[name]
