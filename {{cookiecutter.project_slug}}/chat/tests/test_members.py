@@ -16,6 +16,7 @@ from conftest import Visit
 from realtime.presence import QUIET_SECONDS
 from realtime.process import get_process
 from realtime.protocol import EventError
+from realtime.revalidation import revalidate
 from realtime.testing import SocketClient
 from tests.people import client_of, id_of, login_of, user_of
 
@@ -238,6 +239,22 @@ async def test_member_who_is_removed_by_raw_sql_stores_nothing(visit: Visit) -> 
     await bob.send(type="send", ref="b1", text="hi")
     assert await bob.close_code() == 4404
     assert not await Message.objects.aexists()
+
+
+async def test_member_who_is_removed_by_raw_sql_loses_the_socket(
+    visit: Visit,
+) -> None:
+    """The next look-up closes the socket with 4403. Sockets in open rooms stay."""
+    await sync_to_async(create_team)("bob")
+    ann, bob = [await enter(visit, name) for name in ("ann", "bob")]
+    hall = await visit("/ws/chat/hall/", "bob")
+    await hall.receive_until("welcome")
+    remove = Member.objects.filter(is_owner=False)._raw_delete
+    await sync_to_async(remove)("default")
+    await revalidate(list(get_process().connections))
+    assert await bob.close_code() == 4403
+    assert await hall.receives_nothing()
+    await ann.wait_for_users("ann")
 
 
 async def test_room_outlives_its_owner(visit: Visit) -> None:
