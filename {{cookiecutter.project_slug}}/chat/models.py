@@ -73,7 +73,12 @@ class Member(models.Model):
         constraints = (models.UniqueConstraint(fields=("user", "room"), name="member_once"),)
 
     def __str__(self) -> str:
-        return f"{display_name(self.user)} in {self.room}"
+        return f"{self.name} in {self.room}"
+
+    @property
+    def name(self) -> str:
+        """Name that others see."""
+        return display_name(self.user)
 {% endif %}
 
 

@@ -279,3 +279,6 @@ def test_staff_add_members_in_the_admin(admin_client: Client) -> None:
     fields = {"room": room.pk, "user": user_of("bob").pk, "is_owner": "on"}
     assert admin_client.post("/admin/chat/member/add/", fields).status_code == 302
     assert (statuses("bob"), member("bob").is_owner) == ([200, 200, 200], True)
+    for term, count in ((login_of("bob"), 1), ("team", 2), ("nobody", 0)):
+        page = admin_client.get("/admin/chat/member/", {"q": term}).content.decode()
+        assert page.count('class="action-select"') == count
