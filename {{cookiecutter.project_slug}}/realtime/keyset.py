@@ -1,4 +1,4 @@
-"""Pages and chunks of long querysets. The database skips to them by an index, and counts nothing."""
+"""Pages and chunks of long querysets, which the database finds by an index without counting."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
