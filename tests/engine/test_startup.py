@@ -13,6 +13,8 @@ from django.db.migrations.recorder import MigrationRecorder
 from realtime import servers, startup
 from realtime.testing import wait_until_open
 
+pytestmark = pytest.mark.start
+
 
 def run(*arguments, **variables):
     """Return the exit code of a Python process, and the lines that it wrote to stderr."""

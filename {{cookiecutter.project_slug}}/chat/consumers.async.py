@@ -5,7 +5,7 @@ from typing import Any
 from channels.db import database_sync_to_async
 
 {% if cookiecutter.auth != "none" %}
-from chat.access import may_enter
+from chat.access import find_members, may_enter, membership
 {% endif %}
 from chat.events import parse_send
 from chat.history import RoomHistory
@@ -36,8 +36,13 @@ class ChatConsumer(RealtimeConsumer):
         if not await self.admits():
             return
 {% endif %}
+{% if cookiecutter.auth == "none" %}
         seq = await self.join(self.group, history, presence=True)
-{% if cookiecutter.auth != "none" %}
+{% else %}
+        key = None
+        if is_private(self.room):
+            key = await database_sync_to_async(membership)(self.user, self.room)
+        seq = await self.join(self.group, history, presence=True, key=key, find_valid=find_members)
         if not await self.admits():  # removed before the join, which is when others see the member
             return
 {% endif %}

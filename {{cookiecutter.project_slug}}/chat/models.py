@@ -23,6 +23,7 @@ from realtime.broadcast import group_name, publish
 from realtime.identity import display_name
 from realtime.identity import user_id as id_of
 {% endif %}
+from realtime.keyset import iterate
 from realtime.protocol import EventError
 
 DAY = timedelta(days=1)
@@ -72,7 +73,12 @@ class Member(models.Model):
         constraints = (models.UniqueConstraint(fields=("user", "room"), name="member_once"),)
 
     def __str__(self) -> str:
-        return f"{display_name(self.user)} in {self.room}"
+        return f"{self.name} in {self.room}"
+
+    @property
+    def name(self) -> str:
+        """Name that others see."""
+        return display_name(self.user)
 {% endif %}
 
 
@@ -224,18 +230,6 @@ def find_rooms(rooms: models.QuerySet[Room], text: str) -> models.QuerySet[Room]
     return rooms.filter(name__icontains=text) if text else rooms
 
 
-def rooms_after(rooms: models.QuerySet[Room], name: str, limit: int) -> tuple[list[Room], bool]:
-    """Return the rooms after a name, and whether there are more than `limit`."""
-    found = list(rooms.filter(name__gt=name)[: limit + 1])
-    return found[:limit], len(found) > limit
-
-
-def rooms_before(rooms: models.QuerySet[Room], name: str, limit: int) -> tuple[list[Room], bool]:
-    """Return the rooms before a name, and whether there are more than `limit`."""
-    found = list(rooms.filter(name__lt=name).order_by("-name")[: limit + 1])
-    return found[:limit][::-1], len(found) > limit
-
-
 def latest_seqs(rooms: Collection[str]) -> dict[str, int]:
     """Return the number of the latest message of each room that has one."""
     return dict(Room.objects.filter(name__in=rooms).order_by().values_list("name", "seq"))
@@ -243,24 +237,13 @@ def latest_seqs(rooms: Collection[str]) -> dict[str, int]:
 
 def messages_after(room: str, after: int) -> Iterator[Message]:
     """Yield the messages with a greater number, oldest first."""
-    messages = Message.objects.filter(room__name=room)
-    while True:
-        rows = list(messages.filter(seq__gt=after)[:ROWS])
-        yield from rows
-        if len(rows) < ROWS:
-            return
-        after = rows[-1].seq
+    return iterate(Message.objects.filter(room__name=room, seq__gt=after), "seq", ROWS)
 
 
 def messages_before(room: str, before: int, after: int = 0) -> Iterator[Message]:
     """Yield the messages with `after < seq < before`, newest first."""
-    messages = Message.objects.filter(room__name=room, seq__gt=after).order_by("-seq")
-    while True:
-        rows = list(messages.filter(seq__lt=before)[:ROWS])
-        yield from rows
-        if len(rows) < ROWS:
-            return
-        before = rows[-1].seq
+    messages = Message.objects.filter(room__name=room, seq__gt=after, seq__lt=before)
+    return iterate(messages, "-seq", ROWS)
 
 
 def latest_edits(room: str, until: int) -> list[dict[str, Any]]:

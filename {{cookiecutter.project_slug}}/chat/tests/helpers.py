@@ -3,8 +3,8 @@
 from chat.models import Message, store_message
 
 BAD_NAMES = ["x" * 65, ".", "..", "a\nb", "a\x7fb", " a", "a\u2028", " \u3164\u200d\ufe0f"]
-BAD_NAMES += ["a\u202eb", "a\u2066b", "lob\u200bby"]  # text that is reordered or hidden
-BAD_NAMES += ["\u200d~team", "\u034f~team"]  # the first character is hidden
+BAD_NAMES += ["a\u202eb", "a\u2066b", "lob\u200bby", "lob\u2065by"]  # reordered or hidden
+BAD_NAMES += ["\u200d~team", "\u034f~team", "\u3164~team"]  # the first character is hidden
 {% if cookiecutter.auth != "none" %}
 BAD_NAMES += ["\uff5eteam", "\u02dcteam"]  # looks like a private room
 {% endif %}
