@@ -11,8 +11,8 @@ from django.db import connection
 from django.db.models import F
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
-from engine.people import user_of
 
+from engine.people import user_of
 from realtime.auth.forms import PasswordChangeForm
 from realtime.auth.models import Throttle, of_address
 from realtime.auth.throttle import TooManyRequests

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from urllib.request import urlopen
 
 import pytest
 from django.db import connection
@@ -113,15 +114,19 @@ def test_development_beyond_this_machine_is_logged(command, tmp_path):
         )
     try:
         wait_until_open(port, server)
+        with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=30) as answer:
+            assert answer.status == 200
     finally:
-        server.terminate()
-        server.wait(10)
+        server.kill()
+        server.wait()
     line = "DEBUG: true shows code and settings to everybody who reaches 0.0.0.0. Set DEBUG=false, or HOST=127.0.0.1."
     assert log.read_text().count(f"WARNING realtime.startup: {line}") == 1
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(("debug", "host"), [(False, "0.0.0.0"), (True, "127.0.0.1"), (True, "::1"), (True, "localhost")])
+@pytest.mark.parametrize(
+    ("debug", "host"), [(False, "0.0.0.0"), (True, "127.0.0.1"), (True, "::1"), (True, "localhost")]
+)
 def test_nothing_is_logged_without_need(settings, caplog, debug, host):
     """Production serves all addresses, and development this machine."""
     settings.DEBUG = debug
