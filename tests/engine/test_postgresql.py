@@ -3,8 +3,9 @@
 import socket
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
+from engine.test_batches import Callers, Store
 from engine.test_checks import found
 from realtime import startup
 
@@ -30,3 +31,22 @@ def test_postgresql_needs_connections_for_all_pools(settings):
     settings.MACHINES, settings.WEB_CONCURRENCY = 1000, 2
     (message,) = found(["default"]).values()
     assert message.startswith("2000 processes may open 32000 connections to PostgreSQL, which ")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("style", ["async", "sync"])
+async def test_lost_connection_fails_a_batch_once(style):
+    """Its items are not tried one by one, because they may have been committed. The next call works."""
+
+    def results(items):
+        with connection.cursor() as cursor:
+            if len(items) > 1:
+                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return items
+
+    callers = Callers(style, Store(results))
+    first, *others = await callers.call_meanwhile("a", "b", "c", "d")
+    assert first == "a"
+    assert [type(error) for error in others] == [OperationalError] * 3
+    assert callers.store.batches == [["a"], ["b", "c", "d"]]
+    assert await callers.call("e") == "e"
