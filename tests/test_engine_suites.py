@@ -4,8 +4,8 @@ import re
 import shutil
 
 import pytest
-from support.emitted import bake, environ_for, run
-from support.matrix import CHOICES, ENGINE, TEMPLATE, covering, engine_runs, label
+from support.emitted import PLUGINS, bake, environ_for, run
+from support.matrix import CHOICES, ENGINE, TEMPLATE, covering, engine_expression, engine_runs, label
 
 SUITE = TEMPLATE / "tests" / "engine"
 CONFIG = "engine/pyproject.toml"
@@ -28,7 +28,7 @@ def test_each_choice_meets_both_user_models():
 
 @pytest.fixture(scope="session")
 def engine_suite(cookies_session, environment, services):
-    """Return a function that runs the suite once for each name in RUNS. It returns project, environ and output."""
+    """Return a function that runs a run's part of the suite once. It returns project, environ and output."""
     done = {}
 
     def get(name):
@@ -41,10 +41,12 @@ def engine_suite(cookies_session, environment, services):
                 SERVER=answers["server"],
                 ENGINE_CONSUMERS=answers["consumers"],
                 ENGINE_USER_MODEL=user_model(answers),
+                PYTHONPATH=str(PLUGINS),
                 **services(answers),
             )
-            command = ["uv", "run", "python", "-m", "pytest", "-c", CONFIG, "--cov", f"--cov-config={CONFIG}", "engine"]
-            done[name] = project, environ, run([*command, "--cov-report="], project, environ, timeout=500)
+            command = ["uv", "run", "python", "-m", "pytest", "-p", "keep_permissions", "-c", CONFIG, "engine"]
+            options = ["-m", engine_expression(answers, python), "--cov", f"--cov-config={CONFIG}", "--cov-report="]
+            done[name] = project, environ, run([*command, *options], project, environ, timeout=500)
         return done[name]
 
     return get
@@ -63,7 +65,7 @@ def engine_suite(cookies_session, environment, services):
     ],
 )
 def test_engine_suite_passes(name, engine_suite):
-    """Every test of the suite succeeds, and none is skipped."""
+    """Every test of a run's part of the suite succeeds, and none is skipped."""
     _, _, output = engine_suite(name)
     summary = output.strip().splitlines()[-1]
     assert " passed" in summary

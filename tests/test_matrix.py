@@ -13,6 +13,7 @@ from support.matrix import (
     PYTHONS_OF_CI,
     ci_jobs,
     combinations,
+    engine_expression,
     engine_runs,
     is_measured,
     is_possible,
@@ -53,6 +54,22 @@ def test_engine_suite_meets_any_two_choices():
     choices = {**{key: CHOICES[key] for key in (*ENGINE, "database", "django_version")}, "python": PYTHONS}
     runs = [{**answers, "python": python} for answers, python in engine_runs()]
     assert missing_pairs(choices, runs) == []
+
+
+def test_parts_of_the_engine_suite_meet_what_they_depend_on():
+    """Servers start in all runs. Each other part has any two choices that it depends on in at least one run."""
+    parts = {"": [], "not start": [], "server": []}
+    for answers, python in engine_runs():
+        parts[engine_expression(answers, python)].append({**answers, "python": python})
+    choices = {**{key: CHOICES[key] for key in (*ENGINE, "database", "django_version")}, "python": PYTHONS}
+    everything, whole = parts[""], parts[""] + parts["not start"]
+    for runs, questions in (
+        (whole, [question for question in choices if question != "channel_layer"]),
+        (everything, ["django_version", "python"]),
+    ):
+        assert missing_pairs({question: choices[question] for question in questions}, runs) == []
+    assert {run["server"] for run in everything} == set(CHOICES["server"])
+    assert {run["channel_layer"] for run in whole} == set(CHOICES["channel_layer"])
 
 
 def test_coverage_is_measured_where_any_two_choices_meet():

@@ -1,9 +1,11 @@
 """Static checks of every core combination with each database and each Django."""
 
+import hashlib
 import json
 import re
 import shutil
 import subprocess
+import tomllib
 
 import pytest
 from support.emitted import TEMPLATE, bake, environ_for, production_values, run
@@ -33,10 +35,17 @@ def group_of(answers):
 
 @pytest.fixture(scope="session")
 def check_types(tmp_path_factory):
-    """Return a function that runs mypy on a project, with the group's cache of the libraries."""
+    """Return a function that runs mypy on a project, with the group's cache of the libraries.
+
+    Projects of a group with the same Python files and the same configuration are checked once.
+    """
     caches = tmp_path_factory.mktemp("mypy")
+    clean = set()
 
     def check(project, group, environ):
+        sources = group, digest(project)
+        if sources in clean:
+            return
         cache = caches / str(group)
         run(["uv", "run", "mypy", "--no-sqlite-cache", "--cache-dir", str(cache), "."], project, environ)
         # The cache of this project's modules would be wrong for the next, which has the same names.
@@ -45,8 +54,17 @@ def check_types(tmp_path_factory):
             for path in version.iterdir():
                 if path.name.split(".")[0] in own:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+        clean.add(sources)
 
     return check
+
+
+def digest(project):
+    """Return a hash of what mypy reads of a project."""
+    found = hashlib.sha256(repr(tomllib.loads((project / "pyproject.toml").read_text("utf-8"))["tool"]).encode())
+    for path in sorted(project.rglob("*.py")):
+        found.update(f"{path.relative_to(project)}\0".encode() + path.read_bytes() + b"\0")
+    return found.digest()
 
 
 def leftovers(project):

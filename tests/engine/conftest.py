@@ -30,6 +30,12 @@ SERVICES = {
 collect_ignore_glob = [f"test_{name}*" for name, used in SERVICES.items() if not used]
 
 
+def pytest_itemcollected(item):
+    """Mark the tests that start the server."""
+    if "serve" in item.fixturenames:
+        item.add_marker("server")
+
+
 @pytest.fixture(autouse=True)
 def channel_layer(settings):
     """Use no Redis in this process. Its connections bind to one test's event loop."""

@@ -107,8 +107,8 @@ async def test_https_is_served(open_socket, serve, tmp_path):
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
     address, _ = await serve(**HASTY, **{name: str(path) for name, path in files.items()})
-    for name in ("one", "half a head", "long line", "large body"):
-        data, expected = REQUESTS[name]
-        assert await statuses(address, data, ssl=trust) == expected
+    requests = [REQUESTS[name] for name in ("one", "half a head", "long line", "large body")]
+    answers = await asyncio.gather(*(statuses(address, data, ssl=trust) for data, _ in requests))
+    assert answers == [expected for _, expected in requests]
     socket = await open_socket(f"wss://{address}/ws/journal/a/", ssl=trust)
     assert json.loads(await socket.recv())["type"] == "welcome"

@@ -12,6 +12,8 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from realtime import servers, startup
 
+pytestmark = pytest.mark.start
+
 
 def run(*arguments, **variables):
     """Return the exit code of a Python process, and the lines that it wrote to stderr."""

@@ -47,8 +47,7 @@ async def test_stream_ends_with_its_client(leave, open_socket, serve):
         await client.send('{"type":"start"}')
         assert "more" in await asyncio.wait_for(client.recv(), 5)
     assert (await census(counter))["handlers"] == len(PATHS)
-    for client in clients:
-        await leave(client)
+    await asyncio.gather(*map(leave, clients))
     deadline = time.monotonic() + PATIENCE
     after = await census(counter)
     while any(after[name] > before[name] for name in before):

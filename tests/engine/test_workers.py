@@ -5,6 +5,10 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.start
+
 
 def idle(listener):
     print(os.getpid(), flush=True)

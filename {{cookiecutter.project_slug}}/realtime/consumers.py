@@ -214,7 +214,8 @@ class BaseConsumer(AsyncConsumer):
 
     async def clean_up(self) -> None:
         """Leave all groups, finish the work for the last message, and call `disconnect()`."""
-        self.cleaned_up = self.outbox.closed = True  # closed first: no events while leaving
+        self.cleaned_up = True
+        self.outbox.stop()  # first: no events while leaving
         for group in self.joined_groups:
             await self.leave(self.hub.leave(group, self.connection))
         for group in self.groups or ():
