@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -29,6 +30,12 @@ class Store:
         self.released.set()
         self.one, self.aone = in_batches(self.many)
 
+    def close(self):
+        """End the thread of the async calls, with its connection."""
+        thread = self.one.__self__.thread
+        thread.submit(connections.close_all).result()
+        thread.shutdown()
+
     def many(self, items):
         self.batches.append(list(items))
         self.running.set()
@@ -47,6 +54,9 @@ class Callers:
         self.style = style
         self.store = store
         self.threads = ThreadPoolExecutor(200)
+
+    def close(self):
+        self.threads.shutdown()
 
     def call(self, item):
         """Start a call. Return its future."""
@@ -81,18 +91,18 @@ class Callers:
             return await asyncio.gather(*calls, return_exceptions=True)
 
 
+@pytest.fixture
+def create():
+    """Return a function that creates a function of many items, which may be a given one. All are closed at the end."""
+    with ExitStack() as stack:
+        yield lambda results=None: stack.enter_context(closing(Store(results)))
+
+
 @pytest.fixture(params=["async", "sync"])
-def callers(request):
-    """Return a function that creates callers of a function that takes many items."""
-    opened = []
-
-    def create(results=None):
-        opened.append(Callers(request.param, Store(results)))
-        return opened[-1]
-
-    yield create
-    for callers in opened:
-        callers.threads.shutdown()
+def callers(request, create):
+    """Return a function that creates callers of a function of many items."""
+    with ExitStack() as stack:
+        yield lambda results=None: stack.enter_context(closing(Callers(request.param, create(results))))
 
 
 async def test_item_alone_waits_for_nothing(callers):
@@ -185,9 +195,9 @@ async def test_quick_failure_of_the_database_is_of_one_item(callers):
     assert str(bad) == "too large"
 
 
-async def test_cancelled_callers_break_nothing():
+async def test_cancelled_callers_break_nothing(create):
     """Callers that are gone, in the batch and behind it, take no result from the others."""
-    one = Callers("async", Store())
+    one = Callers("async", create())
     one.store.hold()
     calls = [one.call("a")]
     await asyncio.to_thread(one.store.running.wait, 5)
@@ -203,9 +213,9 @@ async def test_cancelled_callers_break_nothing():
 
 
 @pytest.mark.parametrize("style", ["async", "sync"])
-def test_open_transaction_stays_the_callers(style):
+def test_open_transaction_stays_the_callers(style, create):
     """In a transaction of the caller the item is stored in it at once, and rolled back with it."""
-    store = Store(lambda names: [Journal.objects.create(name=name) for name in names])
+    store = create(lambda names: [Journal.objects.create(name=name) for name in names])
     one = async_to_sync(store.aone) if style == "async" else store.one
     with pytest.raises(LookupError), transaction.atomic():
         one("a")
@@ -216,22 +226,22 @@ def test_open_transaction_stays_the_callers(style):
     assert Journal.objects.filter(name="b").exists()
 
 
-def test_exception_in_an_open_transaction_is_raised():
+def test_exception_in_an_open_transaction_is_raised(create):
     """A refused item is an exception there too."""
-    store = Store(lambda items: [ValueError(item) for item in items])
+    store = create(lambda items: [ValueError(item) for item in items])
     with pytest.raises(ValueError, match="a"), transaction.atomic():
         store.one("a")
 
 
-async def test_sync_function_is_refused_in_an_event_loop():
+async def test_sync_function_is_refused_in_an_event_loop(create):
     """It would block the loop."""
     with pytest.raises(RuntimeError, match="event loop"):
-        Store().one("a")
+        create().one("a")
 
 
-async def test_both_styles_may_be_mixed():
+async def test_both_styles_may_be_mixed(create):
     """Sync and async callers of one function get their own results."""
-    store = Store()
+    store = create()
     calls = [
         asyncio.ensure_future(store.aone(item) if item % 2 else sync_to_async(store.one, thread_sensitive=False)(item))
         for item in range(50)

@@ -1,6 +1,7 @@
 """PostgreSQL as the database of a site."""
 
 import socket
+from contextlib import closing
 
 import pytest
 from django.db import OperationalError, connection
@@ -44,9 +45,9 @@ async def test_lost_connection_fails_a_batch_once(style):
                 cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
         return items
 
-    callers = Callers(style, Store(results))
-    first, *others = await callers.call_meanwhile("a", "b", "c", "d")
-    assert first == "a"
-    assert [type(error) for error in others] == [OperationalError] * 3
-    assert callers.store.batches == [["a"], ["b", "c", "d"]]
-    assert await callers.call("e") == "e"
+    with closing(Store(results)) as store, closing(Callers(style, store)) as callers:
+        first, *others = await callers.call_meanwhile("a", "b", "c", "d")
+        assert first == "a"
+        assert [type(error) for error in others] == [OperationalError] * 3
+        assert store.batches == [["a"], ["b", "c", "d"]]
+        assert await callers.call("e") == "e"
