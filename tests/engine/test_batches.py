@@ -113,7 +113,7 @@ async def test_item_alone_waits_for_nothing(callers):
 
 
 async def test_items_of_meanwhile_are_the_next_batch(callers):
-    """What comes while a batch is stored is stored together, in the order of the calls."""
+    """Items that arrive while a batch is stored are stored together, in the order of the calls."""
     one = callers()
     assert await one.call_meanwhile("a", "b", "c", "d") == ["a!", "b!", "c!", "d!"]
     assert one.store.batches == [["a"], ["b", "c", "d"]]
@@ -234,7 +234,7 @@ def test_exception_in_an_open_transaction_is_raised(create):
 
 
 async def test_sync_function_is_refused_in_an_event_loop(create):
-    """It would block the loop."""
+    """A sync call in an event loop raises RuntimeError, because it would block the loop."""
     with pytest.raises(RuntimeError, match="event loop"):
         create().one("a")
 

@@ -37,7 +37,7 @@ def test_postgresql_needs_connections_for_all_pools(settings):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("style", ["async", "sync"])
 async def test_lost_connection_fails_a_batch_once(style):
-    """Its items are not tried one by one, because they may have been committed. The next call works."""
+    """Items of a lost connection are not tried alone: they may be committed. The next call works."""
 
     def results(items):
         with connection.cursor() as cursor:

@@ -107,7 +107,7 @@ class Batches[Item, Result]:
         settle(batch, running.result())
 
     def run(self, items: list[Item]) -> Sequence[Result | Exception]:
-        """Return the results of a batch. One that fails is halved, unless the database is away."""
+        """Return the results of a batch. Halve one that fails, if the database answers."""
         start = time.monotonic()
         try:
             results = self.function(items)
