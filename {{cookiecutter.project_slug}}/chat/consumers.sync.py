@@ -7,7 +7,7 @@ from chat.access import find_members, may_enter, membership
 {% endif %}
 from chat.events import parse_send
 from chat.history import RoomHistory
-from chat.models import latest_edits, room_group, store_message
+from chat.models import Draft, latest_edits, room_group, store_message
 {% if cookiecutter.auth != "none" %}
 from chat.names import is_private
 {% endif %}
@@ -83,7 +83,8 @@ class ChatConsumer(SyncRealtimeConsumer):
         if not self.admits():
             return
 {% endif %}
-        message, new = store_message(self.room, self.user_id, self.user_name, *parse_send(event))
+        draft = Draft(self.room, self.user_id, self.user_name, *parse_send(event))
+        message, new = store_message(draft)
         if new:
             publish(self.group, message.event())
         else:
