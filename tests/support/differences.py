@@ -198,6 +198,7 @@ DIFFERENCES = {
         "-chat/tests/test_pages.py",
         "-chat/tests/test_retention.py",
         "-chat/tests/test_rooms.py",
+        "-chat/tests/test_storing.py",
         "-chat/urls.py",
         "-chat/views.py",
         "config/routing.py",

@@ -9,7 +9,7 @@ from chat.access import find_members, may_enter, membership
 {% endif %}
 from chat.events import parse_send
 from chat.history import RoomHistory
-from chat.models import latest_edits, room_group, store_message
+from chat.models import Draft, astore_message, latest_edits, room_group
 {% if cookiecutter.auth != "none" %}
 from chat.names import is_private
 {% endif %}
@@ -32,13 +32,11 @@ class ChatConsumer(RealtimeConsumer):
         self.group = room_group(self.room)
         logs.add(room=self.room)
         history = RoomHistory(self.room)
-{% if cookiecutter.auth != "none" %}
-        if not await self.admits():
-            return
-{% endif %}
 {% if cookiecutter.auth == "none" %}
         seq = await self.join(self.group, history, presence=True)
 {% else %}
+        if not await self.admits():
+            return
         key = None
         if is_private(self.room):
             key = await database_sync_to_async(membership)(self.user, self.room)
@@ -86,8 +84,8 @@ class ChatConsumer(RealtimeConsumer):
         if not await self.admits():
             return
 {% endif %}
-        store = database_sync_to_async(store_message)
-        message, new = await store(self.room, self.user_id, self.user_name, *parse_send(event))
+        draft = Draft(self.room, self.user_id, self.user_name, *parse_send(event))
+        message, new = await astore_message(draft)
         if new:
             await apublish(self.group, message.event())
         else:

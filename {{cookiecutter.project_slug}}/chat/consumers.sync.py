@@ -7,7 +7,7 @@ from chat.access import find_members, may_enter, membership
 {% endif %}
 from chat.events import parse_send
 from chat.history import RoomHistory
-from chat.models import latest_edits, room_group, store_message
+from chat.models import Draft, latest_edits, room_group, store_message
 {% if cookiecutter.auth != "none" %}
 from chat.names import is_private
 {% endif %}
@@ -30,13 +30,11 @@ class ChatConsumer(SyncRealtimeConsumer):
         self.group = room_group(self.room)
         logs.add(room=self.room)
         history = RoomHistory(self.room)
-{% if cookiecutter.auth != "none" %}
-        if not self.admits():
-            return
-{% endif %}
 {% if cookiecutter.auth == "none" %}
         seq = self.join(self.group, history, presence=True)
 {% else %}
+        if not self.admits():
+            return
         key = None
         if is_private(self.room):
             key = membership(self.user, self.room)
@@ -83,7 +81,8 @@ class ChatConsumer(SyncRealtimeConsumer):
         if not self.admits():
             return
 {% endif %}
-        message, new = store_message(self.room, self.user_id, self.user_name, *parse_send(event))
+        draft = Draft(self.room, self.user_id, self.user_name, *parse_send(event))
+        message, new = store_message(draft)
         if new:
             publish(self.group, message.event())
         else:

@@ -11,7 +11,8 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from chat.models import Member, Message, Room, create_private_room, store_message
+from chat.models import Member, Message, Room, create_private_room
+from chat.tests.helpers import store
 from conftest import Visit
 from realtime.presence import QUIET_SECONDS
 from realtime.process import get_process
@@ -81,7 +82,7 @@ def test_private_rooms_count_as_rooms_of_a_day(settings: Settings) -> None:
     page = client_of("ann").post("/private/", {"name": "other"}).content.decode()
     assert "You may create 1 room a day." in page
     with pytest.raises(EventError):
-        store_message("hall", id_of("ann"), "ann", "a1", "hi")
+        store("hi", room="hall", user=id_of("ann"))
 
 
 async def test_stranger_meets_no_room(visit: Visit) -> None:
@@ -271,7 +272,7 @@ async def test_room_outlives_its_owner(visit: Visit) -> None:
 
 def test_staff_add_members_in_the_admin(admin_client: Client) -> None:
     """The admin finds private rooms only, and makes members of accounts."""
-    store_message("teapot", "1", "eve", "e1", "hi")
+    store("hi", room="teapot", user="eve")
     room = create_team()
     query = {"app_label": "chat", "model_name": "member", "field_name": "room", "term": "TEA"}
     found = admin_client.get("/admin/autocomplete/", query).json()["results"]
