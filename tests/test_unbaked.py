@@ -46,6 +46,7 @@ PUBLIC = {
     "realtime.auth.forms": {"PasswordChangeForm", "PasswordResetForm"},
     "realtime.auth.urls": {"urlpatterns", "reset_urlpatterns"},
     "realtime.auth.names": {"look_of", "validate_name", "is_visible"},
+    "realtime.batches": {"in_batches"},
     "realtime.keyset": {"paginate", "iterate"},
     "realtime.lookups": {"one_of"},
     "realtime.history": {"History"},
@@ -112,7 +113,7 @@ def project(cookies_session, environment, tmp_path_factory):
     shutil.copytree(bake(cookies_session) / "realtime", folder / "realtime")
     readme = (folder / "realtime" / "README.md").read_text(encoding="utf-8")
     run(["git", "apply", "realtime/README.md"], folder, environ)
-    (consumer,) = blocks(readme, "python")
+    consumer, *_ = blocks(readme, "python")
     assert len([line for line in consumer.splitlines() if line]) <= 10
     (folder / "polls" / "consumers.py").write_text(consumer)
     with (folder / "chat" / "routing.py").open("a") as file:
