@@ -317,6 +317,17 @@ def number(path, pattern):
 
 
 @pytest.mark.quick
+def test_nginx_limits_each_way_to_sign_in(cookies):
+    """The limit names the paths that the project has."""
+    limited = {}
+    for auth in CHOICES["auth"]:
+        text = (bake(cookies, auth=auth) / "deploy" / "nginx.conf").read_text(encoding="utf-8")
+        limited[auth] = re.findall(r"location ~ \^/\((\S+)\)/ \{\s+limit_req zone=sign_in", text)
+    accounts = "accounts|admin/login"
+    assert limited == {"session": [accounts], "token": [f"{accounts}|api/token"], "none": []}
+
+
+@pytest.mark.quick
 def test_ports_agree(cluster):
     """Requests go from the gateway through the Service to the port of the settings, which Prometheus uses too."""
     _, manifests = cluster

@@ -211,8 +211,8 @@ def test_missing_services_make_a_line_each(project, environ, postgres, tmp_path)
         fields = {"username": "ann", "password": "none", "csrfmiddlewaretoken": "x" * 32}
         cookies = {f"{project.name}-csrftoken": "x" * 32}
         assert httpx.post(address, data=fields, cookies=cookies, trust_env=False, timeout=30).status_code == 500
-        assert log.found("ERROR") == log.found("ERROR .*(accounts_signinattempt|startup)")
-        assert len(log.found("ERROR django.request: .*accounts_signinattempt")) == 1
+        assert log.found("ERROR") == log.found("ERROR .*(realtime_auth_throttle|startup)")
+        assert len(log.found("ERROR django.request: .*realtime_auth_throttle")) == 1
 
         run([*MANAGE, "migrate", "--verbosity", "0"], project, {**environ, **variables})
         ann, ben = Person(site, "session"), Person(site, "session")

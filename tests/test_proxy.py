@@ -331,6 +331,9 @@ def test_requests_per_address_are_bounded(cluster):
         if cluster.auth != "none":
             tries = [client.post("/accounts/login/", data={"password": number}).status_code for number in range(100)]
             assert (tries[0], tries[-1]) == (403, 429)
+            paths = ["/accounts/signup/", "/accounts/password_reset/", "/admin/login/"]
+            paths += ["/api/token/"] if cluster.auth == "token" else []
+            assert all(429 in {client.get(path).status_code for _ in range(20)} for path in paths)
 
 
 def test_static_files_outlive_the_servers(cluster):

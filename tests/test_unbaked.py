@@ -42,6 +42,12 @@ PUBLIC = {
     },
     "realtime.auth": {"Identity", "public"},
     "realtime.auth.sessions": {"find_valid_sessions"},
+    "realtime.auth.models": {"Throttle", "of_address"},
+    "realtime.auth.forms": {"PasswordChangeForm", "PasswordResetForm"},
+    "realtime.auth.urls": {"urlpatterns", "reset_urlpatterns"},
+    "realtime.auth.names": {"look_of", "validate_name", "is_visible"},
+    "realtime.batches": {"in_batches"},
+    "realtime.keyset": {"paginate", "iterate"},
     "realtime.lookups": {"one_of"},
     "realtime.history": {"History"},
     "realtime.protocol": {"EventError"},
@@ -63,6 +69,13 @@ CHANNEL_LAYERS = {
         },
     },
 }
+"""
+PASSWORDS = """
+INSTALLED_APPS.append("realtime.auth")
+MIDDLEWARE.append("realtime.auth.throttle.TooManyRequestsMiddleware")
+AUTHENTICATION_BACKENDS = ["realtime.auth.backends.PasswordBackend"]
+PASSWORD_HASHERS = ["realtime.auth.hashers.PBKDF2PasswordHasher"]
+REALTIME_MAX_NAME_FAILURES = 2
 """
 ROUTES = """
 from polls.consumers import BoardConsumer
@@ -100,7 +113,7 @@ def project(cookies_session, environment, tmp_path_factory):
     shutil.copytree(bake(cookies_session) / "realtime", folder / "realtime")
     readme = (folder / "realtime" / "README.md").read_text(encoding="utf-8")
     run(["git", "apply", "realtime/README.md"], folder, environ)
-    (consumer,) = blocks(readme, "python")
+    consumer, *_ = blocks(readme, "python")
     assert len([line for line in consumer.splitlines() if line]) <= 10
     (folder / "polls" / "consumers.py").write_text(consumer)
     with (folder / "chat" / "routing.py").open("a") as file:
@@ -231,9 +244,42 @@ def test_public_names_are_listed():
     assert {module: set(re.findall(r"`(\w+)`", names)) for module, names in rows} == PUBLIC
 
 
-def test_public_names_can_be_imported(project):
+@pytest.fixture
+def project_with_passwords(project, tmp_path):
+    """A copy of the project whose sign-ins the engine throttles."""
+    original, environ = project
+    folder = tmp_path / "site"
+    shutil.copytree(original, folder)
+    with (folder / "mysite" / "settings.py").open("a") as settings:
+        settings.write(PASSWORDS)
+    return folder, environ
+
+
+def test_table_of_failures_is_opt_in(project, project_with_passwords):
+    """Only a project with the app gets the table. Its admin is throttled without any template."""
+    tables = [
+        run(["uv", "run", "python", "manage.py", "showmigrations", "--list"], folder, environ).count("realtime_auth")
+        for folder, environ in (project, project_with_passwords)
+    ]
+    assert tables == [0, 1]
+    folder, environ = project_with_passwords
+    run(["uv", "run", "python", "manage.py", "migrate"], folder, environ)
+    with start_site(["uv", "run", "python", "manage.py", "serve"], folder, environ) as site:
+        headers = {"Accept": "text/html"}
+        with httpx.Client(base_url=site.url, trust_env=False, timeout=TIMEOUT, headers=headers) as client:
+            client.get("/admin/login/")
+            fields = {"username": "ann", "csrfmiddlewaretoken": client.cookies["csrftoken"]}
+            answers = [
+                client.post("/admin/login/", data={**fields, "password": password})
+                for password in ("wrong", "wrong", PASSWORD)
+            ]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert answers[-1].text == "Too many attempts. Try again in 30 seconds."
+
+
+def test_public_names_can_be_imported(project_with_passwords):
     """Each promised name is there in the tutorials' project, and the version is a string."""
-    folder, environ = project
+    folder, environ = project_with_passwords
     imports = "; ".join(f"from {module} import {', '.join(sorted(names))}" for module, names in PUBLIC.items())
     code = f"import realtime; print(realtime.__version__); {imports}"
     output = run(["uv", "run", "python", "manage.py", "shell", "--no-imports", "-c", code], folder, environ)

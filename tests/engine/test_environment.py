@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 from dotenv import dotenv_values
 
-from realtime.environment import Environment, parse_email
+from realtime.environment import Environment, email_settings, parse_email
 
 EXAMPLE = {key: value or "" for key, value in dotenv_values(".env.example").items()}
 
@@ -60,6 +60,8 @@ def load(monkeypatch):
         ("DATABASE_URL", "postgresql://site:postgres@host/name"),
         ("DATABASE_URL", "sqlite://:memory:"),
         ("DATABASE_URL", "sqlite://"),
+        ("ALLOWED_HOSTS", "*"),
+        ("ALLOWED_HOSTS", "site.example.com, *"),
         ("ALLOWED_ORIGINS", ""),
         ("ALLOWED_ORIGINS", "site.example"),
         ("ALLOWED_ORIGINS", "https://site.example/"),
@@ -86,6 +88,13 @@ def test_invalid_value_is_one_line(load, name, value):
     (line,) = load(PRODUCTION | {name: value})
     assert line.startswith(f"{name}: ")
     assert not EXAMPLE.get(name) or f"Example: {name}={EXAMPLE[name]}" in line
+
+
+def test_any_host_is_refused_with_the_reason(load):
+    """A wildcard of one domain's names is allowed."""
+    (line,) = load(PRODUCTION | {"ALLOWED_HOSTS": "*"})
+    assert line.startswith("ALLOWED_HOSTS: * lets a visitor choose the host of links in mails. Name the hosts: ")
+    assert load(PRODUCTION | {"ALLOWED_HOSTS": ".example.com, [::1]"}) == []
 
 
 @pytest.mark.parametrize("name", ["WEB_CONCURRENCY", "MACHINES"])
@@ -157,7 +166,8 @@ def test_fresh_clone_gets_a_hint(tmp_path, monkeypatch):
 )
 def test_mail_server_is_a_url(url, port, username, password, use_ssl, use_tls):
     """A password needs TLS. The values are %-decoded."""
-    options = parse_email(url)["OPTIONS"]
+    mailer = parse_email(url)
+    options = mailer["OPTIONS"]
     assert options == {
         "host": "mail.example.com",
         "port": port,
@@ -167,3 +177,14 @@ def test_mail_server_is_a_url(url, port, username, password, use_ssl, use_tls):
         "use_tls": use_tls,
         "timeout": 10,
     }
+    assert email_settings(mailer) == {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_HOST": "mail.example.com",
+        "EMAIL_PORT": port,
+        "EMAIL_HOST_USER": username,
+        "EMAIL_HOST_PASSWORD": password,
+        "EMAIL_USE_SSL": use_ssl,
+        "EMAIL_USE_TLS": use_tls,
+        "EMAIL_TIMEOUT": 10,
+    }
+    assert email_settings({}) == {}

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from urllib.request import urlopen
 
 import pytest
 from django.db import connection
@@ -11,6 +12,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from realtime import servers, startup
+from realtime.testing import wait_until_open
 
 pytestmark = pytest.mark.start
 
@@ -79,7 +81,7 @@ def test_unapplied_migration_is_logged(transactional_db, caplog):
     [latest] = MigrationLoader(connection).graph.leaf_nodes("sessions")
     recorder.record_unapplied(*latest)
     try:
-        startup.check(processes=1)
+        startup.check(processes=1, host="127.0.0.1")
     finally:
         recorder.record_applied(*latest)
     assert "Unapplied migrations: 1. Run: python manage.py migrate" in caplog.messages
@@ -91,13 +93,51 @@ def test_missing_static_files_end_the_start(settings, tmp_path):
     settings.STATIC_ROOT = tmp_path
     settings.STORAGES = {"staticfiles": {"BACKEND": "realtime.storage.StaticStorage"}}
     with pytest.raises(SystemExit, match="collectstatic"):
-        startup.check(processes=1)
+        startup.check(processes=1, host="127.0.0.1")
+
+
+@pytest.mark.parametrize("command", ["runserver --noreload", "runserver --noreload 0.0.0.0:{port}", "serve"])
+def test_development_beyond_this_machine_is_logged(command, tmp_path):
+    """The server starts, as a container of development needs, and logs one line with the fix."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    variables = {"DJANGO_SETTINGS_MODULE": "engine.settings", "SECRET_KEY": "x" * 64, "PORT": str(port)}
+    if "0.0.0.0" not in command:
+        variables["HOST"] = "0.0.0.0"
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        server = subprocess.Popen(
+            [sys.executable, "manage.py", *command.format(port=port).split()],
+            env={**os.environ, **variables},
+            stdout=file,
+            stderr=file,
+        )
+    try:
+        wait_until_open(port, server)
+        with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=30) as answer:
+            assert answer.status == 200
+    finally:
+        server.kill()
+        server.wait()
+    line = "DEBUG: true shows code and settings to everybody who reaches 0.0.0.0. Set DEBUG=false, or HOST=127.0.0.1."
+    assert log.read_text().count(f"WARNING realtime.startup: {line}") == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("debug", "host"), [(False, "0.0.0.0"), (True, "127.0.0.1"), (True, "::1"), (True, "localhost")]
+)
+def test_nothing_is_logged_without_need(settings, caplog, debug, host):
+    """Production serves all addresses, and development this machine."""
+    settings.DEBUG = debug
+    startup.check(processes=1, host=host)
+    assert "DEBUG" not in caplog.text
 
 
 def test_several_processes_need_redis():
     """The server does not start several processes on the in-memory layer."""
     with pytest.raises(SystemExit) as end:
-        startup.check(processes=2)
+        startup.check(processes=2, host="127.0.0.1")
     assert str(end.value) == (
         "WEB_CONCURRENCY=2: the in-memory channel layer serves one process. Set WEB_CONCURRENCY=1, or set REDIS_URL."
     )

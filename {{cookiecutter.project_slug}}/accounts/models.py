@@ -1,24 +1,19 @@
-"""Accounts and attempts to sign in{{ ", and the tokens and tickets of programs and pages" if cookiecutter.auth == "token" }}."""
+"""Accounts{{ ", and the tokens and tickets of programs and pages" if cookiecutter.auth == "token" }}."""
 
 from typing import {{ "Any, Self" if cookiecutter.auth == "token" else "Any" }}
 
 {% if cookiecutter.auth == "token" %}
 from django.conf import settings
 {% endif %}
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AbstractUser
-from django.contrib.auth.signals import user_logged_in
 from django.core.exceptions import ValidationError
 from django.db import models
-from django.dispatch import receiver
-from django.http import HttpRequest
 {% if cookiecutter.auth == "token" %}
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 {% endif %}
 
 from realtime.auth.names import look_of, validate_name
-from realtime.auth.throttle import Throttle, address_of
 
 
 class User(AbstractUser):
@@ -51,32 +46,6 @@ class User(AbstractUser):
         self.display_name = self.display_name or self.username
         self.look = look_of(self.display_name)[:150]
         super().save(*args, **kwargs)
-
-
-class SignInAttempt(Throttle):
-    """Failed sign-ins of user names and addresses, and the addresses where users signed in.
-
-    An address where the user signed in before is counted on its own, so that strangers cannot
-    lock anyone out.
-    """
-
-    NAME_LIMIT = 10  # failures before the first wait
-    ADDRESS_LIMIT = 30  # more, because many people can share an address
-    RESET_LIMIT = 3  # mails to one address before the first wait
-
-    @classmethod
-    def limits(cls, name: str, address: str) -> dict[str, int]:
-        """Return the limits of the keys under which this attempt is counted."""
-        if address and cls.is_trusted(f"{address} {name}"):
-            return {f"{address} {name}": cls.NAME_LIMIT}
-        keys = {f"name {name}": cls.NAME_LIMIT, f"address {address}": cls.ADDRESS_LIMIT}
-        return keys if address else {f"name {name}": cls.NAME_LIMIT}
-
-
-@receiver(user_logged_in)
-def trust_address(request: HttpRequest | None, user: AbstractBaseUser, **_: Any) -> None:
-    if address := address_of(request):
-        SignInAttempt.trust(f"{address} {user.get_username()}")
 {% if cookiecutter.auth == "token" %}
 
 

@@ -10,8 +10,9 @@ from django.shortcuts import redirect, render
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts.models import Token, trust_address
+from accounts.models import Token
 from accounts.tokens import TooManyTokens, issue_ticket, issue_token, valid_tokens
+from realtime.auth.models import trust_address
 from realtime.protocol import is_storable
 
 

@@ -1,9 +1,9 @@
-"""Sign-up. Signing in and out and passwords are Django's own views."""
+"""Sign-up. The other pages are Django's own."""
 
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import load_backend, login
+from django.contrib.auth import login
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import RedirectURLMixin
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -13,7 +13,8 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.generic import FormView
 
 from accounts.forms import SignUpForm
-from accounts.models import User
+from realtime.auth.backends import backend_of
+from realtime.auth.models import Throttle, of_address
 
 
 @method_decorator([login_not_required, sensitive_post_parameters()], name="dispatch")
@@ -32,12 +33,7 @@ class SignUpView(RedirectURLMixin, FormView):  # type: ignore[type-arg]
     def form_valid(self, form: SignUpForm) -> HttpResponse:
         # First the response: a `?next=` that it refuses must not leave an account behind.
         response = HttpResponseRedirect(self.get_success_url())
-        user = form.save()
+        with Throttle.attempt(of_address(self.request, "sign-ups")):
+            user = form.save()
         login(self.request, user, backend_of(user))
         return response
-
-
-def backend_of(user: User) -> str:
-    """Return the first of the AUTHENTICATION_BACKENDS that finds the user in the next request."""
-    backends = settings.AUTHENTICATION_BACKENDS
-    return next(path for path in backends if load_backend(path).get_user(user.pk))

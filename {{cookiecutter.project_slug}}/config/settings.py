@@ -6,12 +6,17 @@ from pathlib import Path
 from django.utils.text import slugify
 from environs import validate
 
+{% if cookiecutter.django_version == "5.2" and cookiecutter.auth != "none" %}
 from realtime.environment import (
     Environment,
     check_certificate,
     check_development,
     check_processes,
+    email_settings,
 )
+{% else %}
+from realtime.environment import Environment, check_certificate, check_development, check_processes
+{% endif %}
 from realtime.layers import channel_layers
 from realtime.logs import logging_config
 from realtime.servers import SERVERS
@@ -23,7 +28,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = Environment(BASE_DIR)
 DEBUG = env.bool("DEBUG", False)
 SECRET_KEY = env.secret_key("SECRET_KEY", development=DEBUG)
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", [] if DEBUG else ..., subcast=str.strip)
+ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", [] if DEBUG else ..., development=DEBUG)
 HOST = env.str("HOST", "127.0.0.1")
 PORT = env.int("PORT", 8000, validate=validate.Range(1, 65535))
 ALLOWED_ORIGINS = env.origins(
@@ -63,6 +68,8 @@ INSTALLED_APPS = [
     "realtime",  # before staticfiles, whose `runserver` has no WebSocket
     "channels",
 {% if cookiecutter.auth != "none" %}
+    "realtime.auth",
+    "accounts",  # before the admin, which has templates of the same names
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -71,9 +78,6 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "servestatic",
-{% if cookiecutter.auth != "none" %}
-    "accounts",
-{% endif %}
 {% if cookiecutter.examples == "chat" %}
     "chat",
 {% endif %}
@@ -148,26 +152,15 @@ REALTIME_AUTHENTICATORS = ["accounts.authentication.authenticate"]
 TOKEN_DAYS = 90  # until a token expires
 TOKENS_PER_USER = 20  # a new one is refused above this
 {% endif %}
-AUTHENTICATION_BACKENDS = ["accounts.backends.PasswordBackend"]
+AUTHENTICATION_BACKENDS = ["realtime.auth.backends.PasswordBackend"]
 PASSWORD_HASHERS = ["realtime.auth.hashers.PBKDF2PasswordHasher"]
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "home"
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
+    {"NAME": f"django.contrib.auth.password_validation.{name}Validator"}
+    for name in ("UserAttributeSimilarity", "MinimumLength", "CommonPassword", "NumericPassword")
 ]
 {% if cookiecutter.django_version == "5.2" %}
-if EMAIL:
-    EMAIL_BACKEND, EMAIL_TIMEOUT = EMAIL["BACKEND"], EMAIL["OPTIONS"].get("timeout")
-    EMAIL_HOST, EMAIL_PORT = EMAIL["OPTIONS"].get("host"), EMAIL["OPTIONS"].get("port")
-    EMAIL_HOST_USER = EMAIL["OPTIONS"].get("username")
-    EMAIL_HOST_PASSWORD = EMAIL["OPTIONS"].get("password")
-    EMAIL_USE_TLS = EMAIL["OPTIONS"].get("use_tls")
-    EMAIL_USE_SSL = EMAIL["OPTIONS"].get("use_ssl")
+globals().update(email_settings(EMAIL))
 {% else %}
 if EMAIL:
     MAILERS = {"default": EMAIL}

@@ -1,6 +1,7 @@
 """Settings of the engine, with defaults for those that a project does not set."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
@@ -27,6 +28,11 @@ class Defaults:
     REALTIME_MAX_REPLAY_BYTES = 1024 * 1024  # of a replay, and of a page of history
     REALTIME_REPLAY_SECONDS = 30  # to take 64 KiB of a replay; close with 4408 above this
     REALTIME_THREADS = 16  # for sync handlers and queries, each with a database connection
+
+    # Sign-in with a password. Above a limit, each further attempt doubles the wait before the next.
+    REALTIME_MAX_NAME_FAILURES = 10  # of one user name
+    REALTIME_MAX_ADDRESS_FAILURES = 30  # of an address, which many may share; so do sign-ups
+    REALTIME_MAX_RESETS = 3  # mails with a link to an address
 
     # Server
     SERVER = "uvicorn"
@@ -77,3 +83,8 @@ if TYPE_CHECKING:
 else:
     settings = Settings()
     setting_changed.connect(settings.forget)
+
+
+def session_store() -> Any:
+    """Return the class of sessions that SESSION_ENGINE names."""
+    return import_module(settings.SESSION_ENGINE).SessionStore

@@ -42,6 +42,7 @@ class Environment(Env):
         self.add_parser("database", self.parse_database)
         self.add_parser("redis_hosts", parse_redis_hosts)
         self.add_parser("redis_prefix", parse_redis_prefix)
+        self.add_parser("hosts", parse_hosts)
         self.add_parser("origins", parse_origins)
         self.add_parser("networks", parse_networks)
         self.add_parser("file", self.parse_file)
@@ -256,6 +257,29 @@ def parse_email(value: str, *, development: bool = False) -> dict[str, Any]:
             }
             return {"BACKEND": backend.format("smtp"), "OPTIONS": options}
     raise ValidationError("Not console: nor an smtp:// or smtps:// URL.")
+
+
+def email_settings(mailer: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry of MAILERS as the settings of Django before 6.1."""
+    options = mailer.get("OPTIONS", {})
+    named = {"username": "HOST_USER", "password": "HOST_PASSWORD", "host": "HOST", "port": "PORT"}
+    values = {named.get(name, name.upper()): value for name, value in options.items()}
+    backend = {"BACKEND": mailer["BACKEND"]} if mailer else {}
+    return {f"EMAIL_{name}": value for name, value in (backend | values).items()}
+
+
+def parse_hosts(value: str | list[str], *, development: bool = False) -> list[str]:
+    """Return the hosts of a comma-separated list. Refuse `*`, except in development.
+
+    Links in mails have the host of the request.
+    """
+    hosts = [host.strip() for host in value.split(",")] if isinstance(value, str) else value
+    if "*" in hosts and not development:
+        raise ValidationError(
+            "* lets a visitor choose the host of links in mails. Name the hosts: "
+            "chat.example.com, or .example.com for a whole domain."
+        )
+    return hosts
 
 
 def parse_origins(value: str | list[str]) -> list[str]:

@@ -9,18 +9,28 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from realtime.checks import channel_layer_answers
+from realtime.conf import settings
+from realtime.environment import is_loopback
 
 logger = logging.getLogger(__name__)
 
 
-def check(*, processes: int) -> None:
+def check(*, processes: int, host: str) -> None:
     """Exit if the site cannot work as it is set up. Log what may become available later.
+
+    With DEBUG, also log if others can reach the host: a container of development needs that.
 
     An update may start servers before it migrates. Where they must wait for that, run
     `manage.py migrate --check` first.
     """
     if problem := setup_problem(processes):
         sys.exit(problem)
+    if settings.DEBUG and not is_loopback(host):
+        logger.warning(
+            "DEBUG: true shows code and settings to everybody who reaches %s. "
+            "Set DEBUG=false, or HOST=127.0.0.1.",
+            host,
+        )
     if problem := database_problem(migrations=True):
         logger.error(problem)
     for error in channel_layer_answers():

@@ -25,6 +25,7 @@ from dotenv import dotenv_values
 
 from realtime.conf import settings
 from realtime.process import get_process, processes
+from realtime.threads import close_connections
 from realtime.types import Application, Message
 
 TIMEOUT = 5  # seconds to wait for a message of the application
@@ -167,13 +168,6 @@ async def open_sockets(
         await get_process().drain()
         processes.clear()
         await sync_to_async(close_connections)()
-
-
-def close_connections() -> None:
-    """Close the database connections of this thread, but none in the transaction of a test."""
-    for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close()
 
 
 @contextmanager

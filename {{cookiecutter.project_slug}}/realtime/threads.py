@@ -37,6 +37,13 @@ def keep_connections() -> None:
             connection.settings_dict = {**connection.settings_dict, "CONN_MAX_AGE": 600}
 
 
+def close_connections() -> None:
+    """Close the connections of this thread, or return them to a pool, except in a transaction."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
+
+
 class ThreadPool:
     """Middleware that runs the sync code of a connection in one of `REALTIME_THREADS` threads.
 

@@ -117,6 +117,22 @@ def test_sign_up_may_be_closed(settings: Settings) -> None:
     assert User.objects.count() == 0
 
 
+def test_sign_ups_are_throttled(settings: Settings) -> None:
+    """Each counts for its address, and above the limit makes it wait. Other addresses do not."""
+    settings.SIGNUP_OPEN, settings.REALTIME_MAX_ADDRESS_FAILURES = True, 2
+    statuses = [
+        sign_up(Client(REMOTE_ADDR=address), username=name)[0]
+        for name, address in (
+            ("ann", "192.0.2.1"),
+            ("bob", "192.0.2.1"),
+            ("cat", "192.0.2.1"),
+            ("dan", "198.51.100.1"),
+        )
+    ]
+    assert statuses == [302, 302, 429, 302]
+    assert not User.objects.filter(username="cat").exists()
+
+
 def test_pages_need_a_login() -> None:
     """The login leads back to the page."""
     User.objects.create_user("ann", "ann@example.com", PASSWORD)

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import KW_ONLY, dataclass
 from datetime import datetime
-from importlib import import_module
 from typing import Any
 
 from channels.db import database_sync_to_async
@@ -12,7 +11,7 @@ from django.http import parse_cookie
 from django.utils.module_loading import import_string
 
 from realtime.auth.paths import is_public, public
-from realtime.conf import settings
+from realtime.conf import session_store, settings
 from realtime.identity import row_of
 from realtime.origin import refuse_origin
 from realtime.protocol import Close, refuse
@@ -69,9 +68,7 @@ class AuthMiddleware:
             return await self.inner(scope, receive, send)
         since = time.monotonic()
         cookies = parse_cookie("; ".join(headers(scope, b"cookie")))
-        session = import_module(settings.SESSION_ENGINE).SessionStore(
-            cookies.get(settings.SESSION_COOKIE_NAME)
-        )
+        session = session_store()(cookies.get(settings.SESSION_COOKIE_NAME))
         scope = {**scope, "cookies": cookies, "session": session, "since": since}
         identity = await authenticate(scope, self.router)
         if "foreign_origin" in scope and not (identity and identity.unforgeable):

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Collection
-from importlib import import_module
 from typing import Any
 
 from django.contrib.auth import get_user
@@ -10,7 +9,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from realtime.auth import Identity
-from realtime.conf import settings
+from realtime.conf import session_store
 from realtime.lookups import one_of
 from realtime.types import Scope
 
@@ -40,7 +39,7 @@ def identity_of_session(user: Any, session: Any) -> Identity:
 
 def find_valid_sessions(session_keys: Collection[str]) -> Collection[str]:
     """Return the keys of the sessions that exist and have not expired."""
-    store = import_module(settings.SESSION_ENGINE).SessionStore
+    store = session_store()
     if not hasattr(store, "get_model_class"):  # no rows, so read one after the other
         return [key for key in session_keys if store(key).load()]
     sessions = store.get_model_class().objects.filter(

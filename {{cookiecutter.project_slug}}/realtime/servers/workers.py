@@ -39,7 +39,7 @@ def run(*, exit_with_parent: bool = False) -> None:
         stop_after(wait_for_parent)
     listener = listen(settings.HOST, settings.PORT)
     if settings.WEB_CONCURRENCY == 1:
-        startup.check(processes=1)
+        startup.check(processes=1, host=settings.HOST)
         serve(listener)
     else:
         Supervisor(serve, listener).run()
@@ -166,7 +166,7 @@ def check() -> None:
     django.setup()
     servers.load()
     servers.load_application()
-    startup.check(processes=settings.WEB_CONCURRENCY)
+    startup.check(processes=settings.WEB_CONCURRENCY, host=settings.HOST)
 
 
 def work(serve: Serve, listener: socket.socket) -> None:

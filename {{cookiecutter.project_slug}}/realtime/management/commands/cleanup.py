@@ -1,7 +1,6 @@
 """Deletion of what has expired; to be run daily."""
 
 import time
-from importlib import import_module
 from typing import Any
 
 from django.apps import apps
@@ -9,7 +8,7 @@ from django.core.management.base import BaseCommand
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from realtime.conf import settings
+from realtime.conf import session_store
 
 BATCH = 1000  # rows in one transaction
 
@@ -31,7 +30,7 @@ class Command(BaseCommand):
 
         `clearsessions` reads all of them at once, because the engine has a receiver for each.
         """
-        store = import_module(settings.SESSION_ENGINE).SessionStore
+        store = session_store()
         if hasattr(store, "get_model_class"):
             expired = store.get_model_class().objects.filter(expire_date__lt=timezone.now())
             self.stdout.write(f"Deleted {delete_in_batches(expired)} sessions.")

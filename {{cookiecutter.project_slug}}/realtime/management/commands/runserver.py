@@ -43,7 +43,7 @@ class Command(runserver.Command):
             self.check()
         try:
             servers.load()
-            startup.check(processes=1)
+            startup.check(processes=1, host=self.addr)
             handler = self.get_handler(**options)
             connections.close_all()
             listener = workers.listen(self.addr, int(self.port))

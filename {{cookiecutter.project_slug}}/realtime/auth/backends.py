@@ -3,13 +3,13 @@
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from django.contrib.auth import get_user_model
+from django.conf import settings
+from django.contrib.auth import get_user_model, load_backend
 from django.contrib.auth.backends import ModelBackend
 from django.http import HttpRequest
 from django.views.decorators.debug import sensitive_variables
 
-from accounts.models import SignInAttempt
-from realtime.auth.throttle import address_of
+from realtime.auth.models import Throttle, of_sign_in
 from realtime.protocol import is_storable
 
 
@@ -27,13 +27,17 @@ class PasswordBackend(ModelBackend):
         name = username or kwargs.get(get_user_model().USERNAME_FIELD)
         if name is None or password is None or not is_storable(name):
             return None
-        limits = SignInAttempt.limits(name, address_of(request))
-        with SignInAttempt.attempt(limits) as succeed:
+        with Throttle.attempt(of_sign_in(request, name)) as succeed:
             user = super().authenticate(request, name, password)
-            if user is None:
-                return None
-            succeed()
+            if user is not None:
+                succeed()
         return user
 
     async def aauthenticate(self, request: HttpRequest | None, *args: Any, **kwargs: Any) -> Any:
         return await sync_to_async(self.authenticate)(request, *args, **kwargs)
+
+
+def backend_of(user: Any) -> str:
+    """Return the first of the AUTHENTICATION_BACKENDS that finds the user in the next request."""
+    backends: list[str] = settings.AUTHENTICATION_BACKENDS
+    return next(path for path in backends if load_backend(path).get_user(user.pk))
