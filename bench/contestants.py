@@ -46,9 +46,10 @@ OURS = Dialect(
     ("--say", event('{"type":"say","text":"')),
     ("--say", '{"type":"ping"}', "--expect", '"pong"'),
 )
+TEXT = "what people write to each other"
 CHAT = Dialect(
     ("--path", "/ws/chat/room%d/", "--ready", '"welcome"'),
-    ("--say", event('{"type":"send","ref":"', '","text":"what people write to each other"}')),
+    ("--say", event('{"type":"send","ref":"', f'","text":"{TEXT}"}}')),
 )
 PLAIN = Dialect(("--path", "/ws/chat/room%d/"), ("--say", event('{"message":"')))
 SOCKETIO = Dialect(
@@ -58,6 +59,9 @@ SOCKETIO = Dialect(
     ),
     ("--say", event('42["say",{"message":"', '"}]')),
 )
+# As CHAT, for peers that store messages.
+PLAIN_CHAT = Dialect(PLAIN.join, CHAT.say)
+SOCKETIO_CHAT = Dialect(SOCKETIO.join, ("--say", event('42["say",{"ref":"', f'","text":"{TEXT}"}}]')))
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,8 @@ class Contestant:
                 stack.callback(postgres.stop)
                 environ["DATABASE_URL"] = postgres.new_database()
                 services.append(postgres.process.pid)
-                run([python(), "manage.py", "migrate"], self.folder, clean_environ(**environ))
+                if (self.folder / "manage.py").exists():
+                    run([python(), "manage.py", "migrate"], self.folder, clean_environ(**environ))
             log = workshop.BENCH / f"{self.name}.log"
             yield stack.enter_context(start_server([*self.command], self.folder, environ, services, log))
 
@@ -220,6 +225,11 @@ def fastapi() -> Contestant:
     return Contestant("FastAPI", (python(), "-m", *SERVE["uvicorn"], "fastapi_app:app"))
 
 
+def fastapi_stored() -> Contestant:
+    command = (python(), "-m", *SERVE["uvicorn"], "fastapi_stored:app")
+    return Contestant("FastAPI, SQLAlchemy, postgresql", command, PLAIN_CHAT, postgres=True)
+
+
 def websockets() -> Contestant:
     return Contestant("websockets", (python(), "websockets_app.py", "{port}"))
 
@@ -233,10 +243,10 @@ def floor() -> Contestant:
     return Contestant("floor", (python(), "floor.py", "{port}"))
 
 
-def node_peer(label: str, script: str, dialect: Dialect, redis: bool = False) -> list[Contestant]:
+def node_peer(label: str, script: str, dialect: Dialect, redis: bool = False, **variables: str) -> list[Contestant]:
     """Return a peer on Node, or none without Node."""
     program = workshop.node()
-    environ = {"NODE_PATH": str(workshop.NODE / "node_modules"), "NODE_ENV": "production"}
+    environ = {"NODE_PATH": str(workshop.NODE / "node_modules"), "NODE_ENV": "production", **variables}
     return [Contestant(label, (program, script, "{port}"), dialect, environ=environ, redis=redis)] if program else []
 
 
@@ -246,3 +256,8 @@ def node_ws() -> list[Contestant]:
 
 def node_socketio(redis: bool = False) -> list[Contestant]:
     return node_peer("Socket.IO, redis" if redis else "Socket.IO", "socketio.js", SOCKETIO, redis)
+
+
+def node_socketio_stored() -> list[Contestant]:
+    database = str(workshop.BENCH / "socketio.sqlite3")
+    return node_peer("Socket.IO, sqlite", "socketio_stored.js", SOCKETIO_CHAT, DATABASE=database)

@@ -28,6 +28,8 @@ from realtime.revalidation import BATCH, SPREAD_SECONDS, SignIn, find_ended, rev
 class Connection:
     """Connection of a user, as far as a look-up needs one."""
 
+    conditions = frozenset()
+
     def __init__(self, sign_in):
         self.sign_in = sign_in
 

@@ -18,12 +18,14 @@ SERVERS = CHOICES["server"]
 FANOUT_LIMITS = complete("server", {"uvicorn": 20, "daphne": 5, "hypercorn": 11})
 WINDOW = 4  # events in flight per room, so that a server is never idle
 PAIRS = 50  # connections, each with its own room
+SELDOM = 50  # messages per second, each stored alone
 IDLE = 1000
 BEAT = 5  # seconds
 
 DELIVERIES = Unit("deliveries/s", lambda result: result.per_second("received"), "received")
 ROUND_TRIPS = Unit("round trips/s", lambda result: result.per_second("received"), "received")
 STORED = Unit("stored messages/s", lambda result: result.per_second("acknowledged"), "acknowledged")
+STORING_TIME = Unit("server, µs for each message", lambda result: result.server_micros("sent"), "sent")
 HANDSHAKES = Unit("handshakes/s", lambda result: result.per_second("opened"), "opened")
 SERVER_TIME = Unit("server, µs for each delivery", lambda result: result.server_micros("received"), "received", 1)
 MEMORY = Unit("KiB for each connection", lambda result: result.memory, decimals=1)
@@ -212,19 +214,31 @@ def latency(plan: Plan) -> None:
 def stored(plan: Plan) -> None:
     """Messages stored by the chat and returned to their senders. PostgreSQL does not wait for the disk here."""
     table = Table(STORED)
+    one, many = f"{PAIRS} people in one room", f"{PAIRS} people in {PAIRS} rooms"
     cases = {
-        f"{PAIRS} people in {rooms}": lambda player, count=count: [
+        case: lambda player, count=count: [
             *player.dialect.say,
             *("--connections", str(PAIRS), "--rooms", str(count), "--senders", str(PAIRS), "--own"),
         ]
-        for rooms, count in (("one room", 1), (f"{PAIRS} rooms", PAIRS))
+        for case, count in ((one, 1), (many, PAIRS))
     }
-    players = [who.ours(chat=True, database=database) for database in ("sqlite", "postgresql")]
-    plan.play(table, players, cases)
-    for player in players:
-        one, many = ((case, player.name) for case in cases)
-        table.print_ratio(Ratio(f"{player.name}: {PAIRS} rooms / one room", many, [one]))
+    sqlite, postgresql = [who.ours(chat=True, database=database) for database in ("sqlite", "postgresql")]
+    sync = who.ours(chat=True, database="postgresql", consumers="sync")
+    fastapi, socketio = who.fastapi_stored(), who.node_socketio_stored()
+    plan.play(table, [sqlite, postgresql, sync, fastapi, *socketio], cases)
+    for case in cases:
+        for ours, other in ((postgresql, fastapi), *((sqlite, peer) for peer in socketio)):
+            label = f"{case}: {ours.name} / {other.name}"
+            table.print_ratio(Ratio(label, (case, ours.name), [(case, other.name)], 1))
     table.print_rows()
+
+    table, case = Table(STORING_TIME), f"{SELDOM} messages/s in a room of 2"
+    redis = who.ours(chat=True, layer="redis", database="postgresql")
+    plan.play(table, [redis, fastapi, *socketio], {case: steady(2, 2, SELDOM)})
+    table.print_ratio(
+        Ratio(f"{case}: {redis.name} / {fastapi.name}", (case, redis.name), [(case, fastapi.name)], at_most=True)
+    )
+    table.print_rows([STORING_TIME, P50, P99])
 
 
 def bystanders(plan: Plan) -> None:

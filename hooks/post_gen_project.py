@@ -30,7 +30,6 @@ CHAT_WITH_ACCOUNTS = (
     "templates/chat/members.html",
     "templates/chat/new_room.html",
     "templates/chat/private_room.html",
-    "templates/chat/room_filter.html",
     "templates/chat/visible_rooms.html",
     "tests/test_admin.py",
     "tests/test_authors.py",

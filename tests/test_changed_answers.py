@@ -223,9 +223,9 @@ def test_data_moves_to_another_database(prepare, postgres):
     """Accounts and messages are there after the page's commands, on PostgreSQL and back, and more can be stored."""
     project, environ = prepare()
     store = (
-        "from accounts.models import User; from chat.models import Message, store_message; "
+        "from accounts.models import User; from chat.models import Draft, Message, store_message; "
         "user, _ = User.objects.get_or_create(username='ann'); number = Message.objects.count() + 1; "
-        "store_message('lobby', str(user.pk), 'ann', f'a{number}', 'hi'); "
+        "store_message(Draft('lobby', str(user.pk), 'ann', f'a{number}', 'hi')); "
         "User.objects.create(username=f'other-{number}'); "
         "print(list(Message.objects.values_list('seq', flat=True)), User.objects.count())"
     )

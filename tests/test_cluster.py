@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.client import MOST, Person, close_code, csrf_token, names, receive, wait_for_users
+from support.client import MOST, Person, close_code, csrf_token, names, receive, send, wait_for_users
 from support.emitted import bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS, SIGNED_IN, combinations, label, spread
 from support.servers import start_site, wait_until
@@ -87,6 +87,36 @@ def test_other_programs_publish(project, sites, ann, ben):
         run(["uv", "run", "python", "manage.py", "shell", "-c", code], folder, environ)
         for socket in (one, other):
             assert [receive(socket)["number"] for _ in range(21)] == list(range(21))
+
+
+def test_message_of_both_processes_is_stored_once(sites):
+    """People who send everything through both processes at once get each message once, numbered without a gap."""
+    people = [Person(site, site.auth) for site in sites for _ in range(3)]
+    refs = [str(number) for number in range(30)]
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(person.connect("both ways", site=site)) for person in people for site in sites]
+        for socket in sockets:
+            assert receive(socket)["type"] == "welcome"
+        for ref in refs:
+            for socket in sockets:
+                send(socket, type="send", ref=ref, text=ref)
+
+        def acknowledged(socket, person):
+            """Return the numbers of the person's messages, once there is one for each."""
+            numbers = {}
+            while len(numbers) < len(refs):
+                event = receive(socket)
+                if event["type"] == "message" and event["user"] == person.name:
+                    assert numbers.setdefault(event["ref"], event["seq"]) == event["seq"]
+            return numbers
+
+        found = [acknowledged(socket, people[number // 2]) for number, socket in enumerate(sockets)]
+    messages = people[0].history("both ways", "?limit=500")["messages"]
+    assert [message["seq"] for message in messages] == list(range(1, len(people) * len(refs) + 1))
+    for number, numbers in enumerate(found):
+        own = [message for message in messages if message["user"] == people[number // 2].name]
+        assert {message["ref"]: message["seq"] for message in own} == numbers
+        assert len(own) == len(refs)
 
 
 def test_logging_out_closes_sockets_of_all_processes_within_a_second(sites, ann):

@@ -35,7 +35,10 @@ def site(request, cookies_session, environment):
     project = bake(cookies_session, **request.param, auth="none")
     environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), LOG_LEVEL="WARNING")
     run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
-    fill = f"from chat.models import *\nfor n in range({FULL}): store_message('crowd', '1', 'ann', str(n), {TEXT!r})"
+    fill = (
+        "from chat.models import *\n"
+        f"for n in range({FULL}): store_message(Draft('crowd', '1', 'ann', str(n), {TEXT!r}))"
+    )
     run(["uv", "run", "python", "manage.py", "shell", "-c", fill], project, environ)
     with start_site(["uv", "run", "python", "manage.py", "serve"], project, environ) as site:
         yield site

@@ -120,7 +120,7 @@ def test_recipes_work(first, answers, cookies, environment, services):
     if answers["auth"] != "none":
         account = ["--username=boss", "--email=boss@example.com"]
         run([*PYTHON, "manage.py", "createsuperuser", "--no-input", *account], project, environ)
-    store = "from chat.models import store_message; store_message('attic', '1', 'eve', 'e1', 'hi')"
+    store = "from chat.models import Draft, store_message; store_message(Draft('attic', '1', 'eve', 'e1', 'hi'))"
     run([*PYTHON, "manage.py", "shell", "-c", store], project, environ)
 
     follow(first, project, environ)

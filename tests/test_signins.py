@@ -366,6 +366,36 @@ def test_no_socket_survives_a_logout(stage):
     assert [alive for _, alive in found] == [0] * LOGOUTS
 
 
+async def enter(stage, person, room):
+    """Return sockets of a member in a room, after their welcomes."""
+    options = {"origin": stage.site.url, "additional_headers": person.headers(), "open_timeout": TIMEOUT}
+    sockets = [await connect(person.url(f"chat/{room}"), proxy=None, **options) for _ in range(stage.copies)]
+    for socket in sockets:
+        assert json.loads(await asyncio.wait_for(socket.recv(), TIMEOUT))["type"] == "welcome"
+    return sockets
+
+
+def test_member_removed_by_sql_loses_the_room(stage):
+    """Within a beat the sockets in the private room close with 4403. Those of others, and in other rooms, stay."""
+    owner, member = [Browser(stage.site, stage.actor, name) for name in ("owner", "member")]
+    for room in ("~club", "~other"):
+        stage.actor.do("create_room", room, owner.pk, member.pk)
+
+    async def remove():
+        removed = [Socket("ChatConsumer", socket) for socket in await enter(stage, member, "~club")]
+        others = [*await enter(stage, owner, "~club"), *await enter(stage, member, "~other")]
+        others += await enter(stage, member, "hall")
+        stage.actor.do("remove_member_by_sql", member.pk, "~club")
+        start = time.monotonic()
+        await asyncio.wait({socket.waiting for socket in removed}, timeout=BEAT)
+        print([socket.closed_at and socket.closed_at - start for socket in removed])
+        assert [socket.socket.close_code for socket in removed] == [4403] * stage.copies
+        assert all([await is_open(socket) for socket in others])
+        await asyncio.gather(*(socket.close() for socket in others))
+
+    asyncio.run(remove())
+
+
 def table():
     """Return the ways and their seconds as a table in Markdown."""
     rows = [("The sign-in ends by", "one process, in memory", "several processes, Redis")]

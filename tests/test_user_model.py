@@ -46,6 +46,30 @@ def imported(statement):
     return f"{others}from people.models import Person as User"
 
 
+PLAIN = """from django.contrib.auth.models import AbstractUser
+
+
+class Person(AbstractUser):
+    pass
+"""
+
+
+@pytest.mark.timeout(600)
+def test_user_model_needs_no_display_name(cookies, environment):
+    """The chat shows the user names of a model without display names, on its pages and in the admin."""
+    project = bake(cookies)
+    environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]))
+    swap_user_model(project)
+    (project / "people" / "models.py").write_text(PLAIN)
+    (project / "people" / "admin.py").write_text(ADMIN.replace("accounts.admin", "django.contrib.auth.admin"))
+    form = project / "accounts" / "forms.py"
+    form.write_text(form.read_text().replace('"display_name", ', ""))
+    run([*MANAGE, "makemigrations", "people"], project, environ)
+    tests = ["chat/tests/test_admin.py", "chat/tests/test_members.py"]
+    output = run(["uv", "run", "pytest", "--no-cov", *tests], project, environ, timeout=500)
+    assert " passed" in output
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("auth", [auth for auth in CHOICES["auth"] if auth != "none"])
 def test_user_model_can_be_swapped(auth, cookies, environment):

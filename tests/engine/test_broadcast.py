@@ -48,6 +48,15 @@ async def test_sender_is_left_out_of_a_publish(visit):
     assert await tab.receive() == {"type": "news"}
 
 
+async def test_lone_surrogate_is_replaced(visit):
+    """Text that UTF-8 cannot encode arrives as "?", and the next event arrives, too."""
+    ann = await visit(PATH)
+    await ann.receive_until("welcome")
+    for word in ("a\ud800b", "é"):
+        await apublish(GROUP, {"type": "news", "text": word})
+    assert [(await ann.receive())["text"] for _ in range(2)] == ["a?b", "é"]
+
+
 async def test_number_of_another_event_changes_no_order(visit):
     """An event that is not numbered is delivered once, and the numbered ones follow."""
     await store("1")

@@ -3,16 +3,21 @@
 import asyncio
 import threading
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import sync_to_async
+from websockets.frames import Frame, Opcode
 
 from engine.history import JournalHistory, group_of
 from engine.models import append
 from realtime import conf, connection, history
 from realtime.broadcast import apublish
+from realtime.groups import Group
 from realtime.outbox import Disconnected, Outbox
 from realtime.process import get_process
+from realtime.protocol import frame_of
+from realtime.servers.direct import DirectWrites
 
 PATH = "/ws/journal/a/"
 GROUP = group_of("a")
@@ -52,33 +57,120 @@ async def test_messages_wait_in_order():
     assert socket.sent == ["1", "2", "3", "4"]
 
 
-class QuickSocket(Socket):
-    """A server's end that writes texts without waiting while it is open."""
+class LendingSocket(DirectWrites, Socket):
+    """A server's end that lends its transport while it is open."""
 
-    def write_text(self, value):
-        if self.open.is_set():
-            self.sent.append(f"quick {value}")
-        return self.open.is_set()
+    room = 99  # frames until the transport is full
+    broken = False
+
+    def open_write(self):
+        return self.write if self.open.is_set() else None
+
+    def write(self, frame):
+        if self.broken:
+            raise RuntimeError("the transport is closed")
+        self.sent.append(frame)
+        self.room -= 1
+        if self.room == 0:
+            self.open.clear()
+            self.take_back()
 
 
-async def test_server_writes_texts_without_a_task():
-    """A server's `write_text` is used while the client reads, and never past middleware around `send`."""
-    socket = QuickSocket()
+def frames(*texts):
+    return [b"\x81" + bytes([len(text)]) + text.encode() for text in texts]
+
+
+async def test_texts_are_written_to_a_lent_transport():
+    """A lent transport gets the frames of texts while the client reads. Middleware around `send` hides it."""
+    socket = LendingSocket()
     outbox = Outbox(socket.send, lambda code: None)
     outbox.deliver(text("1"))
-    socket.open.clear()
-    outbox.deliver(text("2"))
-    outbox.deliver(text("3"))
+    socket.room = 1
+    for number in "234":
+        outbox.deliver(text(number))
     socket.open.set()
     await outbox.wait_until_empty()
-    assert socket.sent == ["quick 1", "2", "3"]
+    outbox.deliver(text("5"))
+    assert socket.sent == [*frames("1", "2"), "3", "4", *frames("5")]
 
     async def middleware(message):
         await socket.send(message)
 
     outbox = Outbox(middleware, lambda code: None)
-    outbox.deliver(text("4"))
-    assert socket.sent[3:] == ["4"]
+    outbox.deliver(text("6"))
+    assert socket.sent[5:] == ["6"]
+
+
+def member(name, socket):
+    outbox = Outbox(socket.send, lambda code: None)
+    return SimpleNamespace(id=name, user_id=name, user_name=name, outbox=outbox)
+
+
+def room_of(*sockets, history=None):
+    """Return a group with a live member for each socket."""
+    group = Group("room", history)
+    for number, socket in enumerate(sockets):
+        group.go_live(group.add(member(str(number), socket)), None if history is None else 0)
+    return group
+
+
+async def test_broadcasts_reach_full_transports_once():
+    """A transport that becomes full in a broadcast gets its event once. The next ones wait, in order."""
+    sockets = [LendingSocket(), LendingSocket(), Socket()]
+    group = room_of(*sockets)
+    group.broadcast(0, "1")
+    assert len(group.direct) == 2
+    sockets[1].room = 1
+    for number in "2345":
+        group.broadcast(0, number, sender="0" if number == "3" else "")
+    assert (len(group.direct), sockets[1].sent) == (1, frames("1", "2"))
+    sockets[1].open.set()
+    await group.members["1"].outbox.wait_until_empty()
+    group.broadcast(0, "6")
+    assert sockets[0].sent == frames("1", "2", "4", "5", "6")
+    assert sockets[1].sent == [*frames("1", "2"), "3", "4", "5", *frames("6")]
+    assert sockets[2].sent == [*"123456"]
+
+
+async def test_broadcasts_skip_ended_transports():
+    """A transport that raises does not delay the others. The server decides about its client."""
+    sockets = [LendingSocket(), LendingSocket()]
+    group = room_of(*sockets)
+    group.broadcast(0, "1")
+    sockets[0].broken = True
+    group.broadcast(0, "2")
+    assert [socket.sent for socket in sockets] == [[*frames("1"), "2"], frames("1", "2")]
+
+
+async def test_closed_members_get_no_frame():
+    """A change of the WebSocket's state, a stop of the outbox and a leave each end direct writes."""
+    sockets = [LendingSocket(), LendingSocket(), LendingSocket()]
+    group = room_of(*sockets)
+    group.broadcast(0, "1")
+    sockets[0].state = "closing"
+    assert len(group.direct) == 2
+    group.members["1"].outbox.stop()
+    assert len(group.direct) == 1
+    group.remove(group.members["2"].member)
+    group.broadcast(0, "2")
+    assert [socket.sent for socket in sockets] == [frames("1", "2"), frames("1"), frames("1")]
+
+
+async def test_members_who_are_ahead_get_no_event_twice():
+    """A member whose replay has events that the group has not broadcast yet does not get them again."""
+    sockets = [LendingSocket(), LendingSocket()]
+    group = room_of(sockets[0], history=JournalHistory("a"))
+    group.go_live(group.add(member("ahead", sockets[1])), 2)
+    for seq in (1, 2, 3):
+        group.accept({"seq": seq, "text": str(seq), "sender": ""})
+    assert [socket.sent for socket in sockets] == [frames("1", "2", "3"), frames("3")]
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])
+def test_frames_are_those_of_the_protocol(size):
+    """A frame's head has the shortest form of its length (RFC 6455, section 5.2)."""
+    data = b"x" * size
+    assert frame_of("x" * size) == Frame(Opcode.TEXT, data).serialize(mask=False)
 
 
 async def test_too_many_messages_close_the_client(settings):

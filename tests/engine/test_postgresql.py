@@ -1,10 +1,12 @@
 """PostgreSQL as the database of a site."""
 
 import socket
+from contextlib import closing
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
+from engine.test_batches import Callers, Store
 from engine.test_checks import found
 from realtime import startup
 
@@ -30,3 +32,22 @@ def test_postgresql_needs_connections_for_all_pools(settings):
     settings.MACHINES, settings.WEB_CONCURRENCY = 1000, 2
     (message,) = found(["default"]).values()
     assert message.startswith("2000 processes may open 32000 connections to PostgreSQL, which ")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("style", ["async", "sync"])
+async def test_lost_connection_fails_a_batch_once(style):
+    """Items of a lost connection are not tried alone: they may be committed. The next call works."""
+
+    def results(items):
+        with connection.cursor() as cursor:
+            if len(items) > 1:
+                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return items
+
+    with closing(Store(results)) as store, closing(Callers(style, store)) as callers:
+        first, *others = await callers.call_meanwhile("a", "b", "c", "d")
+        assert first == "a"
+        assert [type(error) for error in others] == [OperationalError] * 3
+        assert store.batches == [["a"], ["b", "c", "d"]]
+        assert await callers.call("e") == "e"

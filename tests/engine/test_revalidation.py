@@ -56,10 +56,25 @@ class SyncPing(SyncRealtimeConsumer):
     pass
 
 
+class AsyncClub(RealtimeConsumer):
+    """Consumer that joins a group for each key that the test put into the scope."""
+
+    async def joined(self):
+        for key in self.scope["keys"]:
+            await self.join(f"club-{key}", key=key, find_valid=self.scope.get("find_valid", find_valid))
+
+
+class SyncClub(SyncRealtimeConsumer):
+    def joined(self):
+        for key in self.scope["keys"]:
+            self.join(f"club-{key}", key=key, find_valid=self.scope.get("find_valid", find_valid))
+
+
 CONSUMERS = [AsyncAccount, SyncAccount, AsyncPing, SyncPing]
 STACKS = [RealtimeMiddlewareStack(consumer.as_asgi()) for consumer in CONSUMERS]
 STACKS.append(AuthMiddlewareStack(ConnectionMiddleware(AsyncAccount.as_asgi())))
 ACCOUNT = STACKS[0]
+CLUBS = [RealtimeMiddlewareStack(consumer.as_asgi()) for consumer in (AsyncClub, SyncClub)]
 tokens = {"valid", "revoked"}
 
 
@@ -216,7 +231,7 @@ async def test_outage_ends_no_sign_in(connect, browsers, caplog):
         await look()
     finally:
         await rename("elsewhere", table)
-    assert "Sign-ins were not looked up" in caplog.text
+    assert "Sign-ins and memberships were not looked up" in caplog.text
     assert await is_open(ann)
     await sync_to_async(lambda: users().update(is_active=False))()
     await look()
@@ -231,6 +246,82 @@ async def test_refreshed_user_does_not_hide_a_new_password(connect, browsers):
     await socket.user.arefresh_from_db()
     await look()
     assert await end_of(ann) == 4403
+
+
+# Memberships
+
+
+@pytest.fixture(params=CLUBS, ids=["async", "sync"])
+def join(request, connect, browsers):
+    """Return a function that opens a socket of ann that joins groups."""
+
+    async def join(*keys, **options):
+        client = await connect(browsers[0], request.param, keys=keys, **options)
+        assert await is_open(client)
+        return client
+
+    return join
+
+
+async def test_membership_that_is_not_valid_closes(join, monkeypatch):
+    """A socket closes with 4403 when one of the keys of its groups is not found. Others stay."""
+    members = {"owner", "member"}
+    monkeypatch.setattr(f"{__name__}.tokens", members)
+    owner, both = await join("owner"), await join("owner", "member")
+    await look()
+    assert await is_open(both)
+    members.discard("member")
+    await look()
+    assert await end_of(both) == 4403
+    assert await is_open(owner)
+
+
+async def test_membership_outlives_a_new_sign_in(join):
+    """A socket that gets another sign-in still ends with its membership."""
+    members = {"member"}
+    client = await join("member", find_valid=members.intersection)
+    (socket,) = get_process().connections
+    socket.follow(revalidation.SignIn(Identity("bob"), None))
+    await look()
+    assert await is_open(client)
+    members.clear()
+    await look()
+    assert await end_of(client) == 4403
+
+
+async def test_outage_ends_no_membership(join, caplog):
+    """A function that raises closes no socket, and others are asked."""
+    failing, other = await join("member", find_valid=find_nothing), await join("member", find_valid=set().intersection)
+    await look()
+    assert "Sign-ins and memberships were not looked up" in caplog.text
+    assert await is_open(failing)
+    assert await end_of(other) == 4403
+
+
+async def test_one_call_looks_up_many_memberships(join, monkeypatch):
+    """One call gets the keys of all connections, as many as a look-up has at most."""
+    calls = []
+
+    def find(keys):
+        calls.append(set(keys))
+        return keys
+
+    for keys in (("a", "b"), ("b", "c"), ()):
+        await join(*keys, find_valid=find)
+    await look()
+    assert calls == [{"a", "b", "c"}]
+    calls.clear()
+    monkeypatch.setattr(revalidation, "BATCH", 2)
+    await look()
+    assert sorted(map(len, calls)) == [1, 2]
+    assert set.union(*calls) == {"a", "b", "c"}
+
+
+async def test_membership_that_cannot_be_looked_up_is_refused(connect, browsers, caplog):
+    """A key is hashable, or the socket closes."""
+    for application in CLUBS:
+        assert await end_of(await connect(browsers[0], application, keys=[["a", "list"]])) == 1011
+    assert caplog.text.count("unhashable type") == 2
 
 
 # Signals
@@ -417,7 +508,7 @@ async def test_failure_in_one_beat_is_not_the_last_look(monkeypatch, caplog):
         await looks.acquire()
         await looks.acquire()
     task.cancel()
-    assert "Sign-ins were not looked up" in caplog.text
+    assert "Sign-ins and memberships were not looked up" in caplog.text
 
 
 def test_key_that_cannot_be_looked_up_is_refused():

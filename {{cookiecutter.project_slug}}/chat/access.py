@@ -1,5 +1,6 @@
 """Access to private rooms, for pages, lists, the history and sockets."""
 
+from collections.abc import Collection
 from typing import Any
 
 from django.db.models import Q, QuerySet
@@ -10,6 +11,7 @@ from django.http import Http404
 from chat.models import Member, Room, room_group
 from chat.names import PRIVATE, is_private
 from realtime.broadcast import remove_from_group
+from realtime.lookups import one_of
 
 
 def visible_rooms(user: Any) -> QuerySet[Room]:
@@ -30,6 +32,17 @@ def check_entry(user: Any, room: str) -> None:
     """Raise Http404 unless the user may enter. No stranger learns whether the room exists."""
     if not may_enter(user, room):
         raise Http404("There is no such room.")
+
+
+def membership(user: Any, room: str) -> int | None:
+    """Return the key of the user's membership in a private room, for `find_members`."""
+    members = Member.objects.filter(user=user.pk, room__name=room)
+    return members.values_list("pk", flat=True).first()
+
+
+def find_members(keys: Collection[int]) -> Collection[int]:
+    """Return the keys of the memberships that are left. The engine looks up those of sockets."""
+    return set(Member.objects.filter(one_of("pk", keys)).values_list("pk", flat=True))
 
 
 @receiver(post_delete, sender=Member)

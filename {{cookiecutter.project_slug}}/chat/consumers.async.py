@@ -5,11 +5,11 @@ from typing import Any
 from channels.db import database_sync_to_async
 
 {% if cookiecutter.auth != "none" %}
-from chat.access import may_enter
+from chat.access import find_members, may_enter, membership
 {% endif %}
 from chat.events import parse_send
 from chat.history import RoomHistory
-from chat.models import latest_edits, room_group, store_message
+from chat.models import Draft, astore_message, latest_edits, room_group
 {% if cookiecutter.auth != "none" %}
 from chat.names import is_private
 {% endif %}
@@ -36,8 +36,13 @@ class ChatConsumer(RealtimeConsumer):
         if not await self.admits():
             return
 {% endif %}
+{% if cookiecutter.auth == "none" %}
         seq = await self.join(self.group, history, presence=True)
-{% if cookiecutter.auth != "none" %}
+{% else %}
+        key = None
+        if is_private(self.room):
+            key = await database_sync_to_async(membership)(self.user, self.room)
+        seq = await self.join(self.group, history, presence=True, key=key, find_valid=find_members)
         if not await self.admits():  # removed before the join, which is when others see the member
             return
 {% endif %}
@@ -81,8 +86,8 @@ class ChatConsumer(RealtimeConsumer):
         if not await self.admits():
             return
 {% endif %}
-        store = database_sync_to_async(store_message)
-        message, new = await store(self.room, self.user_id, self.user_name, *parse_send(event))
+        draft = Draft(self.room, self.user_id, self.user_name, *parse_send(event))
+        message, new = await astore_message(draft)
         if new:
             await apublish(self.group, message.event())
         else:

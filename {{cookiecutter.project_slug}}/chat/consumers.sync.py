@@ -3,11 +3,14 @@
 from typing import Any
 
 {% if cookiecutter.auth != "none" %}
-from chat.access import may_enter
+from chat.access import find_members, may_enter, membership
 {% endif %}
 from chat.events import parse_send
 from chat.history import RoomHistory
-from chat.models import latest_edits, room_group, store_message
+from chat.models import Draft, latest_edits, room_group, store_message
+{% if cookiecutter.auth != "none" %}
+from chat.names import is_private
+{% endif %}
 from realtime import logs
 from realtime.broadcast import publish
 from realtime.consumers import SyncRealtimeConsumer
@@ -31,8 +34,13 @@ class ChatConsumer(SyncRealtimeConsumer):
         if not self.admits():
             return
 {% endif %}
+{% if cookiecutter.auth == "none" %}
         seq = self.join(self.group, history, presence=True)
-{% if cookiecutter.auth != "none" %}
+{% else %}
+        key = None
+        if is_private(self.room):
+            key = membership(self.user, self.room)
+        seq = self.join(self.group, history, presence=True, key=key, find_valid=find_members)
         if not self.admits():  # removed before the join, which is when others see the member
             return
 {% endif %}
@@ -75,7 +83,8 @@ class ChatConsumer(SyncRealtimeConsumer):
         if not self.admits():
             return
 {% endif %}
-        message, new = store_message(self.room, self.user_id, self.user_name, *parse_send(event))
+        draft = Draft(self.room, self.user_id, self.user_name, *parse_send(event))
+        message, new = store_message(draft)
         if new:
             publish(self.group, message.event())
         else:

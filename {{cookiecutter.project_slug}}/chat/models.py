@@ -1,12 +1,14 @@
 """Rooms and the messages in them, numbered without a gap."""
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterator
 from datetime import UTC, timedelta
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db import connection, models, transaction
+from django.db import IntegrityError, connection, models, transaction
 from django.db.models import F, OuterRef, Subquery
 from django.db.models.functions import Coalesce
 from django.urls import reverse
@@ -18,11 +20,13 @@ from chat.names import MAX_NAME, validate_name
 {% else %}
 from chat.names import MAX_NAME, PRIVATE, validate_name
 {% endif %}
+from realtime.batches import in_batches
 from realtime.broadcast import group_name, publish
 {% if cookiecutter.auth != "none" %}
 from realtime.identity import display_name
 from realtime.identity import user_id as id_of
 {% endif %}
+from realtime.keyset import iterate
 from realtime.protocol import EventError
 
 DAY = timedelta(days=1)
@@ -72,7 +76,12 @@ class Member(models.Model):
         constraints = (models.UniqueConstraint(fields=("user", "room"), name="member_once"),)
 
     def __str__(self) -> str:
-        return f"{display_name(self.user)} in {self.room}"
+        return f"{self.name} in {self.room}"
+
+    @property
+    def name(self) -> str:
+        """Name that others see."""
+        return display_name(self.user)
 {% endif %}
 
 
@@ -153,35 +162,100 @@ def room_group(room: str) -> str:
     return group_name("chat", room)
 
 
-def store_message(
-    room: str, user_id: str, user_name: str, ref: str, text: str
-) -> tuple[Message, bool]:
-    """Store a message as the next of its room.
+class Draft(NamedTuple):
+    """Message that is not stored yet."""
 
-    Returns it and True, or the stored one and False if the user sent this `ref` before. Raises
-    EventError if the room is new and the user has created too many.
+    room: str
+    user_id: str
+    user_name: str
+    ref: str
+    text: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.room, self.user_id, self.ref
+
+
+type Stored = tuple[Message, bool]  # False if the user sent this `ref` before
+
+
+def store_messages(drafts: list[Draft]) -> list[Stored]:
+    """Store each message as the next of its room, all in one transaction.
+
+    Raises EventError if a room is new and its user has created too many.
     """
+    try:
+        return insert_messages(drafts)
+    except IntegrityError:
+        return insert_messages(drafts, sent_before=True)
+
+
+# Each takes one draft. Concurrent messages share a transaction, and one that fails fails alone.
+store_message, astore_message = in_batches(store_messages)
+
+
+def insert_messages(drafts: list[Draft], *, sent_before: bool = False) -> list[Stored]:
+    """Store messages. Raises IntegrityError if one was stored before, unless `sent_before`."""
+    new: dict[tuple[str, str, str], Draft] = {}
+    for draft in drafts:
+        new.setdefault(draft.key, draft)
+    messages = {}
     with transaction.atomic():
-        # The lock makes the order of the numbers the order of the commits.
-        rooms = Room.objects.select_for_update()
-        locked = rooms.filter(name=room).first()
-        if locked is None:
-            limit_creation(user_id, ref)
-            creator = {"created_by": user_id, "created_by_name": user_name}
-            locked, _ = rooms.get_or_create(name=room, defaults=creator)
-        stored = locked.messages.filter(user_id=user_id, ref=ref).first()
-        if stored:
-            return stored, False
-        locked.seq += 1
-        locked.save(update_fields=["seq"])
-        message = locked.messages.create(
-            seq=locked.seq, user_id=user_id, user_name=user_name, ref=ref, text=text
-        )
-        return message, True
+        if sent_before:
+            rooms = take_numbers(list(new.values()), each=0)  # only locks the rooms
+            for message in Message.objects.select_related("room").filter(
+                room__in=rooms.values(),
+                user_id__in={draft.user_id for draft in drafts},
+                ref__in={draft.ref for draft in drafts},
+            ):
+                messages[message.room.name, message.user_id, message.ref] = message
+            new = {key: draft for key, draft in new.items() if key not in messages}
+        rooms = take_numbers(list(new.values()))
+        for key, draft in new.items():
+            room = rooms[draft.room]
+            room.seq += 1
+            messages[key] = Message(**draft._asdict() | {"room": room, "seq": room.seq})
+        Message.objects.bulk_create([messages[key] for key in new])
+    return [(messages[draft.key], new.get(draft.key) is draft) for draft in drafts]
+
+
+def take_numbers(drafts: list[Draft], each: int = 1) -> dict[str, Room]:
+    """Add the drafts to the numbers of their rooms. Return the rooms as they were before.
+
+    A missing room is created. Raises EventError if its user has created too many.
+    """
+    counts = Counter(draft.room for draft in drafts)
+    if not counts:
+        return {}
+    first = {draft.room: draft for draft in reversed(drafts)}
+    # Rooms are locked until the commit, so the order of numbers is the order of commits. Lock them
+    # in the order of their names, so that two transactions never wait for each other.
+    values = [
+        value
+        for room, draft in sorted(first.items())
+        for value in (room, each * counts[room], draft.user_id, draft.user_name)
+    ]
+    changed = Room.objects.raw(
+        f"""
+        INSERT INTO {Room._meta.db_table} AS room
+            (name, seq, created_by, created_by_name, created_at)
+        VALUES {", ".join(["(%s, %s, %s, %s, CURRENT_TIMESTAMP)"] * len(first))}
+        ON CONFLICT (name) DO UPDATE SET seq = room.seq + excluded.seq
+        RETURNING id, name, seq
+        """,
+        values,
+    )
+    rooms = {room.name: room for room in changed}
+    for room in rooms.values():
+        room.seq -= each * counts[room.name]
+    creators = [first[room.name] for room in rooms.values() if room.seq == 0]
+    for draft in sorted(creators, key=attrgetter("user_id")):
+        limit_creation(draft.user_id, draft.ref)
+    return rooms
 
 
 def limit_creation(user_id: str, ref: str | None = None) -> None:
-    """Raise EventError if the user created CHAT_ROOMS_PER_DAY rooms within a day."""
+    """Raise EventError if the user created more than CHAT_ROOMS_PER_DAY rooms within a day."""
     if connection.vendor == "postgresql":
         # Run one transaction of the user at a time, or each would miss the others' rooms. SQLite
         # has one writer at a time anyway.
@@ -189,14 +263,14 @@ def limit_creation(user_id: str, ref: str | None = None) -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [user_id])
     limit, now = settings.CHAT_ROOMS_PER_DAY, timezone.now()
     recent = Room.objects.filter(created_by=user_id, created_at__gt=now - DAY)
-    times = recent.order_by("-created_at").values_list("created_at", flat=True)[:limit]
-    if len(times) == limit:
+    times = recent.order_by("-created_at").values_list("created_at", flat=True)[: limit + 1]
+    if len(times) > limit:
         rooms = "1 room" if limit == 1 else f"{limit} rooms"
         raise EventError(
             "rate_limited",
             f"You may create {rooms} a day. Use an existing room, or try again later.",
             ref,
-            retry_after=math.ceil((min(times, default=now) + DAY - now).total_seconds()),
+            retry_after=math.ceil((min(times[1:], default=now) + DAY - now).total_seconds()),
         )
 
 
@@ -204,11 +278,11 @@ def limit_creation(user_id: str, ref: str | None = None) -> None:
 def create_private_room(name: str, owner: Any) -> Room:
     """Create a private room. Raise EventError if the name is taken or the user has too many."""
     with transaction.atomic():
-        limit_creation(id_of(owner))
         creator = {"created_by": id_of(owner), "created_by_name": display_name(owner)}
         room, is_new = Room.objects.get_or_create(name=name, defaults=creator)
         if not is_new:
             raise EventError("bad_message", "This name is taken.")
+        limit_creation(id_of(owner))
         room.members.create(user=owner, is_owner=True)
         return room
 
@@ -224,18 +298,6 @@ def find_rooms(rooms: models.QuerySet[Room], text: str) -> models.QuerySet[Room]
     return rooms.filter(name__icontains=text) if text else rooms
 
 
-def rooms_after(rooms: models.QuerySet[Room], name: str, limit: int) -> tuple[list[Room], bool]:
-    """Return the rooms after a name, and whether there are more than `limit`."""
-    found = list(rooms.filter(name__gt=name)[: limit + 1])
-    return found[:limit], len(found) > limit
-
-
-def rooms_before(rooms: models.QuerySet[Room], name: str, limit: int) -> tuple[list[Room], bool]:
-    """Return the rooms before a name, and whether there are more than `limit`."""
-    found = list(rooms.filter(name__lt=name).order_by("-name")[: limit + 1])
-    return found[:limit][::-1], len(found) > limit
-
-
 def latest_seqs(rooms: Collection[str]) -> dict[str, int]:
     """Return the number of the latest message of each room that has one."""
     return dict(Room.objects.filter(name__in=rooms).order_by().values_list("name", "seq"))
@@ -243,24 +305,13 @@ def latest_seqs(rooms: Collection[str]) -> dict[str, int]:
 
 def messages_after(room: str, after: int) -> Iterator[Message]:
     """Yield the messages with a greater number, oldest first."""
-    messages = Message.objects.filter(room__name=room)
-    while True:
-        rows = list(messages.filter(seq__gt=after)[:ROWS])
-        yield from rows
-        if len(rows) < ROWS:
-            return
-        after = rows[-1].seq
+    return iterate(Message.objects.filter(room__name=room, seq__gt=after), "seq", ROWS)
 
 
 def messages_before(room: str, before: int, after: int = 0) -> Iterator[Message]:
     """Yield the messages with `after < seq < before`, newest first."""
-    messages = Message.objects.filter(room__name=room, seq__gt=after).order_by("-seq")
-    while True:
-        rows = list(messages.filter(seq__lt=before)[:ROWS])
-        yield from rows
-        if len(rows) < ROWS:
-            return
-        before = rows[-1].seq
+    messages = Message.objects.filter(room__name=room, seq__gt=after, seq__lt=before)
+    return iterate(messages, "-seq", ROWS)
 
 
 def latest_edits(room: str, until: int) -> list[dict[str, Any]]:

@@ -4,11 +4,10 @@ import unicodedata
 
 from django.core.exceptions import ValidationError
 
+from realtime.auth.names import is_visible
+
 MAX_NAME = 64  # characters
 RULE = "A room has 1 to 64 characters, some of them visible, and no slash."
-INVISIBLE = {"Cf", "Mn", "Me", "Zs", "Zl", "Zp"}  # categories: spaces, joiners, combining marks
-BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols that look like spaces
-JOINERS = "\u200c\u200d"  # in Persian words and emoji. The rest of "Cf" hides or reorders text.
 {% if cookiecutter.auth != "none" %}
 PRIVATE = "~"  # the first character of a private room's name
 LIKE_PRIVATE = "\u02dc\u2053\u223c\u223d\uff5e"  # an open room must not begin with them
@@ -22,16 +21,13 @@ def clean_name(name: str) -> str:
     if name.startswith(tuple(LIKE_PRIVATE)):
         raise ValueError(RULE)
 {% endif %}
-    categories = {unicodedata.category(character) for character in name if character not in BLANK}
-    others = {unicodedata.category(character) for character in name if character not in JOINERS}
     if (
         len(name) > MAX_NAME
         or name != name.strip()
         or name in {".", ".."}
         or "/" in name
-        or categories <= INVISIBLE
-        or unicodedata.category(name[0]) in INVISIBLE  # could hide what a name begins with
-        or others & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+        or not is_visible(name)
+        or not is_visible(name[0])  # could hide what a name begins with
     ):
         raise ValueError(RULE)
     return name

@@ -6,21 +6,15 @@ from django.urls import NoReverseMatch, reverse
 from django.views.decorators.http import require_safe
 
 {% if cookiecutter.auth == "none" %}
-from chat.models import (
-    Room,
-    find_rooms,
-    messages_after,
-    messages_before,
-    rooms_after,
-    rooms_before,
-)
+from chat.models import Room, find_rooms, messages_after, messages_before
 from chat.names import MAX_NAME, RULE
 {% else %}
 from chat.access import check_entry, visible_rooms
-from chat.models import find_rooms, messages_after, messages_before, rooms_after, rooms_before
+from chat.models import find_rooms, messages_after, messages_before
 from chat.names import MAX_NAME, RULE, is_private
 {% endif %}
 from realtime.history import page_of, parse_number
+from realtime.keyset import paginate
 
 MAX_MESSAGES = 500  # in one answer of the history
 ROOMS_PER_PAGE = 50  # on one page of the list
@@ -30,8 +24,8 @@ ROOMS_PER_PAGE = 50  # on one page of the list
 def rooms(request: HttpRequest) -> HttpResponse:
     """List the rooms, page by page; `?q=` finds them by a part of their names.
 
-    A page begins after the room `?after=`, or ends before `?before=`: the database skips to it by
-    its index, and counts nothing. `?room=` goes to the room of that name.
+    A page begins after the room `?after=`, or ends before `?before=`. `?room=` goes to the room of
+    that name.
     """
     name, error = request.GET.get("room"), ""
     if name is not None:
@@ -42,19 +36,8 @@ def rooms(request: HttpRequest) -> HttpResponse:
     query, after, before = (text_of(request, key) for key in ("q", "after", "before"))
     query = query.strip()
     listed = find_rooms({{ "Room.objects.all()" if cookiecutter.auth == "none" else "visible_rooms(request.user)" }}, query)
-    found, more = rooms_before(listed, before, ROOMS_PER_PAGE) if before else ([], False)
-    previous, following = more, bool(before)
-    if not previous:
-        # The first page is a full one, also for visitors who come from the second.
-        found, following = rooms_after(listed, after, ROOMS_PER_PAGE)
-        previous = bool(after and found)
-    context = {
-        "rooms": found,
-        "query": query,
-        "previous": found[0].name if previous else None,
-        "next": found[-1].name if following else None,
-        "error": error,
-    }
+    page = paginate(listed, "name", ROOMS_PER_PAGE, after=after, before=before)
+    context = {"page": page, "query": query, "error": error}
     return render(request, "chat/{{ "rooms" if cookiecutter.auth == "none" else "visible_rooms" }}.html", context)
 
 

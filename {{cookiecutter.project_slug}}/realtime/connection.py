@@ -6,9 +6,10 @@ import math
 import secrets
 import time
 from contextvars import ContextVar
+from typing import Any
 
 from realtime import logs, metrics
-from realtime.auth import Identity
+from realtime.auth import FindValid, Identity
 from realtime.auth.sessions import identity_of_session
 from realtime.connection_limit import limits_of
 from realtime.identity import display_name
@@ -38,6 +39,7 @@ class Connection:
         self.scope = scope
         self.user = scope.get("user")
         self.sign_in = sign_in_of(scope)
+        self.conditions: frozenset[tuple[FindValid, Any]] = frozenset()  # of the groups
         # Without a primary key, each connection is a user of its own.
         self.user_id = self.sign_in.user_id or f"anonymous-{self.id}"
         self.user_name = display_name(self.user) if self.user else ""
@@ -67,6 +69,11 @@ class Connection:
             return False
         self.follow(sign_in_of(self.scope))
         return True
+
+    def require(self, key: Any, find_valid: FindValid | None) -> None:
+        """End when a look-up does not return the key. There is none without a key or a function."""
+        if key is not None and find_valid is not None:
+            self.conditions |= {(find_valid, key)}
 
     def schedule_expiry(self) -> None:
         """Close with 4403 when the sign-in expires, if it does."""
@@ -136,7 +143,8 @@ class Connection:
 
     async def close_outbox(self) -> None:
         """Wait a short time until the client has taken what was sent."""
-        self.outbox.closed = self.outbox.ended = True
+        self.outbox.stop()
+        self.outbox.ended = True
         for timer in (self.deadline, self.expiry):
             if timer is not None:
                 timer.cancel()

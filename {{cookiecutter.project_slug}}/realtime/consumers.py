@@ -16,6 +16,7 @@ from channels.utils import await_many_dispatch
 from django.db import InterfaceError, OperationalError
 
 from realtime import metrics
+from realtime.auth import FindValid
 from realtime.conf import settings
 from realtime.connection import PATIENCE, Connection, ConnectionMiddleware
 from realtime.history import Events, History, Replay
@@ -214,7 +215,8 @@ class BaseConsumer(AsyncConsumer):
 
     async def clean_up(self) -> None:
         """Leave all groups, finish the work for the last message, and call `disconnect()`."""
-        self.cleaned_up = self.outbox.closed = True  # closed first: no events while leaving
+        self.cleaned_up = True
+        self.outbox.stop()  # first: no events while leaving
         for group in self.joined_groups:
             await self.leave(self.hub.leave(group, self.connection))
         for group in self.groups or ():
@@ -259,13 +261,21 @@ class RealtimeConsumer(BaseConsumer, AsyncJsonWebsocketConsumer):
         await self.joined()
 
     async def join(
-        self, group: str, history: History | None = None, *, presence: bool = False
+        self,
+        group: str,
+        history: History | None = None,
+        *,
+        presence: bool = False,
+        key: Any = None,
+        find_valid: FindValid | None = None,
     ) -> int:
         """Receive what is published to the group, and its users if `presence` is true.
 
         With a history, events are held back until `replay()`, and the number of the latest one is
-        returned.
+        returned. Each beat `find_valid` gets `key`, as that of an `Identity`. If it does not return
+        the key, the socket is closed with 4403.
         """
+        self.connection.require(key, find_valid)
         await self.subscribe(group, history, presence)
         if history is None:
             return 0
@@ -326,12 +336,22 @@ class SyncRealtimeConsumer(BaseConsumer, JsonWebsocketConsumer):
         self.accept()
         self.joined()
 
-    def join(self, group: str, history: History | None = None, *, presence: bool = False) -> int:
+    def join(
+        self,
+        group: str,
+        history: History | None = None,
+        *,
+        presence: bool = False,
+        key: Any = None,
+        find_valid: FindValid | None = None,
+    ) -> int:
         """Receive what is published to the group, and its users if `presence` is true.
 
         With a history, events are held back until `replay()`, and the number of the latest one is
-        returned.
+        returned. Each beat `find_valid` gets `key`, as that of an `Identity`. If it does not return
+        the key, the socket is closed with 4403.
         """
+        self.connection.require(key, find_valid)
         async_to_sync(self.subscribe)(group, history, presence)
         if history is None:
             return 0

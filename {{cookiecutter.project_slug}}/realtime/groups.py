@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import Any, Protocol
 
 from realtime import metrics
@@ -10,8 +11,8 @@ from realtime.conf import settings
 from realtime.history import History, Replay
 from realtime.outbox import Outbox
 from realtime.presence import Presence
-from realtime.protocol import encode, group_name, size_of
-from realtime.types import Message
+from realtime.protocol import encode, frame_of, group_name, size_of
+from realtime.types import Message, Write
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,9 @@ class Group:
         self.history = history
         self.presence: Presence | None = None
         self.members: dict[str, Membership] = {}  # by connection id
+        # Each is in one of these: members whose transport takes a frame at once, and the others.
+        self.direct: dict[Membership, Write] = {}
+        self.indirect: set[Membership] = set()
         self.subscription = asyncio.Lock()
         self.subscribed = False
         # Number of the last event that was broadcast. None until the first member is live.
@@ -76,6 +80,21 @@ class Group:
         self.ahead_bytes = 0
         self.until = 0
         self.catching_up: asyncio.Task[None] | None = None
+
+    def add(self, member: Member) -> Membership:
+        """Return the membership of a connection, a new one the first time."""
+        if (membership := self.members.get(member.id)) is None:
+            membership = self.members[member.id] = Membership(member)
+            self.indirect.add(membership)
+        return membership
+
+    def remove(self, member: Member) -> bool:
+        """End a membership. Return False if there is none."""
+        if (membership := self.members.pop(member.id, None)) is None:
+            return False
+        self.direct.pop(membership, None)
+        self.indirect.discard(membership)
+        return True
 
     @property
     def presence_name(self) -> str:
@@ -117,17 +136,41 @@ class Group:
         Does not await, so membership cannot change meanwhile.
         """
         start = time.perf_counter()
-        frame = {"type": "websocket.send", "text": text}
-        sender_membership = self.members.get(sender)
-        for membership in self.members.values():
-            if membership is sender_membership:
+        excluded = self.members.get(sender)
+        message = {"type": "websocket.send", "text": text}
+        frame = frame_of(text)
+        # Copies, because a member whose transport is full becomes an indirect one.
+        direct, indirect = [*self.direct.items()], [*self.indirect]
+        for membership, write in direct:
+            if membership is not excluded:
+                try:
+                    write(frame)
+                except Exception:  # the transport has just ended
+                    membership.outbox.give_back()
+                    membership.deliver(message)
+        for membership in indirect:
+            if membership is excluded:
                 continue
             if membership.held is not None:
-                membership.hold(seq, frame)
+                membership.hold(seq, message)
             elif seq == 0 or seq > membership.after:
-                membership.deliver(frame)
-        metrics.SENT.inc(len(self.members) - (sender_membership is not None))
+                self.borrow(membership)
+                membership.deliver(message)
+        metrics.SENT.inc(len(self.members) - (excluded is not None))
         metrics.FANOUT.observe(time.perf_counter() - start)
+
+    def borrow(self, membership: Membership) -> None:
+        """Make a member a direct one if its transport takes frames, and it gets every event."""
+        if membership.after > (self.seq or 0):
+            return
+        if (write := membership.outbox.borrow()) is not None:
+            self.indirect.discard(membership)
+            self.direct[membership] = write
+            membership.outbox.on_give_back += (partial(self.give_back, membership),)
+
+    def give_back(self, membership: Membership) -> None:
+        if self.direct.pop(membership, None):
+            self.indirect.add(membership)
 
     def broadcast_ahead(self) -> None:
         """Broadcast the next events. The others wait for those before them."""

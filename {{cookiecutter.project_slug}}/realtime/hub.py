@@ -10,7 +10,7 @@ from typing import Any
 from channels.db import database_sync_to_async
 
 from realtime.bus import Bus
-from realtime.groups import Group, Member, Membership
+from realtime.groups import Group, Member
 from realtime.history import History
 from realtime.malformed import drop, drop_foreign
 from realtime.presence import Presence
@@ -50,7 +50,7 @@ class Hub:
         if presence and group.presence is None:
             self.add_presence(group)
         known = member.id in group.members
-        membership = group.members.setdefault(member.id, Membership(member))
+        membership = group.add(member)
         if group.presence is not None and not known:
             group.presence.add(member.user_id, member.user_name)
         if not group.subscribed:
@@ -74,7 +74,7 @@ class Hub:
     async def leave(self, name: str, member: Member) -> None:
         """End a membership. The last one to leave ends the subscription."""
         group = self.groups.get(name)
-        if group is None or group.members.pop(member.id, None) is None:
+        if group is None or not group.remove(member):
             return
         if group.presence is not None:
             group.presence.remove(member.user_id)

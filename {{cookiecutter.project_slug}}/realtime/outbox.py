@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from realtime import metrics
 from realtime.conf import settings
-from realtime.protocol import Close, size_of
-from realtime.types import Message, Send, start
+from realtime.protocol import Close, frame_of, size_of
+from realtime.types import Message, Send, Write, start
 
 logger = logging.getLogger(__name__)
 
@@ -34,19 +34,23 @@ class Outbox:
         "count",
         "end",
         "ended",
+        "lend",
         "loop",
+        "on_give_back",
         "send_to_server",
         "waiting",
-        "write_text",
+        "write_frame",
         "writer",
     )
 
     def __init__(self, send: Send, end: Callable[[int], None]) -> None:
         self.send_to_server = send
-        # A server may offer to write a text without a task. Middleware around `send` hides this.
-        self.write_text: Callable[[str], bool] | None = getattr(
-            getattr(send, "__self__", None), "write_text", None
+        # A server may lend its transport. Middleware around `send` hides this.
+        self.lend: Callable[[Callable[[], None]], Write | None] | None = getattr(
+            getattr(send, "__self__", None), "lend", None
         )
+        self.write_frame: Write | None = None  # borrowed
+        self.on_give_back: tuple[Callable[[], None], ...] = ()
         self.end = end
         self.loop = asyncio.get_running_loop()
         self.waiting: list[Message] = []  # an empty deque takes 760 bytes
@@ -60,7 +64,7 @@ class Outbox:
             return
         if self.writer is None:
             text = message.get("text")
-            if self.write_text is not None and text is not None and self.write_text(text):
+            if text is not None and self.borrow() and self.write_directly(frame_of(text)):
                 return
             # Timeouts and cancel scopes in middleware around `send` need a task. An eager one is
             # done here and now, unless the server holds the message back.
@@ -74,6 +78,29 @@ class Outbox:
                     self.fail(error)
         elif self.reserve(message):
             self.waiting.append(message)
+
+    def borrow(self) -> Write | None:
+        """Return the `write` of the server's transport, None if a frame would have to wait."""
+        if self.write_frame is None and self.lend is not None and self.writer is None:
+            self.write_frame = None if self.closed else self.lend(self.give_back)
+        return self.write_frame
+
+    def give_back(self) -> None:
+        """Stop writing to the transport."""
+        self.write_frame = None
+        callbacks, self.on_give_back = self.on_give_back, ()
+        for callback in callbacks:
+            callback()
+
+    def write_directly(self, frame: bytes) -> bool:
+        """Write a frame to the borrowed transport. Return False if it has just ended."""
+        assert self.write_frame is not None
+        try:
+            self.write_frame(frame)
+        except Exception:
+            self.give_back()
+            return False
+        return True
 
     def reserve(self, message: Message) -> bool:
         """Count one more waiting message. Above the limits, close the client and return False."""
@@ -109,7 +136,12 @@ class Outbox:
         if not self.accepted:
             self.deliver({"type": "websocket.accept"})
         self.deliver({"type": "websocket.close", "code": code})
+        self.stop()
+
+    def stop(self) -> None:
+        """Drop what is delivered from now on."""
         self.closed = True
+        self.give_back()
 
     async def send(self, message: Message) -> None:
         """Send a message. Wait until the client has taken it and all before it."""
@@ -149,7 +181,8 @@ class Outbox:
         self.writer = None
 
     def fail(self, error: BaseException) -> None:
-        self.closed = self.ended = True
+        self.stop()
+        self.ended = True
         self.waiting.clear()
         if not isinstance(error, OSError):
             logger.error("The server did not accept a message", exc_info=error)

@@ -8,6 +8,8 @@ from typing import Any
 from realtime.conf import settings
 from realtime.types import Application, Receive, Scope, Send
 
+TEXT_FRAME = 0x81  # the first byte of a text in one frame
+
 
 class Close:
     """Close codes. Applications define those from 4000 on (RFC 6455, section 7.4.2).
@@ -55,8 +57,20 @@ def group_name(kind: str, name: str) -> str:
 
 
 def encode(event: Mapping[str, Any]) -> str:
-    """Encode an event as the text of one frame."""
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+    """Encode an event as the text of one frame. Replace surrogates, which UTF-8 lacks, by "?"."""
+    text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def frame_of(text: str) -> bytes:
+    """Return the frame that a server sends for a text (RFC 6455, section 5.2)."""
+    data = text.encode()
+    size = len(data)
+    if size < 126:
+        return bytes((TEXT_FRAME, size)) + data
+    if size < 65_536:
+        return bytes((TEXT_FRAME, 126)) + size.to_bytes(2) + data
+    return bytes((TEXT_FRAME, 127)) + size.to_bytes(8) + data
 
 
 def size_of(text: str) -> int:

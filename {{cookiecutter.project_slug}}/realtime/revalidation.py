@@ -1,4 +1,4 @@
-"""Sign-ins of open sockets, and the look-up of all of them each beat."""
+"""Sign-ins and memberships of open sockets, and the look-up of all of them each beat."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from itertools import batched
+from itertools import batched, chain
 from typing import Any, Protocol
 
 from asgiref.sync import AsyncToSync
@@ -23,7 +23,7 @@ from realtime.protocol import Close
 
 logger = logging.getLogger(__name__)
 
-BATCH = 1000  # connections in one look-up
+BATCH = 1000  # connections, and keys of one function, in one look-up
 SPREAD_SECONDS = 1  # between the first and the last look-up of a beat
 
 type Row = tuple[Any, ...]
@@ -65,9 +65,10 @@ class SignIn:
 
 
 class SignedIn(Protocol):
-    """Connection with a sign-in."""
+    """Connection with a sign-in, and the conditions of the groups that it joined."""
 
     sign_in: SignIn
+    conditions: frozenset[tuple[FindValid, Any]]
 
     def end(self, code: int) -> None: ...
 
@@ -81,12 +82,12 @@ async def revalidate_forever(connections: Collection[SignedIn]) -> None:
             try:
                 await revalidate(batch)
             except Exception:  # goes on, or nothing would end with its sign-in any more
-                logger.exception("Sign-ins were not looked up")
+                logger.exception("Sign-ins and memberships were not looked up")
             await asyncio.sleep(SPREAD_SECONDS / len(batches))
 
 
 async def revalidate(connections: Sequence[SignedIn]) -> None:
-    """Close with 4403 the connections whose sign-in has ended."""
+    """Close with 4403 the connections whose sign-in or membership has ended."""
     # In a test of Django's, only its own thread sees what its transaction has stored.
     own_thread = asyncio.get_running_loop() in AsyncToSync.loop_thread_executors
     find = database_sync_to_async(find_ended, thread_sensitive=own_thread)
@@ -102,19 +103,26 @@ def find_ended(connections: Sequence[SignedIn]) -> list[tuple[SignedIn, SignIn]]
     for sign_in in sign_ins:
         for find_valid, key in sign_in.checks():
             keys[find_valid].add(key)
+    for find_valid, key in frozenset().union(*[one.conditions for one in connections]):
+        keys[find_valid].add(key)
     ended = {(find, key) for find, asked in keys.items() for key in find_invalid(find, asked)}
     if not ended:
         return []
-    pairs = zip(connections, sign_ins, strict=True)
-    return [(one, sign_in) for one, sign_in in pairs if not ended.isdisjoint(sign_in.checks())]
+    return [
+        (connection, sign_in)
+        for connection, sign_in in zip(connections, sign_ins, strict=True)
+        if not ended.isdisjoint(chain(sign_in.checks(), connection.conditions))
+    ]
 
 
 def find_invalid(find_valid: FindValid, keys: set[Any]) -> set[Any]:
     """Return the keys that are not valid. If the database is unavailable, all count as valid."""
+    if len(keys) > BATCH:
+        return set().union(*(find_invalid(find_valid, set(part)) for part in batched(keys, BATCH)))
     try:
         return keys.difference(find_valid(keys))
     except Exception:
-        logger.exception("Sign-ins were not looked up")
+        logger.exception("Sign-ins and memberships were not looked up")
         return set()
 
 

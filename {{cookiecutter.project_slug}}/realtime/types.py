@@ -9,6 +9,7 @@ type Message = dict[str, Any]
 type Receive = Callable[[], Awaitable[Message]]
 type Send = Callable[[Message], Coroutine[Any, Any, None]]
 type Application = Callable[..., Awaitable[None]]
+type Write = Callable[[bytes], Any]  # of a transport
 
 
 def start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

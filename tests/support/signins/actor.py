@@ -11,6 +11,7 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
+from chat.models import create_private_room  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.contrib.auth import get_user_model  # noqa: E402
 from django.contrib.sessions.models import Session  # noqa: E402
@@ -99,6 +100,16 @@ def delete_user_by_sql(pk, key):
 
 def delete_key(pk, key):
     (KEYS / str(pk)).unlink()
+
+
+def create_room(name, owner, member):
+    room = create_private_room(name, User.objects.get(pk=owner))
+    room.members.create(user_id=member)
+
+
+def remove_member_by_sql(pk, room):
+    rooms = "SELECT id FROM chat_room WHERE name = %s"
+    execute(f"DELETE FROM chat_member WHERE user_id = %s AND room_id IN ({rooms})", pk, room)
 
 
 def execute(query, *parameters):

@@ -11,11 +11,13 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from chat.models import Member, Message, Room, create_private_room, store_message
+from chat.models import Member, Message, Room, create_private_room
+from chat.tests.helpers import store
 from conftest import Visit
 from realtime.presence import QUIET_SECONDS
 from realtime.process import get_process
 from realtime.protocol import EventError
+from realtime.revalidation import revalidate
 from realtime.testing import SocketClient
 from tests.people import client_of, id_of, login_of, user_of
 
@@ -80,7 +82,7 @@ def test_private_rooms_count_as_rooms_of_a_day(settings: Settings) -> None:
     page = client_of("ann").post("/private/", {"name": "other"}).content.decode()
     assert "You may create 1 room a day." in page
     with pytest.raises(EventError):
-        store_message("hall", id_of("ann"), "ann", "a1", "hi")
+        store("hi", room="hall", user=id_of("ann"))
 
 
 async def test_stranger_meets_no_room(visit: Visit) -> None:
@@ -240,6 +242,22 @@ async def test_member_who_is_removed_by_raw_sql_stores_nothing(visit: Visit) -> 
     assert not await Message.objects.aexists()
 
 
+async def test_member_who_is_removed_by_raw_sql_loses_the_socket(
+    visit: Visit,
+) -> None:
+    """The next look-up closes the socket with 4403. Sockets in open rooms stay."""
+    await sync_to_async(create_team)("bob")
+    ann, bob = [await enter(visit, name) for name in ("ann", "bob")]
+    hall = await visit("/ws/chat/hall/", "bob")
+    await hall.receive_until("welcome")
+    remove = Member.objects.filter(is_owner=False)._raw_delete
+    await sync_to_async(remove)("default")
+    await revalidate(list(get_process().connections))
+    assert await bob.close_code() == 4403
+    assert await hall.receives_nothing()
+    await ann.wait_for_users("ann")
+
+
 async def test_room_outlives_its_owner(visit: Visit) -> None:
     """The members keep the room of a deleted owner, and staff name another in the admin."""
     await sync_to_async(create_team)("bob")
@@ -254,7 +272,7 @@ async def test_room_outlives_its_owner(visit: Visit) -> None:
 
 def test_staff_add_members_in_the_admin(admin_client: Client) -> None:
     """The admin finds private rooms only, and makes members of accounts."""
-    store_message("teapot", "1", "eve", "e1", "hi")
+    store("hi", room="teapot", user="eve")
     room = create_team()
     query = {"app_label": "chat", "model_name": "member", "field_name": "room", "term": "TEA"}
     found = admin_client.get("/admin/autocomplete/", query).json()["results"]
@@ -262,3 +280,6 @@ def test_staff_add_members_in_the_admin(admin_client: Client) -> None:
     fields = {"room": room.pk, "user": user_of("bob").pk, "is_owner": "on"}
     assert admin_client.post("/admin/chat/member/add/", fields).status_code == 302
     assert (statuses("bob"), member("bob").is_owner) == ([200, 200, 200], True)
+    for term, count in ((login_of("bob"), 1), ("team", 2), ("nobody", 0)):
+        page = admin_client.get("/admin/chat/member/", {"q": term}).content.decode()
+        assert page.count('class="action-select"') == count

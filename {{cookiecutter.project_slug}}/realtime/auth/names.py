@@ -1,4 +1,4 @@
-"""Validation of user names, and detection of look-alikes."""
+"""Validation of names, and detection of look-alikes."""
 
 import re
 import unicodedata
@@ -23,11 +23,16 @@ LIKE_LATIN = str.maketrans("".join(LETTERS.values()), "".join(LETTERS))
 LIKE_EACH_OTHER = str.maketrans({"0": "o", "1": "l", "i": "l", "|": "l", "m": "rn", "w": "vv"})
 
 
+def is_visible(name: str) -> bool:
+    """Return whether a name has visible characters, and none that hide or reorder others."""
+    shown = {unicodedata.category(letter) for letter in name if letter not in BLANK}
+    others = {unicodedata.category(letter) for letter in name if letter not in JOINERS}
+    return not shown <= INVISIBLE and others.isdisjoint(HIDING)
+
+
 def validate_name(name: str) -> None:
-    """Raise ValidationError for a name without visible characters, or with ones that hide text."""
-    categories = {unicodedata.category(letter) for letter in name if letter not in BLANK}
-    hiding = {unicodedata.category(letter) for letter in name if letter not in JOINERS} & HIDING
-    if hiding or categories <= INVISIBLE:
+    """Raise ValidationError for a name that is not visible."""
+    if not is_visible(name):
         raise ValidationError("Use visible characters, and none that hide or reorder others.")
 
 

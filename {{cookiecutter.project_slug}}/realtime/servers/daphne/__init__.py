@@ -89,6 +89,18 @@ class DrainingServer(Server):  # type: ignore[misc]
         self.draining.add_done_callback(lambda _: reactor.callLater(0.1, self.stop))
 
 
+def with_own_send(application: Any) -> Any:
+    """Give the application the `send` of its WebSocket, which lends the transport."""
+
+    def run(scope: Any, receive: Any, send: Any) -> Any:
+        (protocol,) = send.args
+        if isinstance(protocol, WebSocketProtocol):
+            send = protocol.send
+        return application(scope, receive, send)
+
+    return run
+
+
 def tls_options(certificate_file: str, key_file: str) -> ssl.CertificateOptions:
     """Return Twisted's TLS defaults with a certificate chain and its key."""
     end = b"-----END CERTIFICATE-----"
@@ -101,7 +113,7 @@ def tls_options(certificate_file: str, key_file: str) -> ssl.CertificateOptions:
 def serve(application: Any, listener: socket.socket) -> None:
     """Serve an application on a listening socket until SIGTERM or SIGINT."""
     server = DrainingServer(
-        application,
+        with_own_send(application),
         endpoints=["the listening socket"],  # required by daphne, not used
         server_name="",
         ping_interval=settings.SERVER_PING_SECONDS,

@@ -1,6 +1,7 @@
 """WebSocket of daphne, with limits on every frame."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from autobahn.websocket.types import ConnectionRequest
@@ -11,6 +12,8 @@ from zope.interface import implementer
 
 from realtime.protocol import Close
 from realtime.rate_limit import HiddenFrames
+from realtime.servers.direct import DirectWrites
+from realtime.types import Write
 
 CONTINUATION, PING, PONG = 0, 9, 10  # opcodes (RFC 6455, section 5.2)
 MAX_UNREAD = 16  # messages that wait for the application; stop reading above this
@@ -20,12 +23,14 @@ MAX_UNREAD = 16  # messages that wait for the application; stop reading above th
 class Gate:
     """Gate that is closed while the transport is full because the client does not read."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_close: Callable[[], None]) -> None:
         self.opened = asyncio.Event()
+        self.on_close = on_close
         self.resumeProducing()
 
     def pauseProducing(self) -> None:
         self.opened.clear()
+        self.on_close()
 
     def resumeProducing(self) -> None:
         self.opened.set()
@@ -33,13 +38,16 @@ class Gate:
     stopProducing = resumeProducing
 
 
-class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]
+class WebSocketProtocol(DirectWrites, ws_protocol.WebSocketProtocol):  # type: ignore[misc]
     """WebSocket that counts frames without a message, and stops reading when it is behind."""
 
     def onConnect(self, request: ConnectionRequest) -> object:
         self.hidden = HiddenFrames()
-        self.gate = Gate()
+        self.gate = Gate(self.take_back)
         return super().onConnect(request)
+
+    async def send(self, message: dict[str, Any]) -> None:
+        await self.server.handle_reply(self, message)
 
     def onFrameBegin(self) -> None:
         super().onFrameBegin()
@@ -85,6 +93,12 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]
     def _invalid_payload(self, reason: str) -> bool:
         super()._invalid_payload(reason)
         return True
+
+    def open_write(self) -> Write | None:
+        if self.state != self.STATE_OPEN or not self.gate.opened.is_set() or self.send_queue:
+            return None
+        write: Write = self.transport.write
+        return write
 
     def discard(self) -> None:
         """Discard what arrives until the connection ends, within a second.

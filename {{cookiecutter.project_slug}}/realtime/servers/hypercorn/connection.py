@@ -10,6 +10,8 @@ from hypercorn.asyncio.task_group import TaskGroup, _handle
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.events import Closed, RawData
 
+from realtime.types import Write
+
 LINGER_SECONDS = 3  # abort a closed connection whose client has not left after this
 
 
@@ -61,6 +63,20 @@ class Connection(TCPServer):
     """TCP connection that ends in bounded time, without a reset before the last bytes."""
 
     aborting: asyncio.TimerHandle | None = None  # while closing
+
+    def open_write(self, on_full: Callable[[], None]) -> Write | None:
+        """Return the `write` of the transport. Return None if its buffer is not empty."""
+        transport = self.writer.transport
+        protocol: Any = transport.get_protocol()
+        if transport.is_closing() or transport.get_write_buffer_size():
+            return None
+
+        def pause_writing() -> None:
+            type(protocol).pause_writing(protocol)
+            on_full()
+
+        protocol.pause_writing = pause_writing
+        return transport.write
 
     async def run(self) -> None:
         try:

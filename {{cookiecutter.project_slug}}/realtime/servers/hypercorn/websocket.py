@@ -10,9 +10,12 @@ from wsproto.events import CloseConnection, Message, Ping, Pong, TextMessage
 from wsproto.frame_protocol import CloseReason
 
 from realtime.rate_limit import HiddenFrames
+from realtime.servers.direct import DirectWrites
+from realtime.servers.hypercorn.http1 import Http1
+from realtime.types import Write
 
 
-class WebSocket(WSStream):
+class WebSocket(DirectWrites, WSStream):
     """WebSocket that counts every frame, expects pongs, and stops reading once it is closed."""
 
     def __init__(self, *args: Any) -> None:
@@ -43,10 +46,22 @@ class WebSocket(WSStream):
     async def leave(self) -> None:
         """Stop the heartbeat, and send the application its disconnect."""
         self.closed = self.left = True
+        self.take_back()
         if self.heartbeat is not None:
             self.heartbeat.cancel()
         if self.app_put is not None:
             await self.app_put({"type": "websocket.disconnect", "code": self.close_code})
+
+    def open_write(self) -> Write | None:
+        stream_send: Any = self.send
+        http = stream_send.__self__
+        if self.state is not ASGIWebsocketState.CONNECTED or self.closed:
+            return None
+        if not isinstance(http, Http1):  # HTTP/2 has a flow control of its own
+            return None
+        protocol_send: Any = http.send
+        write: Write | None = protocol_send.__self__.open_write(self.take_back)
+        return write
 
     async def _accept(self, message: Any) -> None:
         # A few bytes of a compressed message can inflate to any size.

@@ -1,4 +1,4 @@
-"""WebSocket of uvicorn, with limits on every frame and one encoding per broadcast."""
+"""WebSocket of uvicorn, with limits on every frame and direct writes."""
 
 from collections.abc import Callable
 from encodings.utf_8 import IncrementalDecoder
@@ -15,14 +15,17 @@ from websockets.server import ServerProtocol
 
 from realtime.protocol import Close
 from realtime.rate_limit import HiddenFrames
+from realtime.servers.direct import DirectWrites
+from realtime.types import Write
 
 BAD_REQUEST = STATUS_LINE[400] + b"content-length: 0\r\nconnection: close\r\n\r\n"
 
 
-class Connection(ServerProtocol):
+class Connection(DirectWrites, ServerProtocol):
     """Frames of a WebSocket, each checked before it has an effect."""
 
     check: Callable[[Frame], None]
+    open_write: Callable[[], Write | None]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -48,14 +51,15 @@ patched.ServerProtocol = Connection
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """WebSocket that counts frames without a message, and builds the frame of a broadcast once."""
+    """WebSocket that counts frames without a message, and lends its transport."""
 
     conn: Connection
-    broadcast: tuple[str | None, bytes] = (None, b"")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.conn.check = self.check
+        self.conn.open_write = self.open_write
+        self.lend = self.conn.lend
         self.hidden = HiddenFrames()
 
     # Received
@@ -114,25 +118,16 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     # Sent
 
-    async def send(self, message: Any) -> None:
-        text = message.get("text")
-        if text is None or not self.write_text(text):
-            await self.send_slowly(message)
-
-    def write_text(self, text: str) -> bool:
-        """Send a text without waiting. Return False if the client is slow or has left."""
+    def open_write(self) -> Write | None:
         if self.conn.state is not State.OPEN or not self.writable.is_set():
-            return False
-        if self.transport.is_closing():
-            return False
-        last, frame = WebSocketProtocol.broadcast
-        if text is not last:
-            frame = Frame(Opcode.TEXT, text.encode()).serialize(mask=False)
-            WebSocketProtocol.broadcast = (text, frame)
-        self.transport.write(frame)
-        return True
+            return None
+        return None if self.transport.is_closing() else self.transport.write
 
-    async def send_slowly(self, message: Any) -> None:
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.conn.take_back()
+
+    async def send(self, message: Any) -> None:
         await self.writable.wait()
         if self.close_sent or self.transport.is_closing():
             raise ClientDisconnected
