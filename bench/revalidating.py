@@ -1,7 +1,8 @@
 """Look-ups of the sign-ins of many sockets in the project of DJANGO_SETTINGS_MODULE: prints their cost as JSON.
 
 Run as `revalidating.py SOCKETS SECONDS`. Each socket has a user and a session of its own. `micros` is the CPU time for
-one socket, `pause` the longest time in milliseconds that the event loop was late, `calm` the same without look-ups.
+one socket, `private` the same if each socket is in a private room, `pause` the longest time in milliseconds that the
+event loop was late, `calm` the same without look-ups.
 """
 
 import asyncio
@@ -17,6 +18,8 @@ import django
 
 django.setup()
 
+from chat.access import find_members  # noqa: E402
+from chat.models import Member, Room  # noqa: E402
 from django.contrib.auth import get_user_model  # noqa: E402
 from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
 from django.core.management import call_command  # noqa: E402
@@ -46,6 +49,14 @@ def sign_in(count):
     session.objects.bulk_create(rows, BATCH)
     pairs = zip(model.objects.bulk_create(users, BATCH), stores, strict=True)
     return [Connection(SignIn(identity_of_session(*pair), pair[1])) for pair in pairs]
+
+
+def enter(connections):
+    """Make the user of each connection a member of a private room of a hundred."""
+    rooms = Room.objects.bulk_create(Room(name=f"~room {number}") for number in range(0, len(connections), 100))
+    members = (Member(room=rooms[i // 100], user=one.sign_in.identity.user) for i, one in enumerate(connections))
+    for connection, member in zip(connections, Member.objects.bulk_create(members, BATCH), strict=True):
+        connection.conditions = frozenset([(find_members, member.pk)])
 
 
 async def longest_pause(work):
@@ -90,4 +101,6 @@ cpu_micros(connections)
 micros = min(cpu_micros(connections) for _ in range(5))
 calm = asyncio.run(longest_pause(asyncio.sleep(seconds)))
 pause = asyncio.run(longest_pause(look(connections, seconds)))
-print(json.dumps({"micros": micros, "pause": pause, "calm": calm}))
+enter(connections)
+private = min(cpu_micros(connections) for _ in range(5))
+print(json.dumps({"micros": micros, "private": private, "pause": pause, "calm": calm}))

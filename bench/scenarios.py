@@ -267,6 +267,7 @@ def revalidation(plan: Plan) -> None:
         cores = figures["micros"] * sockets / 1e6 / BEAT
         reached = "reached" if cores < 0.01 else "MISSED"
         print(f"  {sockets:,} sockets: {cores:.2%} of a core, {figures['micros']:.1f} µs each    {reached}: under 1 %")
+        print(f"  all in private rooms: {figures['private']:.1f} µs each")
         print(f"  longest pause of the loop: {figures['pause']:.1f} ms, {figures['calm']:.1f} ms without look-ups")
 
 

@@ -32,13 +32,11 @@ class ChatConsumer(RealtimeConsumer):
         self.group = room_group(self.room)
         logs.add(room=self.room)
         history = RoomHistory(self.room)
-{% if cookiecutter.auth != "none" %}
-        if not await self.admits():
-            return
-{% endif %}
 {% if cookiecutter.auth == "none" %}
         seq = await self.join(self.group, history, presence=True)
 {% else %}
+        if not await self.admits():
+            return
         key = None
         if is_private(self.room):
             key = await database_sync_to_async(membership)(self.user, self.room)

@@ -30,13 +30,11 @@ class ChatConsumer(SyncRealtimeConsumer):
         self.group = room_group(self.room)
         logs.add(room=self.room)
         history = RoomHistory(self.room)
-{% if cookiecutter.auth != "none" %}
-        if not self.admits():
-            return
-{% endif %}
 {% if cookiecutter.auth == "none" %}
         seq = self.join(self.group, history, presence=True)
 {% else %}
+        if not self.admits():
+            return
         key = None
         if is_private(self.room):
             key = membership(self.user, self.room)
