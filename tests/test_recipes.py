@@ -9,7 +9,6 @@ from support.browsers import Visits, launch
 from support.client import PASSWORD, Person, cookie, csrf_token, receive, send
 from support.emitted import bake, clean_environ, environ_for, run
 from support.matrix import CHOICES, PYTHONS, combinations, label, spread
-from support.network import NETWORK
 from support.pages import JWTS, RECIPES, commands, recipes
 from support.servers import start_site
 
@@ -59,7 +58,7 @@ def see_field(site, ann, bob):
 
 def see_consumer(site, ann, bob):
     """Check that a roll of one user shows the same value on both pages."""
-    with sync_playwright() as playwright, launch(playwright, "chromium") as browser:
+    with sync_playwright() as playwright, launch(playwright, "firefox") as browser:
         visits = Visits(browser, site.url)
         one, other = (visits(person, "/dice/").page for person in (ann, bob))
         expect(other.get_by_role("button", name="Roll")).to_be_enabled()
@@ -110,7 +109,6 @@ def see_addresses(site, ann, bob):
 SEE = dict(zip(RECIPES, (see_renamed, see_field, see_consumer, see_view, see_addresses), strict=True))
 
 
-@NETWORK
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("first", "answers"), COMBINATIONS, ids=[label(answers) for _, answers in COMBINATIONS])
 def test_recipes_work(first, answers, cookies, environment, services):

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from uuid import uuid4
 
+import jinja2
+
 from demo import find_python
 from support.matrix import CONTEXT, TEMPLATE, covering, requirements
 
@@ -24,6 +26,19 @@ SETTINGS = {
 }
 
 announce = print  # conftest.py replaces it
+compile_template = jinja2.Environment.compile
+compiled = {}
+
+
+def compile_once(self, *arguments, **options):
+    """Compile a template once for all projects. Cookiecutter does it for each, in half of the time of a bake."""
+    key = self.trim_blocks, self.lstrip_blocks, arguments, tuple(options.items())
+    if key not in compiled:
+        compiled[key] = compile_template(self, *arguments, **options)
+    return compiled[key]
+
+
+jinja2.Environment.compile = compile_once
 
 
 def bake(cookies, **answers: str) -> Path:
