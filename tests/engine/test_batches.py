@@ -32,9 +32,14 @@ class Store:
 
     def close(self):
         """End the thread of the async calls, with its connection."""
-        thread = self.one.__self__.thread
-        thread.submit(connections.close_all).result()
-        thread.shutdown()
+        held = self.one.__self__
+        if held.thread is not None:
+            held.function = lambda items: connections.close_all() or items
+            closed_loop = asyncio.new_event_loop()
+            closed_loop.close()
+            held.jobs.put((closed_loop, [("last", None)]))
+            held.jobs.put(None)
+            held.thread.join()
 
     def many(self, items):
         self.batches.append(list(items))
@@ -151,18 +156,58 @@ async def test_bad_item_fails_alone(callers):
     assert one.store.batches == [["a"], ["b", "c", "d", "bad"], ["b", "c"], ["d", "bad"], ["d"], ["bad"]]
 
 
-async def test_missing_result_is_an_error(callers):
-    """A function that returns fewer results than it got items leaves no caller waiting."""
-    one = callers(lambda items: [])
+@pytest.mark.parametrize("results", [[], None], ids=["too few", "none"])
+async def test_missing_result_is_an_error(results, callers):
+    """A function without a result for each item leaves no caller waiting. It is not called again: it has stored."""
+    one = callers(lambda items: results)
     found = await one.call_meanwhile("a", "b", "c")
-    assert [str(error) for error in found] == ["0 results for 1 items"] * 3
+    assert [str(error) for error in found] == [f"Not a list of {n} results: {results}" for n in (1, 2, 2)]
+    assert one.store.batches == [["a"], ["b", "c"]]
+
+
+async def test_interrupted_batch_leaves_no_caller_waiting(callers):
+    """After an exception that ends threads, each caller gets an error, and the next item is stored."""
+
+    def results(items):
+        if "end" in items:
+            raise SystemExit
+        return items
+
+    one = callers(results)
+    first, *others = await one.call_meanwhile("a", "b", "end")
+    assert first == "a"
+    assert {type(error) for error in others} <= {RuntimeError, SystemExit}
+    assert await one.call("c") == "c"
+
+
+async def test_thread_that_cannot_start_leaves_no_caller_waiting(create, monkeypatch):
+    """The caller gets the error, and the next one starts the thread."""
+    store = create()
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        await store.aone("a")
+    monkeypatch.undo()
+    assert await store.aone("b") == "b!"
+
+
+def test_caller_without_autocommit_stores_its_own_item(create):
+    """A caller who commits by itself takes no items of others into its transaction."""
+    store = create()
+    transaction.set_autocommit(False)
+    try:
+        store.one.__self__.queue.append(("of another", None))
+        assert store.one("a") == "a!"
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+    assert store.batches == [["a"]]
 
 
 async def test_stop_iteration_is_an_error(callers):
     """An exception that futures do not accept leaves no caller waiting."""
     one = callers(lambda items: [next(iter(()))])
     found = await one.call_meanwhile("a", "b", "c")
-    assert all(isinstance(error, RuntimeError | StopIteration) for error in found)
+    assert [type(error) for error in found] == [RuntimeError] * 3
 
 
 async def test_slow_failure_is_not_repeated(callers, monkeypatch):

@@ -57,6 +57,21 @@ async def test_lone_surrogate_is_replaced(visit):
     assert [(await ann.receive())["text"] for _ in range(2)] == ["a?b", "é"]
 
 
+async def test_a_layer_message_that_fails_ends_nothing(visit, monkeypatch, caplog):
+    """An exception in a delivery is logged, and the next event arrives."""
+    ann = await visit(PATH)
+    await ann.receive_until("welcome")
+    group = get_process().groups[GROUP]
+    monkeypatch.setattr(group, "accept", lambda message: 1 / 0)
+    await apublish(GROUP, {"type": "news", "text": "lost"})
+    assert await ann.receives_nothing()
+    monkeypatch.undo()
+    await apublish(GROUP, {"type": "news", "text": "next"})
+    assert (await ann.receive())["text"] == "next"
+    assert "A layer message was not delivered" in caplog.text
+    caplog.clear()
+
+
 async def test_number_of_another_event_changes_no_order(visit):
     """An event that is not numbered is delivered once, and the numbered ones follow."""
     await store("1")

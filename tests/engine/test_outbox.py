@@ -160,10 +160,46 @@ async def test_members_who_are_ahead_get_no_event_twice():
     """A member whose replay has events that the group has not broadcast yet does not get them again."""
     sockets = [LendingSocket(), LendingSocket()]
     group = room_of(sockets[0], history=JournalHistory("a"))
-    group.go_live(group.add(member("ahead", sockets[1])), 2)
+    ahead = group.add(member("ahead", sockets[1]))
+    group.go_live(ahead, 2)
     for seq in (1, 2, 3):
         group.accept({"seq": seq, "text": str(seq), "sender": ""})
     assert [socket.sent for socket in sockets] == [frames("1", "2", "3"), frames("3")]
+    group.go_live(ahead, 4)  # after another replay
+    for seq in (4, 5):
+        group.accept({"seq": seq, "text": str(seq), "sender": ""})
+    assert sockets[1].sent == frames("3", "5")
+
+
+async def test_members_who_leave_are_forgotten():
+    """An outbox refers to no group that its connection has left."""
+    socket = LendingSocket()
+    one = member("1", socket)
+    groups = [Group("first"), Group("second")]
+    for group in groups:
+        group.go_live(group.add(one))
+        group.broadcast(0, "1")
+    groups[0].remove(one)
+    assert [borrower.group for borrower in one.outbox.borrowers] == groups[1:]
+    groups[1].broadcast(0, "2")
+    assert socket.sent == frames("1", "1", "2")
+
+
+async def test_binary_messages_wait_before_later_texts():
+    """A text does not overtake a binary message that the server holds back."""
+
+    class Slow(LendingSocket):
+        async def send(self, message):
+            await asyncio.sleep(0)
+            self.sent.append(message.get("text") or message["bytes"])
+
+    socket = Slow()
+    outbox = Outbox(socket.send, lambda code: None)
+    outbox.deliver(text("1"))
+    outbox.deliver({"type": "websocket.send", "bytes": b"2"})
+    outbox.deliver(text("3"))
+    await outbox.wait_until_empty()
+    assert socket.sent == [*frames("1"), b"2", "3"]
 
 
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])

@@ -9,6 +9,7 @@ from django.db import OperationalError, connection
 from engine.test_batches import Callers, Store
 from engine.test_checks import found
 from realtime import startup
+from realtime.batches import MOST
 
 
 @pytest.mark.django_db
@@ -51,3 +52,21 @@ async def test_lost_connection_fails_a_batch_once(style):
         assert [type(error) for error in others] == [OperationalError] * 3
         assert store.batches == [["a"], ["b", "c", "d"]]
         assert await callers.call("e") == "e"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("style", ["async", "sync"])
+async def test_lost_connection_fails_those_who_wait(style):
+    """While the database is down, no caller waits for the failures of others before its own."""
+
+    def results(items):
+        if "a" in items:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return items
+
+    with closing(Store(results)) as store, closing(Callers(style, store)) as callers:
+        errors = await callers.call_meanwhile("a", *range(MOST + 10))
+        assert {type(error) for error in errors} == {OperationalError}
+        assert store.batches == [["a"]]
+        assert await callers.call("b") == "b"

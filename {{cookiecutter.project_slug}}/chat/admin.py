@@ -24,9 +24,11 @@ class RoomAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def save_model(self, request: HttpRequest, obj: Room, form: Any, change: bool) -> None:
         """Store the creator of the room. Staff may create any number here."""
-        if not change:
-            obj.created_by = user_id(request.user)
-            obj.created_by_name = display_name(request.user)
+        if change:  # without `seq`, which messages change meanwhile
+            obj.save(update_fields=form.changed_data)
+            return
+        obj.created_by = user_id(request.user)
+        obj.created_by_name = display_name(request.user)
         super().save_model(request, obj, form, change)
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:

@@ -203,26 +203,28 @@ def insert_messages(drafts: list[Draft], *, sent_before: bool = False) -> list[S
     with transaction.atomic():
         if sent_before:
             rooms = take_numbers(list(new.values()), each=0)  # only locks the rooms
-            for message in Message.objects.select_related("room").filter(
-                room__in=rooms.values(),
-                user_id__in={draft.user_id for draft in drafts},
-                ref__in={draft.ref for draft in drafts},
-            ):
+            known = models.Q()
+            for room, user_id, ref in new:
+                known |= models.Q(room=rooms[room][0], user_id=user_id, ref=ref)
+            for message in Message.objects.select_related("room").filter(known):
                 messages[message.room.name, message.user_id, message.ref] = message
             new = {key: draft for key, draft in new.items() if key not in messages}
         rooms = take_numbers(list(new.values()))
         for key, draft in new.items():
-            room = rooms[draft.room]
-            room.seq += 1
-            messages[key] = Message(**draft._asdict() | {"room": room, "seq": room.seq})
+            fields = draft._asdict()
+            room = fields.pop("room")
+            room_id, seq = rooms[room]
+            rooms[room] = room_id, seq + 1
+            messages[key] = Message(room_id=room_id, seq=seq + 1, **fields)
         Message.objects.bulk_create([messages[key] for key in new])
     return [(messages[draft.key], new.get(draft.key) is draft) for draft in drafts]
 
 
-def take_numbers(drafts: list[Draft], each: int = 1) -> dict[str, Room]:
-    """Add the drafts to the numbers of their rooms. Return the rooms as they were before.
+def take_numbers(drafts: list[Draft], each: int = 1) -> dict[str, tuple[int, int]]:
+    """Reserve the next numbers of the rooms for the drafts, or none if `each` is 0.
 
-    A missing room is created. Raises EventError if its user has created too many.
+    Returns the key of each room, and its number before. A missing room is created. Raises
+    EventError if its user has created too many.
     """
     counts = Counter(draft.room for draft in drafts)
     if not counts:
@@ -235,20 +237,22 @@ def take_numbers(drafts: list[Draft], each: int = 1) -> dict[str, Room]:
         for room, draft in sorted(first.items())
         for value in (room, each * counts[room], draft.user_id, draft.user_name)
     ]
-    changed = Room.objects.raw(
-        f"""
-        INSERT INTO {Room._meta.db_table} AS room
-            (name, seq, created_by, created_by_name, created_at)
-        VALUES {", ".join(["(%s, %s, %s, %s, CURRENT_TIMESTAMP)"] * len(first))}
-        ON CONFLICT (name) DO UPDATE SET seq = room.seq + excluded.seq
-        RETURNING id, name, seq
-        """,
-        values,
-    )
-    rooms = {room.name: room for room in changed}
-    for room in rooms.values():
-        room.seq -= each * counts[room.name]
-    creators = [first[room.name] for room in rooms.values() if room.seq == 0]
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql" and len(first) > 1:
+            # A room that another program locks must not hold up the other rooms for long.
+            cursor.execute("SET LOCAL lock_timeout = '200ms'")
+        cursor.execute(
+            f"""
+            INSERT INTO {Room._meta.db_table} AS room
+                (name, seq, created_by, created_by_name, created_at)
+            VALUES {", ".join(["(%s, %s, %s, %s, CURRENT_TIMESTAMP)"] * len(first))}
+            ON CONFLICT (name) DO UPDATE SET seq = room.seq + excluded.seq
+            RETURNING name, id, seq
+            """,
+            values,
+        )
+        rooms = {name: (key, seq - each * counts[name]) for name, key, seq in cursor.fetchall()}
+    creators = [first[name] for name, (_, seq) in rooms.items() if seq == 0]
     for draft in sorted(creators, key=attrgetter("user_id")):
         limit_creation(draft.user_id, draft.ref)
     return rooms

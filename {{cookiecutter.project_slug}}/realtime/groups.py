@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from functools import partial
 from typing import Any, Protocol
 
 from realtime import metrics
@@ -37,9 +36,10 @@ class Member(Protocol):
 class Membership:
     """One connection in one group. Events are held back until the membership is live."""
 
-    __slots__ = ("after", "deliver", "held", "member", "outbox")
+    __slots__ = ("after", "deliver", "group", "held", "member", "outbox")
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, group: "Group", member: Member) -> None:
+        self.group = group
         self.member = member
         self.outbox = member.outbox
         self.deliver = member.outbox.deliver
@@ -51,8 +51,15 @@ class Membership:
         if self.outbox.reserve(frame):
             self.held.append((seq, frame))
 
+    def give_back(self) -> None:
+        """Become an indirect member of the group again."""
+        if self.group.direct.pop(self, None):
+            self.group.indirect.add(self)
+            self.outbox.borrowers = tuple(one for one in self.outbox.borrowers if one is not self)
+
     def go_live(self, after: int) -> None:
         """Deliver what was held back and is newer. Deliver everything at once from now on."""
+        self.give_back()  # direct members get every event
         self.after = after
         held, self.held = self.held, None
         for seq, frame in held or ():
@@ -84,7 +91,7 @@ class Group:
     def add(self, member: Member) -> Membership:
         """Return the membership of a connection, a new one the first time."""
         if (membership := self.members.get(member.id)) is None:
-            membership = self.members[member.id] = Membership(member)
+            membership = self.members[member.id] = Membership(self, member)
             self.indirect.add(membership)
         return membership
 
@@ -92,7 +99,7 @@ class Group:
         """End a membership. Return False if there is none."""
         if (membership := self.members.pop(member.id, None)) is None:
             return False
-        self.direct.pop(membership, None)
+        membership.give_back()
         self.indirect.discard(membership)
         return True
 
@@ -166,11 +173,7 @@ class Group:
         if (write := membership.outbox.borrow()) is not None:
             self.indirect.discard(membership)
             self.direct[membership] = write
-            membership.outbox.on_give_back += (partial(self.give_back, membership),)
-
-    def give_back(self, membership: Membership) -> None:
-        if self.direct.pop(membership, None):
-            self.indirect.add(membership)
+            membership.outbox.borrowers += (membership,)
 
     def broadcast_ahead(self) -> None:
         """Broadcast the next events. The others wait for those before them."""

@@ -126,7 +126,10 @@ class Hub:
                 logger.exception("The channel layer failed")
                 await asyncio.sleep(1)
             else:
-                self.dispatch(message)
+                try:
+                    self.dispatch(message)
+                except Exception:  # goes on, or nothing would arrive any more
+                    logger.exception("A layer message was not delivered")
 
     def dispatch(self, message: Any) -> None:
         """Pass an event to its group, and another message to the bus. Drop what neither knows."""

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 from realtime import metrics
 from realtime.conf import settings
@@ -14,6 +15,12 @@ logger = logging.getLogger(__name__)
 
 class Disconnected(OSError):
     """Error of a send after the end of the connection, which ends a consumer that only sends."""
+
+
+class Borrower(Protocol):
+    """Membership that writes to the transport, too."""
+
+    def give_back(self) -> None: ...
 
 
 class Outbox:
@@ -29,6 +36,7 @@ class Outbox:
 
     __slots__ = (
         "accepted",
+        "borrowers",
         "bytes",
         "closed",
         "count",
@@ -36,7 +44,6 @@ class Outbox:
         "ended",
         "lend",
         "loop",
-        "on_give_back",
         "send_to_server",
         "waiting",
         "write_frame",
@@ -50,7 +57,7 @@ class Outbox:
             getattr(send, "__self__", None), "lend", None
         )
         self.write_frame: Write | None = None  # borrowed
-        self.on_give_back: tuple[Callable[[], None], ...] = ()
+        self.borrowers: tuple[Borrower, ...] = ()
         self.end = end
         self.loop = asyncio.get_running_loop()
         self.waiting: list[Message] = []  # an empty deque takes 760 bytes
@@ -70,6 +77,7 @@ class Outbox:
             # done here and now, unless the server holds the message back.
             sending = asyncio.Task(self.send_to_server(message), loop=self.loop, eager_start=True)
             if not sending.done():
+                self.give_back()
                 self.writer = start(self.write(sending))
             else:
                 try:
@@ -88,9 +96,8 @@ class Outbox:
     def give_back(self) -> None:
         """Stop writing to the transport."""
         self.write_frame = None
-        callbacks, self.on_give_back = self.on_give_back, ()
-        for callback in callbacks:
-            callback()
+        for borrower in self.borrowers:
+            borrower.give_back()
 
     def write_directly(self, frame: bytes) -> bool:
         """Write a frame to the borrowed transport. Return False if it has just ended."""

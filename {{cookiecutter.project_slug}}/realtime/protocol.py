@@ -64,7 +64,7 @@ def encode(event: Mapping[str, Any]) -> str:
 
 def frame_of(text: str) -> bytes:
     """Return the frame that a server sends for a text (RFC 6455, section 5.2)."""
-    data = text.encode()
+    data = text.encode(errors="replace")
     size = len(data)
     if size < 126:
         return bytes((TEXT_FRAME, size)) + data

@@ -1,11 +1,13 @@
 """Rooms and messages in the admin."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import reverse
 from pytest_django import Settings
 
@@ -53,6 +55,16 @@ def test_staff_create_what_has_a_page(admin_client: Client) -> None:
     change = reverse(f"admin:chat_{Room._meta.model_name}_change", args=[Room.objects.get().pk])
     assert admin_client.post(change, {"name": "b"}).status_code == 302
     assert Room.objects.get().name == "a"
+
+
+def test_saving_a_room_keeps_its_numbers(rf: RequestFactory) -> None:
+    """A message that is stored while staff have the room's page open keeps its number."""
+    store("1")
+    room = Room.objects.get()
+    store("2")
+    form = SimpleNamespace(changed_data=[])
+    admin.site.get_model_admin(Room).save_model(rf.post("/"), room, form, change=True)
+    assert store("3").seq == 3
 
 
 def test_rooms_are_not_deleted(admin_client: Client) -> None:
