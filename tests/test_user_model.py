@@ -35,7 +35,7 @@ def swap_user_model(project):
     (app / "admin.py").write_text(ADMIN)
     settings = project / "config" / "settings.py"
     text = settings.read_text().replace('"accounts.User"', '"people.Person"')
-    settings.write_text(text.replace('    "accounts",\n', '    "people",\n    "accounts",\n'))
+    settings.write_text(text.replace('    "accounts",', '    "people",\n    "accounts",'))
     for path in (*project.glob("*/tests/*.py"), *project.glob("tests/*.py"), project / "conftest.py"):
         path.write_text(IMPORT.sub(imported, path.read_text()))
 

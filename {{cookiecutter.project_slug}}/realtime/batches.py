@@ -134,9 +134,7 @@ class Batches:
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(self.finish, loop, results, down)
 
-    def finish(
-        self, loop: asyncio.AbstractEventLoop, results: Sequence[Any], down: bool
-    ) -> None:
+    def finish(self, loop: asyncio.AbstractEventLoop, results: Sequence[Any], down: bool) -> None:
         queue = self.queues[loop]
         settle(queue, results, down)
         if queue:
@@ -162,7 +160,7 @@ class Batches:
         return slow or self.is_down(error)
 
     def is_down(self, result: Any) -> bool:
-        """Return whether a result says that the database does not answer."""
+        """Return whether a result is the error of a database that does not answer."""
         if not isinstance(result, InterfaceError | OperationalError):
             return False
         return not transaction.get_connection(self.using).is_usable()
