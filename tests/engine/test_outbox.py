@@ -12,6 +12,7 @@ from websockets.frames import Frame, Opcode
 from engine.history import JournalHistory, group_of
 from engine.models import append
 from realtime import conf, connection, history
+from realtime.auth import select
 from realtime.broadcast import apublish
 from realtime.groups import Group
 from realtime.outbox import Disconnected, Outbox
@@ -99,6 +100,14 @@ async def test_texts_are_written_to_a_lent_transport():
     outbox = Outbox(middleware, lambda code: None)
     outbox.deliver(text("6"))
     assert socket.sent[5:] == ["6"]
+
+
+async def test_selected_subprotocol_hides_no_transport():
+    """A client that signs in by a subprotocol gets its texts as directly as others."""
+    socket = LendingSocket()
+    outbox = Outbox(select("bearer", socket.send), lambda code: None)
+    outbox.deliver(text("1"))
+    assert socket.sent == frames("1")
 
 
 def member(name, socket):

@@ -102,12 +102,18 @@ async def reject(scope: Scope, receive: Receive, send: Send) -> None:
 
 def select(subprotocol: str | None, send: Send) -> Send:
     """Accept with the subprotocol unless the consumer selects another (RFC 6455, section 4.1)."""
-    if subprotocol is None:
-        return send
+    return send if subprotocol is None else Selecting(subprotocol, send).send
 
-    async def selecting(message: Message) -> None:
+
+class Selecting:
+    """End of a connection that selects a subprotocol. The server lends its transport as before."""
+
+    def __init__(self, subprotocol: str, send: Send) -> None:
+        self.subprotocol = subprotocol
+        self.send_to_server = send
+        self.lend = getattr(getattr(send, "__self__", None), "lend", None)
+
+    async def send(self, message: Message) -> None:
         if message["type"] == "websocket.accept" and message.get("subprotocol") is None:
-            message = {**message, "subprotocol": subprotocol}
-        await send(message)
-
-    return selecting
+            message = {**message, "subprotocol": self.subprotocol}
+        await self.send_to_server(message)

@@ -10,9 +10,11 @@ class DirectWrites:
     """Mix-in of a server's WebSocket, which lends its transport while the client reads.
 
     Without it, each member of a group costs a call of the server's `send` for each event. The
-    transport is taken back at any change of `state`, and when it is full.
+    transport is taken back at any change of `state`, and when it is full. `open_write` returns the
+    `write` of the transport, or None if a frame would have to wait.
     """
 
+    open_write: Callable[[], Write | None]
     _state: Any = None
     give_back: Callable[[], None] | None = None
 
@@ -24,10 +26,6 @@ class DirectWrites:
     def state(self, state: Any) -> None:
         self._state = state
         self.take_back()
-
-    def open_write(self) -> Write | None:
-        """Return the `write` of the transport. Return None if a frame would have to wait."""
-        raise NotImplementedError
 
     def lend(self, give_back: Callable[[], None]) -> Write | None:
         """Return the `write` of the transport, to be used until `give_back` is called."""

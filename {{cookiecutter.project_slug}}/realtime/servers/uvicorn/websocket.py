@@ -25,7 +25,6 @@ class Connection(DirectWrites, ServerProtocol):
     """Frames of a WebSocket, each checked before it has an effect."""
 
     check: Callable[[Frame], None]
-    open_write: Callable[[], Write | None]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
