@@ -1,5 +1,7 @@
 """Authentication of connections by the engine, with each kind of authenticator."""
 
+import asyncio
+from contextlib import asynccontextmanager
 from importlib import import_module
 
 import pytest
@@ -7,7 +9,9 @@ from asgiref.sync import sync_to_async
 from channels.auth import get_user, login, logout
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.signals import user_logged_out
+from django.core.exceptions import ValidationError
 from django.db import connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -38,14 +42,27 @@ def cookie_of_user(name):
     return cookie_of(client)
 
 
+async def inner(scope, receive, send):
+    scope["scopes"].append(scope)
+    await send({"type": "websocket.accept"})
+
+
+application = AuthMiddleware(inner)
+
+
+def foreign_session():
+    """Return a session whose user has another kind of key."""
+    session = Client().session
+    session["_auth_user_id"] = "not a key"
+    session["_auth_user_backend"] = django_settings.AUTHENTICATION_BACKENDS[0]
+    session.save()
+    return session
+
+
 async def connect(headers=None, **fields):
     """Return the scope that the inner application gets, and the messages to the client."""
     scopes = []
     sent = []
-
-    async def inner(scope, receive, send):
-        scopes.append(scope)
-        await send({"type": "websocket.accept"})
 
     async def receive():
         return {"type": "websocket.connect"}
@@ -53,9 +70,22 @@ async def connect(headers=None, **fields):
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "websocket", "headers": headers or [], "query_string": b"", **fields}
-    await AuthMiddleware(inner)(scope, receive, send)
+    scope = {"type": "websocket", "headers": headers or [], "query_string": b"", "scopes": scopes, **fields}
+    await application(scope, receive, send)
     return next(iter(scopes), None), sent
+
+
+@asynccontextmanager
+async def captured_queries():
+    """Yield the queries of the thread in which look-ups run."""
+
+    @sync_to_async
+    def start():
+        return CaptureQueriesContext(connections["default"]).__enter__()
+
+    queries = await start()
+    yield queries
+    await sync_to_async(queries.__exit__)(None, None, None)
 
 
 def nobody(scope):
@@ -78,16 +108,52 @@ async def test_a_session_authenticates_its_user():
 async def test_a_session_takes_two_queries():
     """One reads the session, one the user. Channels' own functions need no third one."""
     headers = await sync_to_async(cookie_of_user)("ann")
-
-    @sync_to_async
-    def start():
-        return CaptureQueriesContext(connections["default"]).__enter__()
-
-    queries = await start()
-    scope, _ = await connect(headers)
-    assert await sync_to_async(scope["session"].get)("_auth_user_id")
-    await sync_to_async(queries.__exit__)(None, None, None)
+    async with captured_queries() as queries:
+        scope, _ = await connect(headers)
+        assert await sync_to_async(scope["session"].get)("_auth_user_id")
     assert len(queries) == 2
+
+
+async def test_handshakes_at_once_share_two_queries():
+    """One reads all sessions, one all users. Two sockets of a user have an object each."""
+    names = ["ann", "bob", "cleo", "ann"]
+    headers = [await sync_to_async(cookie_of_user)(name) for name in names]
+    async with captured_queries() as queries:
+        found = await asyncio.gather(*map(connect, headers))
+    users = [scope["user"] for scope, _ in found]
+    assert [user.get_username() for user in users] == names
+    assert users[0] is not users[3]
+    assert len(queries) == 2
+
+
+async def test_a_strange_session_does_not_disturb_others():
+    """Of handshakes at once, each without a valid session closes with 4401, also one of another user model."""
+    ann, bob = [await sync_to_async(cookie_of_user)(name) for name in ("ann", "bob")]
+    session = await sync_to_async(foreign_session)()
+    name = django_settings.SESSION_COOKIE_NAME
+    foreign = [(b"cookie", f"{name}={session.session_key}".encode())]
+    unknown = [(b"cookie", f"{name}={'k' * 32}".encode())]
+    await get_user_model()._default_manager.filter(pk=(await sync_to_async(user_of)("bob")).pk).aupdate(password="new")
+    handshakes = [ann, unknown, None, foreign, bob]
+    found = await asyncio.gather(*map(connect, handshakes), return_exceptions=True)
+    assert isinstance(found.pop(3), ValidationError)  # as Django's own middleware
+    assert [scope and scope["user"].get_username() for scope, _ in found] == ["ann", None, None, None]
+    assert [sent[-1].get("code") for _, sent in found] == [None, 4401, 4401, 4401]
+
+
+class Refusing(ModelBackend):
+    """Backend that finds no user."""
+
+    def get_user(self, user_id):
+        return None
+
+
+async def test_a_backend_of_its_own_decides(settings):
+    """A backend with a `get_user` of its own is asked, though the user is there."""
+    settings.AUTHENTICATION_BACKENDS = [f"{PATH}Refusing"]
+    headers = await sync_to_async(cookie_of_user)("ann")
+    scope, sent = await connect(headers)
+    assert (scope, sent[-1]) == (None, {"type": "websocket.close", "code": 4401})
 
 
 async def test_a_rotated_secret_key_keeps_sessions(settings):
