@@ -1,7 +1,7 @@
 """Authentication of connections by the engine, with each kind of authenticator."""
 
 import asyncio
-from contextlib import asynccontextmanager
+import threading
 from importlib import import_module
 
 import pytest
@@ -12,11 +12,12 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.signals import user_logged_out
 from django.core.exceptions import ValidationError
-from django.db import connections
+from django.contrib.sessions.models import Session
+from django.db.backends.utils import CursorWrapper
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 
 from engine.people import user_of
+from realtime import auth
 from realtime.auth import AuthMiddleware, Identity
 from realtime.auth.sessions import credential_of_session
 
@@ -42,14 +43,6 @@ def cookie_of_user(name):
     return cookie_of(client)
 
 
-async def inner(scope, receive, send):
-    scope["scopes"].append(scope)
-    await send({"type": "websocket.accept"})
-
-
-application = AuthMiddleware(inner)
-
-
 def foreign_session():
     """Return a session whose user has another kind of key."""
     session = Client().session
@@ -64,28 +57,45 @@ async def connect(headers=None, **fields):
     scopes = []
     sent = []
 
+    async def inner(scope, receive, send):
+        scopes.append(scope)
+        await send({"type": "websocket.accept"})
+
     async def receive():
         return {"type": "websocket.connect"}
 
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "websocket", "headers": headers or [], "query_string": b"", "scopes": scopes, **fields}
-    await application(scope, receive, send)
+    scope = {"type": "websocket", "headers": headers or [], "query_string": b"", **fields}
+    await AuthMiddleware(inner)(scope, receive, send)
     return next(iter(scopes), None), sent
 
 
-@asynccontextmanager
-async def captured_queries():
-    """Yield the queries of the thread in which look-ups run."""
+@pytest.fixture
+def queries(monkeypatch):
+    """Return the list of queries in all threads."""
+    found, execute = [], CursorWrapper.execute
 
-    @sync_to_async
-    def start():
-        return CaptureQueriesContext(connections["default"]).__enter__()
+    def record(self, sql, parameters=None):
+        found.append(sql)
+        return execute(self, sql, parameters)
 
-    queries = await start()
-    yield queries
-    await sync_to_async(queries.__exit__)(None, None, None)
+    monkeypatch.setattr(CursorWrapper, "execute", record)
+    return found
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Hold the look-up of the first handshake until the event is set. The others wait together."""
+    event, load = threading.Event(), auth.load_sessions
+
+    def hold(scopes):
+        event.wait(5)
+        load(scopes)
+
+    monkeypatch.setattr(auth, "load_sessions", hold)
+    return event
 
 
 def nobody(scope):
@@ -105,28 +115,46 @@ async def test_a_session_authenticates_its_user():
     assert (scope["session"].session_key, scope["credential"]) == (key, credential_of_session(key))
 
 
-async def test_a_session_takes_two_queries():
+async def test_a_session_takes_two_queries(queries):
     """One reads the session, one the user. Channels' own functions need no third one."""
     headers = await sync_to_async(cookie_of_user)("ann")
-    async with captured_queries() as queries:
-        scope, _ = await connect(headers)
-        assert await sync_to_async(scope["session"].get)("_auth_user_id")
+    queries.clear()
+    scope, _ = await connect(headers)
+    assert await sync_to_async(scope["session"].get)("_auth_user_id")
     assert len(queries) == 2
 
 
-async def test_handshakes_at_once_share_two_queries():
+async def test_concurrent_handshakes_share_two_queries(queries, held):
     """One reads all sessions, one all users. Two sockets of a user have an object each."""
     names = ["ann", "bob", "cleo", "ann"]
     headers = [await sync_to_async(cookie_of_user)(name) for name in names]
-    async with captured_queries() as queries:
-        found = await asyncio.gather(*map(connect, headers))
-    users = [scope["user"] for scope, _ in found]
+    queries.clear()
+    first = asyncio.create_task(connect())
+    await asyncio.sleep(0.05)
+    others = asyncio.gather(*map(connect, headers))
+    await asyncio.sleep(0.05)
+    held.set()
+    await first
+    users = [scope["user"] for scope, _ in await others]
     assert [user.get_username() for user in users] == names
     assert users[0] is not users[3]
     assert len(queries) == 2
 
 
-async def test_a_strange_session_does_not_disturb_others():
+async def test_sign_out_during_a_shared_look_up_counts(held):
+    """A handshake that began before its session ended is looked up after it, or closed."""
+    headers = await sync_to_async(cookie_of_user)("ann")
+    first = asyncio.create_task(connect())
+    await asyncio.sleep(0.05)
+    waiting = asyncio.create_task(connect(headers))
+    await asyncio.sleep(0.05)
+    await Session.objects.all().adelete()
+    held.set()
+    await first
+    assert (await waiting)[1][-1]["code"] == 4401
+
+
+async def test_a_strange_session_does_not_disturb_others(held):
     """Of handshakes at once, each without a valid session closes with 4401, also one of another user model."""
     ann, bob = [await sync_to_async(cookie_of_user)(name) for name in ("ann", "bob")]
     session = await sync_to_async(foreign_session)()
@@ -135,7 +163,13 @@ async def test_a_strange_session_does_not_disturb_others():
     unknown = [(b"cookie", f"{name}={'k' * 32}".encode())]
     await get_user_model()._default_manager.filter(pk=(await sync_to_async(user_of)("bob")).pk).aupdate(password="new")
     handshakes = [ann, unknown, None, foreign, bob]
-    found = await asyncio.gather(*map(connect, handshakes), return_exceptions=True)
+    first = asyncio.create_task(connect())
+    await asyncio.sleep(0.05)
+    others = asyncio.gather(*map(connect, handshakes), return_exceptions=True)
+    await asyncio.sleep(0.05)
+    held.set()
+    await first
+    found = await others
     assert isinstance(found.pop(3), ValidationError)  # as Django's own middleware
     assert [scope and scope["user"].get_username() for scope, _ in found] == ["ann", None, None, None]
     assert [sent[-1].get("code") for _, sent in found] == [None, 4401, 4401, 4401]

@@ -117,7 +117,7 @@ async def test_process_subscribes_once_while_it_has_members(visit):
     assert GROUP in layer.groups
     await bob.disconnect()
     assert GROUP in layer.groups
-    await get_process().hub.end_empty()
+    await get_process().hub.end_left()
     assert GROUP not in layer.groups
     assert GROUP not in get_process().groups
 

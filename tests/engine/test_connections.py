@@ -114,7 +114,7 @@ async def test_failing_consumer_leaves_its_groups(visit, monkeypatch):
     await ann.send(type="append", ref="a1", text="hi")
     assert await ann.close_code() == 1011
     await ann.communicator.wait(timeout=5)
-    await get_process().hub.end_empty()
+    await get_process().hub.end_left()
     assert group_of("a") not in layer.groups
 
 
@@ -158,7 +158,7 @@ async def test_failing_unsubscribe_is_logged(visit, monkeypatch, caplog):
 
     monkeypatch.setattr(get_channel_layer(), "group_discard", fail)
     await ann.disconnect()
-    await get_process().hub.end_empty()
+    await get_process().hub.end_left()
     assert "A group could not be left" in caplog.text
     assert group_of("a") not in get_process().groups
 

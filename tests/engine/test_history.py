@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -207,12 +208,44 @@ async def test_members_share_one_reading(visit, monkeypatch):
     assert await replayed(visit, "ann") == (2, ["1", "2"])
     (event,) = await store("3")
     await apublish(GROUP, event)
-    monkeypatch.setattr(JournalHistory, "latest", lambda *_: 1 / 0)
     monkeypatch.setattr(JournalHistory, "between", lambda *_: 1 / 0)
     assert await replayed(visit, "bob") == (3, ["1", "2", "3"])
 
 
-async def test_members_who_come_back_need_no_look_up(visit, monkeypatch):
+async def test_concurrent_members_share_one_reading(visit, monkeypatch):
+    """Those who join while events are read wait for these, instead of reading them, too."""
+    await store("1", "2")
+    between, read = JournalHistory.between, []
+
+    def slow(self, after, until):
+        read.append((after, until))
+        time.sleep(0.1)
+        return between(self, after, until)
+
+    monkeypatch.setattr(JournalHistory, "between", slow)
+    found = await asyncio.gather(*(replayed(visit, name) for name in ("ann", "bob", "cem")))
+    assert (found, read) == ([(2, ["1", "2"])] * 3, [(0, 2)])
+
+
+async def test_concurrent_members_share_one_look_up(visit, monkeypatch):
+    """The latest numbers of all groups that are joined meanwhile are looked up at once."""
+    latest, asked, first = JournalHistory.latest, [], threading.Event()
+
+    def slow(keys):
+        asked.append(set(keys))
+        first.wait(5)
+        return latest(keys)
+
+    monkeypatch.setattr(JournalHistory, "latest", staticmethod(slow))
+    visitors = [await visit(f"/ws/journal/{key}/", key) for key in "abcd"]
+    await asyncio.sleep(0.05)
+    first.set()
+    for visitor in visitors:
+        assert (await visitor.receive())["seq"] == 0
+    assert asked == [{"a"}, {"b", "c", "d"}]
+
+
+async def test_members_who_come_back_read_nothing(visit, monkeypatch):
     """A group without members stays current until the next beat."""
     await store("1")
     ann = await visit(f"{PATH}?after=0")
@@ -220,18 +253,18 @@ async def test_members_who_come_back_need_no_look_up(visit, monkeypatch):
     await ann.disconnect()
     (event,) = await store("2")
     await apublish(GROUP, event)
-    monkeypatch.setattr(JournalHistory, "latest", lambda *_: 1 / 0)
     monkeypatch.setattr(JournalHistory, "between", lambda *_: 1 / 0)
     assert await replayed(visit, "bob") == (2, ["1", "2"])
 
 
-async def test_changed_events_are_read_again(visit):
-    """A change that was published is read by who joins next, another one after a beat."""
+async def test_changed_events_are_read_again(visit, monkeypatch):
+    """A change that was published is read by who joins next, another one after a short time."""
+    monkeypatch.setattr(groups, "RECENT_SECONDS", 0.5)
     await store("old")
     assert await replayed(visit, "ann") == (1, ["old"])
     await Entry.objects.aupdate(text="new")
     assert await replayed(visit, "bob") == (1, ["old"])
-    get_process().hub.forget_recent()
+    await asyncio.sleep(0.6)
     assert await replayed(visit, "cem") == (1, ["new"])
     await Entry.objects.aupdate(text="newer")
     await apublish(GROUP, {"type": "edited", "seq": 1}, numbered=False)
@@ -262,8 +295,8 @@ async def test_change_during_a_reading_is_not_missed(visit, monkeypatch):
     assert await replayed(visit, "bob") == (1, ["new"])
 
 
-async def test_latest_number_is_read_while_an_event_is_missing(visit, monkeypatch):
-    """A member that joins after an event was lost gets it without waiting for the beat."""
+async def test_member_gets_an_event_that_its_group_lost(visit, monkeypatch):
+    """The replay has the lost event, without waiting for the beat."""
     monkeypatch.setattr(groups, "REORDER_SECONDS", 60)
     ann = await visit(PATH)
     await ann.receive_until("welcome")
