@@ -224,7 +224,8 @@ class BaseConsumer(AsyncConsumer):
         for group in self.groups or ():
             await self.leave(self.channel_layer.group_discard(group, self.channel_name))
         await self.connection.close_outbox()
-        if (work := self.connection.work) is not None:
+        work = self.connection.work
+        if work is not None and not work.done():
             await asyncio.wait({work}, timeout=PATIENCE)
             work.cancel()
         try:

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Sequence
+from functools import cache
 
 from channels.db import database_sync_to_async
+from django.core.signals import setting_changed
 from django.http import parse_cookie
 from django.utils.module_loading import import_string
 
@@ -58,12 +60,13 @@ class AuthMiddleware:
         await self.inner(scope, receive, select(identity.subprotocol, send))
 
 
+@cache
 def can_share() -> bool:
     """Return whether handshakes need nothing but rows, which are quickly read for many."""
-    engine, backends = settings.SESSION_ENGINE, tuple(settings.AUTHENTICATION_BACKENDS)
-    return {SESSIONS, GUESTS}.issuperset(settings.REALTIME_AUTHENTICATORS) and are_rows(
-        engine, backends
-    )
+    return {SESSIONS, GUESTS}.issuperset(settings.REALTIME_AUTHENTICATORS) and are_rows()
+
+
+setting_changed.connect(lambda **_: can_share.cache_clear(), weak=False)
 
 
 def authenticate(handshake: Handshake) -> Identity | None:

@@ -4,8 +4,6 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from copy import copy
-from functools import cache
-from importlib import import_module
 from typing import Any
 
 from django.contrib.auth import (
@@ -50,13 +48,12 @@ def find_user(session: Any) -> Any:
         del session.cycle_key
 
 
-@cache
-def are_rows(engine: str, backends: Sequence[str]) -> bool:
+def are_rows() -> bool:
     """Return whether sessions and their users are rows that Django's own methods read."""
     from django.contrib.auth.backends import ModelBackend  # needs the models
 
-    store: Any = import_module(engine).SessionStore
-    kinds: list[Any] = [type(load_backend(path)) for path in backends]
+    store = session_store()
+    kinds: list[Any] = [type(load_backend(path)) for path in settings.AUTHENTICATION_BACKENDS]
     return (
         getattr(store, "load", None) is SessionStore.load
         and store._get_session_from_db is SessionStore._get_session_from_db
