@@ -50,15 +50,15 @@ def find_user(session: Any) -> Any:
 
 def are_rows() -> bool:
     """Return whether sessions and their users are rows that Django's own methods read."""
+    store: Any = session_store()
+    for method in ("load", "_get_session_from_db"):
+        if getattr(store, method, None) is not getattr(SessionStore, method):
+            return False
     from django.contrib.auth.backends import ModelBackend  # needs the models
 
-    store = session_store()
-    kinds: list[Any] = [type(load_backend(path)) for path in settings.AUTHENTICATION_BACKENDS]
-    return (
-        getattr(store, "load", None) is SessionStore.load
-        and store._get_session_from_db is SessionStore._get_session_from_db
-        and all(getattr(kind, "get_user", None) is ModelBackend.get_user for kind in kinds)
-    )
+    backends: list[Any] = [load_backend(path) for path in settings.AUTHENTICATION_BACKENDS]
+    find = ModelBackend.get_user
+    return all(getattr(type(backend), "get_user", None) is find for backend in backends)
 
 
 def load_sessions(scopes: Sequence[Scope]) -> None:
