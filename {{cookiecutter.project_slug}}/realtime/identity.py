@@ -36,6 +36,7 @@ class Identity:
     def __post_init__(self) -> None:
         hash(self.key)  # raises here rather than in the look-up of many
 
+
 def user_id(user: Any) -> str:
     """Return the primary key as text, or "" for a user without one."""
     key = getattr(user, "pk", None)

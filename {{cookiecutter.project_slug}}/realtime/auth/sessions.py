@@ -70,9 +70,8 @@ def load_sessions(scopes: Sequence[Scope]) -> None:
             sessions[key].append(scope["session"])
     if not sessions:
         return
-    rows = session_store().get_model_class().objects.filter(
-        one_of("session_key", sessions), expire_date__gt=timezone.now()
-    )
+    model = session_store().get_model_class()
+    rows = model.objects.filter(one_of("session_key", sessions), expire_date__gt=timezone.now())
     for key, data in rows.values_list("session_key", "session_data"):
         for session in sessions.pop(key):
             session._session_cache = session.decode(data)

@@ -40,13 +40,13 @@ class RedisConnectionLimit:
         pools = map(create_pool, decode_hosts(settings.REDIS_HOSTS))
         self.hosts = [Pipeline(Redis.from_pool(pool), PATIENCE) for pool in pools]
         self.process = secrets.token_hex(4)
-        self.lease_holder: asyncio.Task[None] | None = None
+        self.lease: asyncio.Task[None] | None = None
         self.own: set[tuple[str, str]] = set()
 
     async def acquire(self, limits: Mapping[str, int], connection_id: str) -> bool:
         """Count a connection for each key. Return False if one has reached its limit."""
-        if self.lease_holder is None:
-            self.lease_holder = asyncio.create_task(self.hold_lease(), context=contextvars.Context())
+        if self.lease is None:
+            self.lease = asyncio.create_task(self.hold_lease(), context=contextvars.Context())
         for key, limit in limits.items():
             if not await self.add(key, connection_id, limit):
                 await self.release(limits, connection_id)
@@ -59,7 +59,7 @@ class RedisConnectionLimit:
         self.own.add((key, connection_id))
         try:
             *_, count, _ = await host.run(
-                self.lease(),
+                self.renewal(),
                 ("ZADD", name, expires, self.member(connection_id)),
                 ("ZCARD", name),
                 ("EXPIRE", name, LIFETIME_SECONDS),
@@ -72,7 +72,7 @@ class RedisConnectionLimit:
         return True
 
     async def remove_dead(self, host: Pipeline, name: str) -> int:
-        """Remove the connections that expired or whose process has no lease. Return their number."""
+        """Remove expired connections, and those of processes without a lease. Return their number."""
         expired, found = await host.run(
             ("ZREMRANGEBYSCORE", name, 0, time.time()), ("ZRANGE", name, 0, -1)
         )
@@ -101,7 +101,7 @@ class RedisConnectionLimit:
 
     async def renew_lease(self, host: Pipeline) -> None:
         with suppress(RedisError, TimeoutError):  # reported where a connection is counted
-            await host.run(self.lease())
+            await host.run(self.renewal())
 
     async def renew(self) -> None:
         """Extend the lifetime of the connections of this process."""
@@ -121,14 +121,15 @@ class RedisConnectionLimit:
             await host.run(*commands)
 
     async def close(self) -> None:
-        if self.lease_holder is not None:
-            self.lease_holder.cancel()
+        if self.lease is not None:
+            self.lease.cancel()
         for host in self.hosts:
             await host.redis.aclose()
 
     def host(self, key: str) -> Pipeline:
         """Return the host that counts the connections of a key."""
-        return self.hosts[_consistent_hash(key, len(self.hosts))]
+        number: int = _consistent_hash(key, len(self.hosts))
+        return self.hosts[number]
 
     def name(self, key: str) -> str:
         return f"{settings.REDIS_PREFIX}:connections:{key}"
@@ -136,7 +137,7 @@ class RedisConnectionLimit:
     def member(self, connection_id: str) -> str:
         return f"{self.process}:{connection_id}"
 
-    def lease(self) -> Command:
+    def renewal(self) -> Command:
         return "SET", self.lease_of(self.process), 1, "EX", LEASE_SECONDS
 
     def lease_of(self, process: str) -> str:
