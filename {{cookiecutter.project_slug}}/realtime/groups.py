@@ -247,13 +247,12 @@ class Group:
 
     def keep(self, recent: Recent) -> None:
         """Keep events for a short time: stored ones may change without an event."""
-
-        def forget() -> None:
-            if self.recent is recent:
-                self.recent = None
-
         self.recent = recent
-        asyncio.get_running_loop().call_later(RECENT_SECONDS, forget)
+        asyncio.get_running_loop().call_later(RECENT_SECONDS, self.forget, recent)
+
+    def forget(self, recent: Recent) -> None:
+        if self.recent is recent:
+            self.recent = None
 
     def notify(self, text: str) -> None:
         """Deliver an event that is not stored, and of use to live members only."""
