@@ -60,7 +60,7 @@ SOCKETIO = Dialect(
     ("--say", event('42["say",{"message":"', '"}]')),
 )
 TALK = ("100", "the end of the talk")  # messages that each room has, and the text of the last one
-# As CHAT, for a client that was away, and has everything when it has the end of the talk.
+# As CHAT, for a client that reconnects, and has everything once it has the last message.
 RETURN = ("--path", "/ws/chat/room%d/?after=50", "--ready", TALK[1])
 # As CHAT, for peers that store messages.
 PLAIN_CHAT = Dialect(PLAIN.join, CHAT.say)
