@@ -33,7 +33,10 @@ type Waiting = tuple[Any, Future[Any] | asyncio.Future[Any]]  # an item, and wha
 
 
 def in_batches[Item, Result](
-    function: Callable[[list[Item]], Sequence[Result | Exception]], using: str = DEFAULT_DB_ALIAS
+    function: Callable[[list[Item]], Sequence[Result | Exception]],
+    using: str = DEFAULT_DB_ALIAS,
+    *,
+    pause: float = 0,
 ) -> tuple[Callable[[Item], Result], Callable[[Item], Awaitable[Result]]]:
     """Return two functions that take one item and return its result, for sync and for async code.
 
@@ -41,18 +44,22 @@ def in_batches[Item, Result](
     order. A result that is an exception is raised for its caller. The function runs in a thread of
     its own and commits its own transaction: if it raises, the halves of the batch are tried, so
     that one bad item fails alone. It must raise nothing after the commit. In an open transaction of
-    the caller it is called there with the one item.
+    the caller it is called there with the one item. After each batch the thread waits for `pause`
+    seconds, so that more items share the next one.
     """
-    batches = Batches(function, using)
+    batches = Batches(function, using, pause)
     return batches.call, batches.acall
 
 
 class Batches:
     """Thread that runs one batch after the other. An item waits for nothing else."""
 
-    def __init__(self, function: Callable[[list[Any]], Sequence[Any]], using: str) -> None:
+    def __init__(
+        self, function: Callable[[list[Any]], Sequence[Any]], using: str, pause: float
+    ) -> None:
         self.function = function
         self.using = using
+        self.pause = pause
         self.start()
         if hasattr(os, "register_at_fork"):  # threads and their locks do not survive a fork
             os.register_at_fork(after_in_child=self.start)
@@ -113,6 +120,8 @@ class Batches:
             except BaseException:
                 logger.exception("A batch was interrupted")
             settle(batch, [*results, *[results[-1]] * (len(batch) - len(results))])
+            if self.pause:
+                time.sleep(self.pause)
 
     def take(self, most: int) -> list[Waiting]:
         """Return the items that wait, up to a number."""

@@ -53,7 +53,7 @@ def latest_of_many(histories: list[History]) -> list[int]:
 
 
 # Concurrent joins share a look-up.
-latest_of, alatest_of = in_batches(latest_of_many)
+latest_of, alatest_of = in_batches(latest_of_many, pause=0.005)
 
 
 class Replay(NamedTuple):

@@ -98,7 +98,7 @@ def authenticate_many(handshakes: list[Handshake]) -> Sequence[Identity | Except
     return identities
 
 
-_, authenticate_together = in_batches(authenticate_many)
+_, authenticate_together = in_batches(authenticate_many, pause=0.005)
 
 
 async def reject(scope: Scope, receive: Receive, send: Send) -> None:
