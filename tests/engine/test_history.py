@@ -295,6 +295,45 @@ async def test_change_during_a_reading_is_not_missed(visit, monkeypatch):
     assert await replayed(visit, "bob") == (1, ["new"])
 
 
+async def test_event_during_a_reading_is_not_missed(visit, monkeypatch):
+    """Events that were read before another one are not kept with those that follow it."""
+    await store("1")
+    between, read, stored = JournalHistory.between, threading.Event(), threading.Event()
+    ann = await visit(PATH)
+    await ann.receive_until("welcome")
+
+    def slow(self, after, until):
+        events = list(between(self, after, until))
+        read.set()
+        stored.wait(5)
+        return events
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JournalHistory, "between", slow)
+        bob = await visit(f"{PATH}?after=0", "bob")
+        await bob.receive_until("welcome")
+        await sync_to_async(read.wait)(5)
+        (event,) = await store("2")
+        await apublish(GROUP, event)
+        await ann.receive_until("entry")
+        stored.set()
+        assert [(await bob.receive())["text"] for _ in range(2)] == ["1", "2"]
+    (event,) = await store("3")
+    await apublish(GROUP, event)
+    await ann.receive_until("entry")
+    assert await replayed(visit, "cem") == (3, ["1", "2", "3"])
+
+
+async def test_edit_is_replayed_by_members_of_the_same_moment(visit):
+    """A member that joins between a change and its event gets the event after the replay."""
+    await store("old")
+    assert await replayed(visit, "ann") == (1, ["old"])
+    await Entry.objects.aupdate(text="new")
+    bob = await visit(f"{PATH}?after=0", "bob")
+    await apublish(GROUP, {"type": "edited", "seq": 1}, numbered=False)
+    assert [(await bob.receive())["type"] for _ in range(3)] == ["welcome", "entry", "edited"]
+
+
 async def test_member_gets_an_event_that_its_group_lost(visit, monkeypatch):
     """The replay has the lost event, without waiting for the beat."""
     monkeypatch.setattr(groups, "REORDER_SECONDS", 60)

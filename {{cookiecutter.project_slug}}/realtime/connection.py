@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-import secrets
+import random
 import time
 from contextvars import ContextVar
 from typing import Any
@@ -35,7 +35,7 @@ class Connection:
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.id = secrets.token_hex(8)
+        self.id = f"{random.getrandbits(64):016x}"  # not a secret; `secrets` asks the kernel
         self.scope = scope
         self.user = scope.get("user")
         self.sign_in = sign_in_of(scope)

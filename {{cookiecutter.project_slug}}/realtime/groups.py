@@ -150,8 +150,8 @@ class Group:
         Does not await, so membership cannot change meanwhile.
         """
         start = time.perf_counter()
-        if seq and self.recent is not None:
-            self.recent.add(seq, text)
+        if seq and self.recent is not None and not self.recent.add(seq, text):
+            self.recent = None
         excluded = self.members.get(sender)
         message = {"type": "websocket.send", "text": text}
         frame = frame_of(text)
@@ -241,7 +241,7 @@ class Group:
                 return Replay(history, after, [until], events, thread_sensitive=True)
             changes = self.changes
             replay = await Replay.plan(history, after, until)
-            if len(replay.ends) == 1 and self.seq in {None, until} and self.changes == changes:
+            if len(replay.ends) == 1 and self.changes == changes:
                 self.keep(Recent(replay.after, until, replay.first))
             return replay
 
@@ -268,8 +268,6 @@ class Group:
         membership.go_live(after or 0)
         if after is not None and self.history is not None and self.seq is None:
             self.seq = after
-            if self.recent is not None and self.recent.until != after:
-                self.recent = None  # read for a member that is not live
             self.forget_ahead(after)
             self.broadcast_ahead()
         if self.presence is not None:
