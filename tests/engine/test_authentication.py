@@ -15,6 +15,7 @@ from django.contrib.sessions.models import Session
 from django.core.exceptions import ValidationError
 from django.db.backends.utils import CursorWrapper
 from django.test import Client
+from django.utils import timezone
 
 from engine.people import user_of
 from realtime import auth
@@ -173,6 +174,46 @@ async def test_a_strange_session_does_not_disturb_others(held):
     assert isinstance(found.pop(3), ValidationError)  # as Django's own middleware
     assert [scope and scope["user"].get_username() for scope, _ in found] == ["ann", None, None, None]
     assert [sent[-1].get("code") for _, sent in found] == [None, 4401, 4401, 4401]
+
+
+@pytest.mark.parametrize("store", ["db", "cache", "cached_db", "file", "signed_cookies"])
+async def test_session_of_each_store_authenticates(store, settings):
+    """Only the sessions that Django's own store keeps in rows are read together."""
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{store}"
+    headers = await sync_to_async(cookie_of_user)("ann")
+    scope, _ = await connect(headers)
+    assert scope["user"].get_username() == "ann"
+
+
+async def test_expired_session_is_invalid(queries):
+    """A session that has expired or is unknown closes with 4401 after one query."""
+    headers = await sync_to_async(cookie_of_user)("ann")
+    await Session.objects.all().aupdate(expire_date=timezone.now())
+    queries.clear()
+    _, sent = await connect(headers)
+    assert (sent[-1]["code"], len(queries)) == (4401, 1)
+
+
+async def test_session_of_a_removed_backend_is_invalid(settings):
+    """A user whose backend is not one of AUTHENTICATION_BACKENDS any more is not signed in."""
+    headers = await sync_to_async(cookie_of_user)("ann")
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.AllowAllUsersModelBackend"]
+    _, sent = await connect(headers)
+    assert sent[-1]["code"] == 4401
+
+
+threads = []
+
+
+def authenticate_in_its_thread(scope):
+    threads.append(threading.current_thread().name)
+
+
+async def test_other_authenticators_delay_no_shared_look_up(settings):
+    """An authenticator of a project, which may be slow, does not run in the thread for many handshakes."""
+    settings.REALTIME_AUTHENTICATORS = [f"{PATH}authenticate_in_its_thread", *settings.REALTIME_AUTHENTICATORS]
+    await connect()
+    assert threads.pop() != "realtime-batches"
 
 
 class Refusing(ModelBackend):

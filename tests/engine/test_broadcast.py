@@ -103,6 +103,18 @@ def test_event_is_published_on_commit(monkeypatch):
     assert sent == ['{"type":"kept"}']
 
 
+async def test_member_that_comes_back_keeps_the_subscription(visit):
+    """A group that has members again at the next beat receives events."""
+    ann = await visit(PATH)
+    await ann.receive_until("welcome")
+    await ann.disconnect()
+    bob = await visit(PATH, "bob")
+    await bob.receive_until("welcome")
+    await get_process().hub.end_left()
+    await apublish(GROUP, {"type": "note"})
+    assert await bob.receive_until("note")
+
+
 async def test_process_subscribes_once_while_it_has_members(visit):
     """One event comes through the channel layer once, however many members the group has.
 

@@ -324,6 +324,36 @@ async def test_event_during_a_reading_is_not_missed(visit, monkeypatch):
     assert await replayed(visit, "cem") == (3, ["1", "2", "3"])
 
 
+async def test_lost_event_is_replayed(visit):
+    """Events in memory do not hide a later one that the group has not received."""
+    await store("1")
+    assert await replayed(visit, "ann") == (1, ["1"])
+    await store("2")
+    assert await replayed(visit, "bob") == (2, ["1", "2"])
+
+
+async def test_long_replay_is_read_again(visit):
+    """Events of which memory would hold the oldest only are not kept."""
+    texts = [letter * 40_000 for letter in "abc"]
+    await store(*texts)
+    assert await replayed(visit, "ann") == (3, texts)
+    assert await replayed(visit, "bob") == (3, texts)
+
+
+async def test_gap_is_not_kept(visit, monkeypatch):
+    """A member that joins after a gap of others gets the events that they fetch."""
+    await store("1")
+    ann = await visit(f"{PATH}?after=0")
+    await ann.receive_until("entry")
+    await store("2", "3")
+    with monkeypatch.context() as patch:
+        patch.setattr(history, "MAX_REPLAY", 1)
+        await get_process().hub.find_lost_events()
+        await ann.receive_until("gap")
+        await ann.receive_until("entry")
+    assert await replayed(visit, "bob") == (3, ["1", "2", "3"])
+
+
 async def test_edit_is_replayed_by_members_of_the_same_moment(visit):
     """A member that joins between a change and its event gets the event after the replay."""
     await store("old")

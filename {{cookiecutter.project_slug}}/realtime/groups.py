@@ -150,8 +150,8 @@ class Group:
         Does not await, so membership cannot change meanwhile.
         """
         start = time.perf_counter()
-        if seq and self.recent is not None and not self.recent.add(seq, text):
-            self.recent = None
+        if seq and self.recent is not None:
+            self.recent.add(seq, text)
         excluded = self.members.get(sender)
         message = {"type": "websocket.send", "text": text}
         frame = frame_of(text)

@@ -94,20 +94,16 @@ class Recent:
         self.events = deque(events)
         self.size = sum(size_of(text) for _, text in events)
 
-    def add(self, seq: int, text: str) -> bool:
-        """Add the next event. Return False if one before it is missing.
-
-        Above the size of a chunk, forget the oldest ones.
-        """
+    def add(self, seq: int, text: str) -> None:
+        """Add an event if it is the next one. Above the size of a chunk, forget the oldest ones."""
         if seq != self.until + 1:
-            return seq <= self.until
+            return
         self.until = seq
         self.events.append((seq, text))
         self.size += size_of(text)
         while self.size > CHUNK_BYTES or len(self.events) > MAX_REPLAY:
             self.after, text = self.events.popleft()
             self.size -= size_of(text)
-        return True
 
     def between(self, after: int, until: int) -> Events | None:
         """Return the events with `after < seq <= until`, or None if some are not here."""

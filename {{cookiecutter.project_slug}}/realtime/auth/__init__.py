@@ -83,19 +83,13 @@ def authenticate(handshake: Handshake) -> Identity | None:
 authenticate_alone = database_sync_to_async(authenticate)
 
 
-def authenticate_many(handshakes: list[Handshake]) -> Sequence[Identity | Exception | None]:
-    """Return what `authenticate` returns or raises for each handshake."""
+def authenticate_many(handshakes: list[Handshake]) -> Sequence[Identity | None]:
+    """Return what `authenticate` returns for each handshake."""
     scopes = [scope for scope, _ in handshakes]
     load_sessions(scopes)
     if SESSIONS in settings.REALTIME_AUTHENTICATORS:
         load_users(scopes)
-    identities: list[Identity | Exception | None] = []
-    for handshake in handshakes:
-        try:
-            identities.append(authenticate(handshake))
-        except Exception as error:
-            identities.append(error)
-    return identities
+    return [authenticate(handshake) for handshake in handshakes]
 
 
 _, authenticate_together = in_batches(authenticate_many, pause=0.005)

@@ -15,7 +15,6 @@ from django.contrib.auth import (
     load_backend,
 )
 from django.contrib.sessions.backends.db import SessionStore
-from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
@@ -65,8 +64,7 @@ def load_sessions(scopes: Sequence[Scope]) -> None:
     """Load the sessions of handshakes in one query."""
     sessions: defaultdict[str, list[Any]] = defaultdict(list)
     for scope in scopes:
-        key = scope["session"].session_key
-        if key and key.isascii() and key.isalnum():  # a database refuses some other characters
+        if key := scope["session"].session_key:
             sessions[key].append(scope["session"])
     if not sessions:
         return
@@ -84,21 +82,13 @@ def load_users(scopes: Sequence[Scope]) -> None:
     """Load the users of loaded sessions in one query."""
     waiting: defaultdict[Any, list[Scope]] = defaultdict(list)
     for scope in scopes:
-        session = scope["session"]
-        if hasattr(session, "_session_cache") and (key := user_key(session)) is not None:
+        if SESSION_KEY in scope["session"]:
+            key = get_user_model()._meta.pk.to_python(scope["session"][SESSION_KEY])
             waiting[key].append(scope)
     if waiting:
         for user in get_user_model()._default_manager.filter(one_of("pk", waiting)):
             for scope in waiting[user.pk]:
                 scope["loaded_user"] = copy(user)  # sockets share no object
-
-
-def user_key(session: Any) -> Any:
-    """Return the primary key of the session's user, None without one of this user model."""
-    try:
-        return get_user_model()._meta.pk.to_python(session.get(SESSION_KEY))
-    except ValidationError:
-        return None
 
 
 def is_valid(user: Any, session: Any) -> bool:
