@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 
 from engine.history import JournalHistory, group_of, store
 from engine.models import Entry, Journal, append
-from realtime import bus, groups, history
+from realtime import bus, conf, groups, history
 from realtime.broadcast import apublish
 from realtime.history import MAX_SEQ, page_of, parse_after
 from realtime.process import get_process
@@ -340,17 +340,17 @@ async def test_long_replay_is_read_again(visit):
     assert await replayed(visit, "bob") == (3, texts)
 
 
-async def test_gap_is_not_kept(visit, monkeypatch):
+async def test_gap_is_not_kept(visit, settings):
     """A member that joins after a gap of others gets the events that they fetch."""
     await store("1")
     ann = await visit(f"{PATH}?after=0")
     await ann.receive_until("entry")
     await store("2", "3")
-    with monkeypatch.context() as patch:
-        patch.setattr(history, "MAX_REPLAY", 1)
-        await get_process().hub.find_lost_events()
-        await ann.receive_until("gap")
-        await ann.receive_until("entry")
+    default, settings.REALTIME_MAX_REPLAY_BYTES = conf.settings.REALTIME_MAX_REPLAY_BYTES, 1
+    await get_process().hub.find_lost_events()
+    await ann.receive_until("gap")
+    await ann.receive_until("entry")
+    settings.REALTIME_MAX_REPLAY_BYTES = default
     assert await replayed(visit, "bob") == (3, ["1", "2", "3"])
 
 

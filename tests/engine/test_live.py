@@ -30,6 +30,23 @@ async def close_code(socket):
     return closed.value.rcvd.code
 
 
+async def test_replay_arrives_once_and_in_order(open_socket, serve):
+    """A client that reads gets a replay, long texts too, before what is live."""
+    address, _ = await serve()
+    ann = await open_socket(f"ws://{address}{PATH}")
+    texts = ["a", "b" * 200, "c" * 30_000, "d" * 60_000]
+    for number, text in enumerate(texts):
+        await ann.send(json.dumps({"type": "append", "ref": str(number), "text": text}))
+    for name in ("bob", "cem"):
+        while (event := await receive(ann)).get("seq") != len(texts) or event["type"] == "welcome":
+            pass
+        bob = await open_socket(f"ws://{address}{PATH}?after=0", name)
+        assert (await receive(bob))["seq"] == len(texts)
+        await ann.send(json.dumps({"type": "append", "ref": name, "text": name}))
+        texts.append(name)
+        assert [(await receive(bob))["text"] for _ in texts] == texts
+
+
 async def test_server_delivers_events_and_enforces_limits(open_socket, serve):
     """Both clients receive an event, and a violation of the protocol gets its error or close code."""
     address, _ = await serve()
