@@ -18,6 +18,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
 
+from support.servers import NO_TLS
+
 PASSWORD = "correct horse battery staple"
 TIMEOUT = 10
 MOST = 20  # connections of a user
@@ -38,7 +40,7 @@ class Person:
             base_url=site.url,
             timeout=TIMEOUT,
             trust_env=False,
-            verify=site.tls or True,
+            verify=site.tls or NO_TLS,
             headers={"Origin": site.url, "Referer": f"{site.url}/"},
         )
         self.token = ""
