@@ -1,5 +1,6 @@
 """Baking of projects, and their own commands in shared environments."""
 
+import functools
 import os
 import re
 import secrets
@@ -9,6 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import jinja2
+from cookiecutter import generate
 
 from demo import find_python
 from support.matrix import CONTEXT, TEMPLATE, covering, requirements
@@ -39,6 +41,8 @@ def compile_once(self, *arguments, **options):
 
 
 jinja2.Environment.compile = compile_once
+# Look once at each file of the template whether it is binary, which takes half of the rest.
+generate.is_binary = functools.cache(generate.is_binary)
 
 
 def bake(cookies, **answers: str) -> Path:
