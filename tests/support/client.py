@@ -22,6 +22,7 @@ from support.servers import NO_TLS
 
 PASSWORD = "correct horse battery staple"
 TIMEOUT = 10
+CLOSING = 1  # seconds: the client does not read the server's close behind sixteen unread events
 MOST = 20  # connections of a user
 
 numbers = itertools.count(1)
@@ -119,7 +120,7 @@ def csrf_token(page: httpx.Response) -> str:
 
 def open_socket(site, path: str, **options) -> ClientConnection:
     """Open a WebSocket as a page of the site, unless the options differ."""
-    options = {"origin": site.url, "open_timeout": TIMEOUT, "close_timeout": TIMEOUT, **options}
+    options = {"origin": site.url, "open_timeout": TIMEOUT, "close_timeout": CLOSING, **options}
     connect = Tunnel if site.tls else connect_websocket
     return connect(site.url.replace("http", "ws", 1) + path, proxy=None, ssl=site.tls, **options)
 
