@@ -4,7 +4,7 @@ import re
 import shutil
 
 import pytest
-from support.emitted import PLUGINS, bake, environ_for, run
+from support.emitted import FAST, bake, environ_for, run
 from support.matrix import (
     CHOICES,
     ENGINE,
@@ -51,10 +51,10 @@ def engine_suite(request, cookies_session, environment, services):
                 SERVER=answers["server"],
                 ENGINE_CONSUMERS=answers["consumers"],
                 ENGINE_USER_MODEL=user_model(answers),
-                PYTHONPATH=str(PLUGINS),
+                **FAST,
                 **services(answers),
             )
-            command = ["uv", "run", "python", "-m", "pytest", "-p", "keep_permissions", "-c", CONFIG, "engine"]
+            command = ["uv", "run", "python", "-m", "pytest", "-c", CONFIG, "engine"]
             options = ["-m", engine_expression(answers, python)]
             if is_reported and is_engine_measured(answers, python):
                 options += ["--cov", f"--cov-config={CONFIG}", "--cov-report="]
