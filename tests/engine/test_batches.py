@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 
 import pytest
@@ -31,15 +31,12 @@ class Store:
         self.one, self.aone = in_batches(self.many)
 
     def close(self):
-        """End the thread of the async calls, with its connection."""
+        """Close the connection of the thread."""
         held = self.one.__self__
         if held.thread is not None:
             held.function = lambda items: connections.close_all() or items
-            closed_loop = asyncio.new_event_loop()
-            closed_loop.close()
-            held.jobs.put((closed_loop, [("last", None)]))
-            held.jobs.put(None)
-            held.thread.join()
+            held.put("last", done := Future())
+            done.result()
 
     def many(self, items):
         self.batches.append(list(items))
@@ -77,10 +74,9 @@ class Callers:
 
     async def wait(self, count):
         """Wait until this number of callers wait for their results."""
-        waiting = self.store.one.__self__
-        queue = waiting.queue if self.style == "sync" else waiting.queues[asyncio.get_running_loop()]
+        queue = self.store.one.__self__.queue
         async with asyncio.timeout(5):
-            while len(queue) < count:
+            while queue.qsize() < count:
                 await asyncio.sleep(0.001)
 
     async def call_meanwhile(self, first, *items):
@@ -88,7 +84,7 @@ class Callers:
         self.store.hold()
         calls = [self.call(first)]
         assert await asyncio.to_thread(self.store.running.wait, 5)
-        for number, item in enumerate(items, 2):
+        for number, item in enumerate(items, 1):
             calls.append(self.call(item))
             await self.wait(number)
         self.store.released.set()
@@ -123,6 +119,23 @@ async def test_items_of_meanwhile_are_the_next_batch(callers):
     assert await one.call_meanwhile("a", "b", "c", "d") == ["a!", "b!", "c!", "d!"]
     assert one.store.batches == [["a"], ["b", "c", "d"]]
     assert await one.call("e") == "e!"
+
+
+async def test_result_does_not_wait_for_the_next_batch(callers):
+    """Callers get their results while a batch of others, who called again at once, is under way."""
+    over = threading.Event()
+    one = callers(lambda items: items if "next" not in items or over.wait(5) else None)
+    one.store.hold()
+    calls = [one.call("a")]
+    assert await asyncio.to_thread(one.store.running.wait, 5)
+    calls += [one.call(number) for number in range(40)]
+    calls[1].add_done_callback(lambda _: [calls.append(one.call("next")) for _ in range(10)])
+    await one.wait(40)
+    one.store.released.set()
+    async with asyncio.timeout(4):
+        await asyncio.gather(*calls[:41])
+    over.set()
+    await asyncio.gather(*calls[41:])
 
 
 async def test_batch_is_bounded(callers):
@@ -195,7 +208,7 @@ def test_caller_without_autocommit_stores_its_own_item(create):
     store = create()
     transaction.set_autocommit(False)
     try:
-        store.one.__self__.queue.append(("of another", None))
+        store.one.__self__.queue.put(("of another", Future()))
         assert store.one("a") == "a!"
     finally:
         transaction.rollback()
@@ -247,7 +260,7 @@ async def test_cancelled_callers_break_nothing(create):
     calls = [one.call("a")]
     await asyncio.to_thread(one.store.running.wait, 5)
     calls += [one.call(item) for item in "bcd"]
-    await one.wait(4)
+    await one.wait(3)
     calls[0].cancel()
     calls[2].cancel()
     one.store.released.set()

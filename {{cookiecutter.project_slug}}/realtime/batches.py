@@ -5,12 +5,12 @@ import logging
 import os
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from asgiref.sync import AsyncToSync
 from channels.db import database_sync_to_async
@@ -22,17 +22,14 @@ from django.db import (
     transaction,
 )
 
-from realtime.broadcast import refuse_in_event_loop
-from realtime.threads import keep_connections
+from realtime.threads import keep_connections, refuse_in_event_loop
 
 logger = logging.getLogger(__name__)
 
 MOST = 100  # items of a batch; the others wait for the next one
 PATIENCE = 1  # seconds; a batch that the database failed after this time is not tried again
 
-# Items in the order of their calls, each with the future of its caller. The items that are being
-# committed come first.
-type Queue = list[tuple[Any, Future[Any] | asyncio.Future[Any]]]
+type Waiting = tuple[Any, Future[Any] | asyncio.Future[Any]]  # an item, and what its caller awaits
 
 
 def in_batches[Item, Result](
@@ -41,17 +38,17 @@ def in_batches[Item, Result](
     """Return two functions that take one item and return its result, for sync and for async code.
 
     `function` gets the items of concurrent calls together, and returns their results in the same
-    order. A result that is an exception is raised for its caller. The function commits its own
-    transaction: if it raises, the halves of the batch are tried, so that one bad item fails alone.
-    It must raise nothing after the commit. In an open transaction of the caller it is called with
-    the one item.
+    order. A result that is an exception is raised for its caller. The function runs in a thread of
+    its own and commits its own transaction: if it raises, the halves of the batch are tried, so
+    that one bad item fails alone. It must raise nothing after the commit. In an open transaction of
+    the caller it is called there with the one item.
     """
     batches = Batches(function, using)
     return batches.call, batches.acall
 
 
 class Batches:
-    """Items that wait while others are committed. An item waits for nothing else."""
+    """Thread that runs one batch after the other. An item waits for nothing else."""
 
     def __init__(self, function: Callable[[list[Any]], Sequence[Any]], using: str) -> None:
         self.function = function
@@ -61,84 +58,69 @@ class Batches:
             os.register_at_fork(after_in_child=self.start)
 
     def start(self) -> None:
-        self.committing = threading.Lock()
-        self.queue: Queue = []  # of sync callers
-        self.queues: WeakKeyDictionary[asyncio.AbstractEventLoop, Queue] = WeakKeyDictionary()
+        self.queue: SimpleQueue[Waiting] = SimpleQueue()
         self.thread: threading.Thread | None = None
         self.starting = threading.Lock()
-        self.jobs: SimpleQueue[tuple[asyncio.AbstractEventLoop, Queue] | None] = SimpleQueue()
 
     def call(self, item: Any) -> Any:
-        """Return the result of one item. The first caller runs the batch, the others wait."""
+        """Return the result of one item, for sync code."""
         refuse_in_event_loop("A function of in_batches()", "the async one")
         connection = transaction.get_connection(self.using)
         is_open = connection.connection is not None
         if connection.in_atomic_block or (is_open and not connection.autocommit):
             return unwrap(*self.function([item]))
         future: Future[Any] = Future()
-        self.queue.append((item, future))
-        with self.committing:
-            while not future.done():
-                batch = self.queue[:MOST]
-                results: Sequence[Any] = [interrupted()] * len(batch)
-                down = False
-                try:
-                    results = self.run([item for item, _ in batch])
-                    down = self.is_down(results[-1])
-                finally:
-                    settle(self.queue, results, down)
+        self.put(item, future)
         return unwrap(future.result())
 
     async def acall(self, item: Any) -> Any:
-        """Return the result of one item. Callers wait without a thread."""
+        """Return the result of one item, for async code."""
         loop = asyncio.get_running_loop()
         if loop in AsyncToSync.loop_thread_executors:
             # The thread that waits for this loop may have opened a transaction, as in a TestCase.
             return await database_sync_to_async(self.call)(item)
-        queue = self.queues.setdefault(loop, [])
         future = loop.create_future()
-        queue.append((item, future))
-        if len(queue) == 1:
-            try:
-                self.commit(loop, queue)
-            except BaseException:  # no thread can be started
-                queue.clear()
-                raise
+        self.put(item, future)
         return unwrap(await future)
 
-    def commit(self, loop: asyncio.AbstractEventLoop, queue: Queue) -> None:
-        """Start a batch of async calls in the one thread for them.
+    def put(self, item: Any, future: Future[Any] | asyncio.Future[Any]) -> None:
+        """Queue an item for the one thread.
 
         It is not a thread for queries of connections, which may hold up others. An executor would
         take twice the CPU time of this hop.
         """
-        with self.starting:
-            if self.thread is None:
-                thread = threading.Thread(target=self.work, name="realtime-batches", daemon=True)
-                thread.start()
-                self.thread = thread
-        self.jobs.put((loop, queue[:MOST]))
+        if self.thread is None:
+            with self.starting:
+                if self.thread is None:
+                    thread = threading.Thread(
+                        target=self.work, name="realtime-batches", daemon=True
+                    )
+                    thread.start()
+                    self.thread = thread
+        self.queue.put((item, future))
 
     def work(self) -> None:
         keep_connections()
-        while (job := self.jobs.get()) is not None:
-            loop, batch = job
+        while True:
+            batch = [self.queue.get(), *self.take(MOST - 1)]
             results: Sequence[Any] = [interrupted()] * len(batch)
-            down = False
             try:
                 results = self.run([item for item, _ in batch])
-                down = self.is_down(results[-1])
+                if self.is_down(results[-1]):
+                    # Those that wait for the database may have waited for seconds, too.
+                    batch += self.take(self.queue.qsize())
                 close_old_connections()
             except BaseException:
                 logger.exception("A batch was interrupted")
-            with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(self.finish, loop, results, down)
+            settle(batch, [*results, *[results[-1]] * (len(batch) - len(results))])
 
-    def finish(self, loop: asyncio.AbstractEventLoop, results: Sequence[Any], down: bool) -> None:
-        queue = self.queues[loop]
-        settle(queue, results, down)
-        if queue:
-            self.commit(loop, queue)
+    def take(self, most: int) -> list[Waiting]:
+        """Return the items that wait, up to a number."""
+        taken: list[Waiting] = []
+        with suppress(Empty):
+            while len(taken) < most:
+                taken.append(self.queue.get_nowait())
+        return taken
 
     def run(self, items: list[Any]) -> Sequence[Any]:
         """Return the results of a batch. Halve one that fails, if the database answers."""
@@ -166,16 +148,22 @@ class Batches:
         return not transaction.get_connection(self.using).is_usable()
 
 
-def settle(queue: Queue, results: Sequence[Any], down: bool) -> None:
-    """Wake the callers of a batch, except those that were cancelled.
-
-    If the database is down, wake those that wait for it, too: each may have waited for seconds.
-    """
-    batch = queue[: None if down else len(results)]
-    del queue[: len(batch)]
-    results = [*results, *[results[-1]] * (len(batch) - len(results))]
+def settle(batch: list[Waiting], results: Sequence[Any]) -> None:
+    """Wake the callers of a batch. Each event loop is woken once."""
+    loops = defaultdict(list)
     for (_, future), result in zip(batch, results, strict=True):
-        if not future.done():
+        if isinstance(future, Future):
+            future.set_result(result)
+        else:
+            loops[future.get_loop()].append((future, result))
+    for loop, futures in loops.items():
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(set_results, futures)
+
+
+def set_results(futures: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, result in futures:
+        if not future.done():  # not cancelled
             future.set_result(result)
 
 
