@@ -21,10 +21,11 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from realtime.conf import settings
+from realtime.tasks import TURN
 
 logger = logging.getLogger(__name__)
 
-LIFETIME_SECONDS = 12  # a connection that is not renewed for this long expires
+LIFETIME_SECONDS = 60  # a connection that is not renewed for this long expires
 LEASE_SECONDS = 2  # a process without a lease for this long is considered dead, where it matters
 RENEWAL_SECONDS = 0.5
 CONNECTIONS = 8  # to each host at most
@@ -109,20 +110,20 @@ class RedisConnectionLimit:
 
     async def renew(self) -> None:
         """Extend the lifetime of the connections of this process."""
-        shares: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
-        for key, connection_id in self.own:
-            shares[self.number(key)].append((key, connection_id))
-        await asyncio.gather(*(self.renew_share(*share) for share in shares.items()))
+        for batch in batched([*self.own], TURN):
+            shares: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
+            for key, connection_id in batch:
+                shares[self.number(key)].append((key, connection_id))
+            await asyncio.gather(*(self.renew_share(*share) for share in shares.items()))
 
     async def renew_share(self, number: int, share: list[tuple[str, str]]) -> None:
         expires = time.time() + LIFETIME_SECONDS
-        for batch in batched(share, 500):
-            async with self.host(number) as redis, redis.pipeline(transaction=False) as pipeline:
-                for key, connection_id in batch:
-                    if (key, connection_id) in self.own:  # it may have been released meanwhile
-                        pipeline.zadd(self.name(key), {self.member(connection_id): expires})
-                        pipeline.expire(self.name(key), LIFETIME_SECONDS)
-                await pipeline.execute()
+        async with self.host(number) as redis, redis.pipeline(transaction=False) as pipeline:
+            for key, connection_id in share:
+                if (key, connection_id) in self.own:  # it may have been released meanwhile
+                    pipeline.zadd(self.name(key), {self.member(connection_id): expires})
+                    pipeline.expire(self.name(key), LIFETIME_SECONDS)
+            await pipeline.execute()
 
     async def close(self) -> None:
         if self.lease is not None:
