@@ -82,6 +82,7 @@ class Process:
             self.bus.forget_expired()
             if beat % RENEWAL_BEATS == 0:
                 self.bus.tasks.start(self.connection_limit.renew())
+            self.bus.tasks.start(self.hub.end_left())
             await self.look_after_groups(beat)
             try:
                 await self.hub.find_lost_events()

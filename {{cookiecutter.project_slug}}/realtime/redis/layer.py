@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from realtime.conf import settings
 from realtime.malformed import drop
+from realtime.redis.pipeline import Pipeline
 from realtime.tasks import TURN
 
 HEALTH_CHECK_SECONDS = 5  # ping a host that was silent for this long
@@ -67,37 +68,14 @@ class PipelinedShard(RedisSingleShardConnection):  # type: ignore[misc]
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.waiting: list[tuple[str, bytes, asyncio.Future[None]]] = []
-        self.task: asyncio.Task[None] | None = None
         self.wanted: set[str] = set()
         self.subscribing: dict[str, asyncio.Task[None]] = {}
         self.is_unavailable = False
 
     async def publish(self, channel: str, message: bytes) -> None:
         """Return when Redis has the message. Raise the errors of the connection."""
-        published = asyncio.get_running_loop().create_future()
-        self.waiting.append((channel, message, published))
-        if self.task is None or self.task.done():
-            self.task = asyncio.create_task(self.run())
-        await published
-
-    async def run(self) -> None:
-        while self.waiting:
-            batch, self.waiting = self.waiting, []
-            try:
-                self._ensure_redis()
-                async with self._redis.pipeline(transaction=False) as pipeline:
-                    for channel, message, _ in batch:
-                        pipeline.publish(channel, message)
-                    await pipeline.execute()
-            except Exception as error:
-                for _, _, published in batch:
-                    if not published.done():
-                        published.set_exception(error)
-            else:
-                for _, _, published in batch:
-                    if not published.done():
-                        published.set_result(None)
+        self._ensure_redis()
+        await self.pipeline.run(("PUBLISH", channel, message))
 
     async def subscribe(self, channel: str) -> None:
         """Subscribe, or keep trying in the background while the host is unavailable."""
@@ -144,6 +122,7 @@ class PipelinedShard(RedisSingleShardConnection):  # type: ignore[misc]
         if self._redis is None:
             super()._ensure_redis()
             redis: Any = self._redis
+            self.pipeline = Pipeline(redis)
             options = redis.connection_pool.connection_kwargs
             # With 0, which is redis-py's default, a host that is silent would never be noticed.
             if not options.get("health_check_interval"):
