@@ -73,7 +73,7 @@ class RedisConnectionLimit:
         return True
 
     async def remove_dead(self, host: Pipeline, name: str) -> int:
-        """Remove expired connections, and those of processes without a lease. Return their number."""
+        """Remove expired connections, and those of dead processes. Return their number."""
         expired, found = await host.run(
             ("ZREMRANGEBYSCORE", name, 0, time.time()), ("ZRANGE", name, 0, -1)
         )

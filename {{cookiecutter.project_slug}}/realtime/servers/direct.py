@@ -14,6 +14,8 @@ class DirectWrites:
     `write` of the transport, or None if a frame would have to wait.
     """
 
+    __slots__ = ()
+
     open_write: Callable[[], Write | None]
     _state: Any = None
     give_back: Callable[[], None] | None = None

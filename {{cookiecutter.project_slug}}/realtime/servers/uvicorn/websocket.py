@@ -24,9 +24,13 @@ BAD_REQUEST = STATUS_LINE[400] + b"content-length: 0\r\nconnection: close\r\n\r\
 class Connection(DirectWrites, ServerProtocol):
     """Frames of a WebSocket, each checked before it has an effect."""
 
+    # Beside the dict: above 30 attributes, Python gives each object a larger dict of its own.
+    __slots__ = ("check", "decoder", "give_back", "open_write")
+
     check: Callable[[Frame], None]
 
     def __init__(self, *args: Any, **options: Any) -> None:
+        self.give_back = None
         super().__init__(*args, **options)
         self.debug = False  # would log cookies, tickets and texts
         self.decoder: IncrementalDecoder | None = None
@@ -133,5 +137,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if message.get("code") == Close.FLOODING:
             self.close_timeout = 1
         await super().send(message)
+        if message["type"] == "websocket.accept":
+            # The scope has its own copy of them.
+            self.request.headers.clear()
+            self.response.headers.clear()
         if message.get("code") == Close.FLOODING:
             self.transport.pause_reading()  # do not parse the rest of the flood
