@@ -16,6 +16,7 @@ from websockets.server import ServerProtocol
 from realtime.protocol import Close
 from realtime.rate_limit import HiddenFrames
 from realtime.servers.direct import DirectWrites
+from realtime.servers.message_queue import MessageQueue
 from realtime.types import Write
 
 BAD_REQUEST = STATUS_LINE[400] + b"content-length: 0\r\nconnection: close\r\n\r\n"
@@ -60,6 +61,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.queue: Any = MessageQueue()
         self.conn.check = self.check
         self.conn.open_write = self.open_write
         self.lend = self.conn.lend
