@@ -91,7 +91,7 @@ class DrainingServer(Server):  # type: ignore[misc]
 
 
 def with_own_calls(application: Any) -> Any:
-    """Give the application the `send` and queue of its WebSocket. The `send` lends the transport."""
+    """Give the application the queue of its WebSocket, and the `send` that lends the transport."""
 
     def run(scope: Any, receive: Any, send: Any) -> Any:
         (protocol,) = send.args
