@@ -14,8 +14,6 @@ class DirectWrites:
     `write` of the transport, or None if a frame would have to wait.
     """
 
-    __slots__ = ()
-
     open_write: Callable[[], Write | None]
     _state: Any = None
     give_back: Callable[[], None] | None = None
