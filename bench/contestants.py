@@ -171,6 +171,23 @@ def revalidating(sockets: int, seconds: float) -> dict[str, float]:
     return figures
 
 
+def beating(layer: str, rooms: int, seconds: float) -> dict[str, dict[str, float]]:
+    """Return what the heartbeats of an emitted project cost, and what comes with another process."""
+    player, redis = ours(layer=layer), Redis(workshop.BENCH)
+    database = workshop.BENCH / "beating.sqlite3"
+    database.unlink(missing_ok=True)
+    redis.start()
+    try:
+        environ = player.environ | {"DATABASE_URL": f"sqlite:///{database}", "PYTHONPATH": str(player.folder)}
+        program = [python(), str(workshop.HERE / "beating.py"), str(rooms), str(seconds)]
+        url = {"REDIS_URL": f"{redis.url}/0"} if layer == "redis" else {}
+        output = run(program, player.folder, clean_environ(**environ, **url), timeout=600)
+    finally:
+        redis.stop()
+    phases: dict[str, dict[str, float]] = json.loads(output.splitlines()[-1])
+    return phases
+
+
 @functools.cache
 def bake(label: str, server: str, layer: str, consumers: str, auth: str, database: str) -> Path:
     """Bake a project, add the measured consumer, and collect static files as production does."""

@@ -160,14 +160,14 @@ async def test_quick_reconnect_is_announced_last(visit):
 
 
 async def test_nothing_is_kept_of_a_group_without_members(visit):
-    """Neither the group nor the time of its announcement stays."""
+    """Neither the group nor its name stays."""
     ann = await visit(PATH)
     await ann.receive_until("welcome")
     await ann.disconnect()
     await asyncio.sleep(2 * presence.QUIET_SECONDS)
     process = get_process()
     await process.hub.end_left()
-    assert (GROUP in process.groups, GROUP in process.bus.announced) == (False, False)
+    assert (GROUP in process.groups, GROUP in process.bus.unannounced) == (False, False)
 
 
 async def test_client_of_tests_waits_for_users(visit):

@@ -8,11 +8,13 @@ import pytest
 from channels_redis.utils import create_pool, decode_hosts
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.exceptions import ResponseError
 
 from realtime import conf
 from realtime.redis.layer import PipelinedRedisChannelLayer
 from realtime.redis.pipeline import Pipeline
+from realtime.tasks import TURN
 
 HOSTS = conf.settings.REDIS_HOSTS
 
@@ -73,6 +75,30 @@ async def test_undecodable_bytes_are_dropped(layer):
     assert await layer.receive(channel) == {"type": "test.message"}
     after = REGISTRY.get_sample_value("realtime_malformed_total") or 0
     assert after - before == 1
+
+
+async def test_new_connection_subscribes_to_a_few_groups_at_a_time(layer, monkeypatch):
+    """After a lost connection all groups receive again, and no command subscribes to many of them."""
+    channel = await layer.new_channel()
+    groups = [f"group-{number}" for number in range(3 * TURN)]
+    for group in groups:
+        await layer.group_add(group, channel)
+    shard = layer._get_shard(channel)
+    asked = []
+
+    async def execute_command(*command):
+        asked.append(command[1:])
+        await PubSub.execute_command(shard._pubsub, *command)
+
+    monkeypatch.setattr(shard._pubsub, "execute_command", execute_command)
+    await shard._redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    async with asyncio.timeout(10):
+        while sum(map(len, asked)) < len(groups) + 1:
+            await asyncio.sleep(0.01)
+        for group in groups:
+            await layer.group_send(group, {"type": "test.message"})
+            assert await layer.receive(channel) == {"type": "test.message"}
+    assert max(map(len, asked)) == TURN
 
 
 async def test_sockets_open_without_redis(open_socket, serve, unused_tcp_port):

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from realtime.groups import Group, Member
+from realtime.groups import Group, Member, presence_name
+from realtime.presence import Presence
 from realtime.protocol import Close
-from realtime.tasks import BackgroundTasks
+from realtime.tasks import TURN, BackgroundTasks, in_turns
 
 logger = logging.getLogger(__name__)
 
@@ -16,7 +17,7 @@ PROCESSES = "realtime.processes"  # the group that all processes are in
 HEARTBEAT_SECONDS = 5
 SILENCE_SECONDS = 17  # no heartbeat for this long: the process is considered dead
 SIGN_IN_SECONDS = 60  # remember a sign-out for this long, longer than any handshake takes
-REFRESH_SECONDS = 60  # announce presence after this time, even without a change
+REFRESH_BEATS = 12  # announce each group once in this many beats, even without a change
 
 
 class Bus:
@@ -32,7 +33,8 @@ class Bus:
         self.channel = ""
         self.tasks = BackgroundTasks()
         self.processes: dict[str, float] = {}  # with the time of the last heartbeat
-        self.announced: dict[str, float] = {}
+        self.unannounced: set[str] = set()  # names of groups whose users here have changed
+        self.announcing: asyncio.Task[None] | None = None
         self.signed_out: dict[tuple[str | None, str | None], float] = {}
         self.closed = False
 
@@ -49,7 +51,7 @@ class Bus:
             } if all(isinstance(text, str) for text in (*users, *users.values())):
                 self.on_users(group, process, users)
             case {"type": "realtime.who"}:
-                self.announce_all(older_than=0)
+                self.announce(name for name, group in self.groups.items() if group.presence)
             case {"type": "realtime.stopped", "process": str(process)}:
                 self.forget(process)
             case {"type": "realtime.disconnect", "user": str(user), "credential": credential} if (
@@ -107,37 +109,48 @@ class Bus:
         return max(times) > since
 
     def forget(self, process: str) -> None:
+        """Forget a process and its users. The members of each group get the change in turn."""
         self.processes.pop(process, None)
-        for group in self.groups.values():
-            if group.presence:
-                group.presence.forget(process)
+        seen = [group.presence for group in self.groups.values() if group.presence]
+        changed = [presence for presence in seen if presence.elsewhere.pop(process, None)]
+        self.tasks.start(in_turns(Presence.schedule, changed))
 
     # Sent
 
     def send_heartbeat(self) -> None:
+        self.announce([])  # retry the refused ones
         heartbeat = {"type": "realtime.heartbeat", "process": self.channel}
         self.tasks.start(self.layer.group_send(PROCESSES, heartbeat))
 
-    def announce(self, group: Group) -> None:
-        """Send the other processes the users of a group in this process."""
-        assert group.presence is not None
-        if self.closed or not self.channel:
-            return
-        self.announced[group.name] = time.monotonic()
+    def announce(self, names: Iterable[str]) -> None:
+        """Send the other processes the users of groups in this process, a few groups at a time."""
+        self.unannounced.update(names)
+        if self.announcing is None or self.announcing.done():
+            self.announcing = self.tasks.start(self.send_users())
+
+    async def send_users(self) -> None:
+        while self.unannounced and not self.closed:
+            names = [self.unannounced.pop() for _ in range(min(TURN, len(self.unannounced)))]
+            try:
+                await asyncio.gather(*map(self.send_users_of, names))
+            except Exception:
+                self.unannounced.update(names)  # until the next beat
+                raise
+
+    async def send_users_of(self, name: str) -> None:
+        group = self.groups.get(name)
         message = {
             "type": "realtime.users",
-            "group": group.name,
+            "group": name,
             "process": self.channel,
-            "users": group.presence.here,
+            "users": group.presence.here if group and group.presence else {},
         }
-        self.tasks.start(self.layer.group_send(group.presence_name, message))
+        await self.layer.group_send(presence_name(name), message)
 
-    def announce_all(self, *, older_than: float) -> None:
-        """Announce again what was announced more than `older_than` seconds ago."""
-        due = time.monotonic() - older_than
-        for group in self.groups.values():
-            if group.presence and self.announced.get(group.name, 0) <= due:
-                self.announce(group)
+    def announce_again(self, group: Group, beat: int) -> None:
+        """Announce a group with one beat of many: each beat has an equal share of the groups."""
+        if group.presence and (hash(group.name) - beat) % REFRESH_BEATS == 0:
+            self.announce([group.name])
 
     def broadcast(self, message: dict[str, Any]) -> None:
         """Act on a message here. Send it to every process as soon as the layer answers."""
@@ -177,7 +190,6 @@ class Bus:
 
     async def close(self) -> None:
         """Announce the end of this process, so that the others forget its users."""
-        self.closed = True
         message = {"type": "realtime.stopped", "process": self.channel}
         self.tasks.start(self.layer.group_send(PROCESSES, message))
         await self.tasks.wait(1)

@@ -15,6 +15,8 @@ from realtime.types import Scope
 if TYPE_CHECKING:
     from realtime.redis.connection_limit import RedisConnectionLimit
 
+RENEWAL_BEATS = 4  # renew counts that expire once in this many beats
+
 
 def limits_of(user_id: str, scope: Scope) -> dict[str, int]:
     """Return what a connection counts for, with the limits: its user, and a guest's address.

@@ -34,6 +34,11 @@ class Member(Protocol):
     async def drain(self) -> None: ...
 
 
+def presence_name(name: str) -> str:
+    """Name another group: members by `group_add` have no handler for announcements."""
+    return group_name("presence", name)
+
+
 class Membership:
     """One connection in one group. Events are held back until the membership is live."""
 
@@ -107,14 +112,9 @@ class Group:
         self.indirect.discard(membership)
         return True
 
-    @property
-    def presence_name(self) -> str:
-        """Name of another group: members by `group_add` have no handler for announcements."""
-        return group_name("presence", self.name)
-
     def subscriptions(self) -> list[str]:
         """Return the names to subscribe to in the channel layer."""
-        return [self.name] if self.presence is None else [self.name, self.presence_name]
+        return [self.name] if self.presence is None else [self.name, presence_name(self.name)]
 
     def accept(self, message: dict[str, Any]) -> None:
         """Broadcast a published event when all events before it have been broadcast."""

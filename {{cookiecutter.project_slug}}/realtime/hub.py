@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from functools import partial
 from itertools import batched
@@ -14,10 +15,12 @@ from realtime.groups import Group, Member
 from realtime.history import History, Replay
 from realtime.malformed import drop, drop_foreign
 from realtime.presence import Presence
+from realtime.tasks import in_turns
 
 logger = logging.getLogger(__name__)
 
 PATIENCE = 1  # seconds for a subscription, then it continues in the background
+TURN_SECONDS = 0.002  # yield to the event loop after this much work for layer messages
 
 
 class Hub:
@@ -61,7 +64,7 @@ class Hub:
 
     def add_presence(self, group: Group) -> None:
         """Count the users of a group from now on, including those that joined before."""
-        group.presence = Presence(group.notify, partial(self.bus.announce, group))
+        group.presence = Presence(group.notify, partial(self.bus.announce, [group.name]))
         group.subscribed = False  # to the announcements
         for membership in group.members.values():
             group.presence.add(membership.member.user_id, membership.member.user_name)
@@ -96,6 +99,7 @@ class Hub:
         """Unsubscribe from the groups that their last member has left."""
         while self.left:
             await self.end(self.left.pop())
+            await asyncio.sleep(0)  # the layer in memory never waits
 
     async def end(self, group: Group) -> None:
         async with group.subscription:
@@ -112,7 +116,6 @@ class Hub:
                 if group.presence is not None:
                     group.presence.close()
                 del self.groups[group.name]
-                self.bus.announced.pop(group.name, None)
 
     # Subscriptions
 
@@ -128,16 +131,16 @@ class Hub:
                     await self.layer.group_add(subscription, self.channel)
                 group.subscribed = subscriptions == group.subscriptions()
 
-    def resubscribe(self) -> None:
-        """Retry the subscriptions that failed."""
-        for group in self.groups.values():
-            if not group.subscribed and not group.subscription.locked():
-                self.bus.tasks.start(self.add_channel(group))
+    def resubscribe(self, group: Group) -> None:
+        """Retry a subscription that failed."""
+        if not group.subscribed and not group.subscription.locked():
+            self.bus.tasks.start(self.add_channel(group))
 
     # Layer messages
 
     async def receive(self) -> None:
         """Dispatch layer messages until the task is cancelled."""
+        busy = 0.0
         while True:
             try:
                 message = await self.layer.receive(self.channel)
@@ -145,10 +148,15 @@ class Hub:
                 logger.exception("The channel layer failed")
                 await asyncio.sleep(1)
             else:
+                start = time.perf_counter()
                 try:
                     self.dispatch(message)
                 except Exception:  # goes on, or nothing would arrive any more
                     logger.exception("A layer message was not delivered")
+                busy += time.perf_counter() - start
+                if busy > TURN_SECONDS:
+                    await asyncio.sleep(0)  # `receive` does not wait while messages are there
+                    busy = 0.0
 
     def dispatch(self, message: Any) -> None:
         """Pass an event to its group, and another message to the bus. Drop what neither knows."""
@@ -171,9 +179,12 @@ class Hub:
     async def find_lost_events(self) -> None:
         """Compare the numbers that were broadcast with those that are stored."""
         kinds: defaultdict[type[History], dict[str, Group]] = defaultdict(dict)
-        for group in self.groups.values():
+
+        def remember(group: Group) -> None:
             if group.history is not None:
                 kinds[type(group.history)][group.history.key] = group
+
+        await in_turns(remember, [*self.groups.values()])
         for kind, groups in kinds.items():
             latest = database_sync_to_async(kind.latest, thread_sensitive=False)
             for keys in batched(groups, 1000):

@@ -6,7 +6,7 @@ from django.core.mail.backends import console
 
 
 class EmailBackend(console.EmailBackend):
-    """Backend that prints texts as they are written. The encoding of a mail would cut long links."""
+    """Backend that prints texts as they are written. The encoding of mails cuts long links."""
 
     def write_message(self, message: Any) -> None:
         people = ", ".join(message.to)

@@ -55,11 +55,7 @@ class Presence:
         if users:
             self.elsewhere[process] = users
             self.schedule(here=not known)
-        else:
-            self.forget(process)
-
-    def forget(self, process: str) -> None:
-        if self.elsewhere.pop(process, None):
+        elif self.elsewhere.pop(process, None):
             self.schedule()
 
     def schedule(self, *, here: bool = False) -> None:

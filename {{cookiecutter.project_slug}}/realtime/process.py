@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import itertools
 import logging
 from collections.abc import Coroutine
 from typing import Any, Protocol
@@ -10,11 +11,13 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from channels.layers import get_channel_layer
 
 from realtime import bus
-from realtime.connection_limit import get_connection_limit
+from realtime.connection_limit import RENEWAL_BEATS, get_connection_limit
 from realtime.groups import Group, Member
 from realtime.hub import Hub
 from realtime.rate_limit import Bucket
 from realtime.revalidation import SignedIn, revalidate_forever
+from realtime.tasks import in_turns
+from realtime.types import start
 
 logger = logging.getLogger(__name__)
 
@@ -73,23 +76,34 @@ class Process:
 
     async def beat(self) -> None:
         """Send heartbeats, and repair what was lost since the last one."""
-        while True:
+        for beat in itertools.count():
             self.bus.send_heartbeat()
             await asyncio.sleep(bus.HEARTBEAT_SECONDS)
             self.bus.forget_expired()
-            self.bus.announce_all(older_than=bus.REFRESH_SECONDS)
-            self.bus.tasks.start(self.connection_limit.renew())
-            self.hub.resubscribe()
+            if beat % RENEWAL_BEATS == 0:
+                self.bus.tasks.start(self.connection_limit.renew())
             self.bus.tasks.start(self.hub.end_left())
+            await self.look_after_groups(beat)
             try:
                 await self.hub.find_lost_events()
             except Exception:
                 logger.exception("The database was not asked for lost events")
 
+    async def look_after_groups(self, beat: int) -> None:
+        """Subscribe to the groups that lack it, and announce those that are due."""
+
+        def look_after(group: Group) -> None:
+            self.hub.resubscribe(group)
+            self.bus.announce_again(group, beat)
+
+        await in_turns(look_after, [*self.groups.values()])
+
     async def drain(self) -> None:
         """Stop accepting sockets. Close each open one with 4012 after its last frame is handled."""
-        self.draining = True
-        await asyncio.gather(*[connection.drain() for connection in self.connections])
+        self.draining = self.bus.closed = True
+        drains: list[asyncio.Task[None]] = []
+        await in_turns(lambda one: drains.append(start(one.drain())), [*self.connections])
+        await asyncio.gather(*drains)
         if self.tasks:
             await self.bus.close()
         while self.tasks:

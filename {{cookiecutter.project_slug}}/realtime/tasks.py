@@ -1,11 +1,22 @@
-"""Tasks that nothing waits for."""
+"""Tasks that nothing waits for, and work that leaves the event loop to others in between."""
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
+from itertools import batched
 from typing import Any
 
 logger = logging.getLogger(__name__)
+
+TURN = 20  # groups or connections; yield to the event loop after this many
+
+
+async def in_turns[T](work: Callable[[T], object], items: Iterable[T]) -> None:
+    """Call a function with each item, a few in each turn of the event loop."""
+    for batch in batched(items, TURN):
+        for item in batch:
+            work(item)
+        await asyncio.sleep(0)
 
 
 class BackgroundTasks:

@@ -21,10 +21,11 @@ from redis.exceptions import RedisError
 
 from realtime.conf import settings
 from realtime.redis.pipeline import Command, Pipeline
+from realtime.tasks import TURN
 
 logger = logging.getLogger(__name__)
 
-LIFETIME_SECONDS = 12  # a connection that is not renewed for this long expires
+LIFETIME_SECONDS = 60  # a connection that is not renewed for this long expires
 LEASE_SECONDS = 2  # a process without a lease for this long is considered dead, where it matters
 RENEWAL_SECONDS = 0.5
 PATIENCE = 2  # seconds for a host that hangs
@@ -72,7 +73,7 @@ class RedisConnectionLimit:
         return True
 
     async def remove_dead(self, host: Pipeline, name: str) -> int:
-        """Remove expired connections, and those of processes without a lease. Return their number."""
+        """Remove expired connections, and those of dead processes. Return their number."""
         expired, found = await host.run(
             ("ZREMRANGEBYSCORE", name, 0, time.time()), ("ZRANGE", name, 0, -1)
         )
@@ -105,20 +106,20 @@ class RedisConnectionLimit:
 
     async def renew(self) -> None:
         """Extend the lifetime of the connections of this process."""
-        shares: defaultdict[Pipeline, list[tuple[str, str]]] = defaultdict(list)
-        for key, connection_id in self.own:
-            shares[self.host(key)].append((key, connection_id))
-        await asyncio.gather(*(self.renew_share(*share) for share in shares.items()))
+        for batch in batched([*self.own], TURN):
+            shares: defaultdict[Pipeline, list[tuple[str, str]]] = defaultdict(list)
+            for key, connection_id in batch:
+                shares[self.host(key)].append((key, connection_id))
+            await asyncio.gather(*(self.renew_share(*share) for share in shares.items()))
 
     async def renew_share(self, host: Pipeline, share: list[tuple[str, str]]) -> None:
         expires = time.time() + LIFETIME_SECONDS
-        for batch in batched(share, 500):
-            commands: list[Command] = []
-            for key, connection_id in batch:
-                if (key, connection_id) in self.own:  # it may have been released meanwhile
-                    commands.append(("ZADD", self.name(key), expires, self.member(connection_id)))
-                    commands.append(("EXPIRE", self.name(key), LIFETIME_SECONDS))
-            await host.run(*commands)
+        commands: list[Command] = []
+        for key, connection_id in share:
+            if (key, connection_id) in self.own:  # it may have been released meanwhile
+                commands.append(("ZADD", self.name(key), expires, self.member(connection_id)))
+                commands.append(("EXPIRE", self.name(key), LIFETIME_SECONDS))
+        await host.run(*commands)
 
     async def close(self) -> None:
         if self.lease is not None:

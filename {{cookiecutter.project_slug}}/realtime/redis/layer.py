@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from contextlib import AsyncExitStack
+from itertools import batched
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from redis.exceptions import RedisError
 from realtime.conf import settings
 from realtime.malformed import drop
 from realtime.redis.pipeline import Pipeline
+from realtime.tasks import TURN
 
 HEALTH_CHECK_SECONDS = 5  # ping a host that was silent for this long
 SILENCE_SECONDS = 3  # reconnect if the ping is not answered within this time
@@ -132,6 +134,23 @@ class WatchfulPubSub(PubSub):
     """Subscriptions that reconnect if a host is silent. redis-py would wait without a limit."""
 
     connection: Any
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.reads = 0
+
+    async def subscribe(self, *args: Any, **kwargs: Any) -> None:
+        """Subscribe to a few channels at a time: a new connection subscribes to all of them."""
+        await super().subscribe(*args[:TURN], **kwargs)
+        for batch in batched(args[TURN:], TURN):
+            await asyncio.sleep(0)
+            await super().subscribe(*batch)
+
+    async def parse_response(self, *args: Any, **options: Any) -> Any:
+        self.reads += 1
+        if self.reads % TURN == 0:
+            await asyncio.sleep(0)  # nothing else yields while answers are there
+        return await super().parse_response(*args, **options)
 
     async def on_connect(self, connection: Any) -> None:
         """Subscribe again, except to what is being unsubscribed: redis-py forgets about that."""

@@ -8,6 +8,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+BATCH = 100  # calls in one round trip: more would take a long turn of the event loop
+
 type Command = tuple[str | bytes | float, ...]
 
 
@@ -34,7 +36,8 @@ class Pipeline:
 
     async def run_waiting(self) -> None:
         while self.waiting:
-            batch, self.waiting = self.waiting, []
+            batch = self.waiting[:BATCH]
+            del self.waiting[:BATCH]
             try:
                 found = iter(await self.send(chain(*(commands for commands, _ in batch))))
             except Exception as error:

@@ -62,7 +62,8 @@ class DrainingServer(Server):  # type: ignore[misc]
         if isinstance(protocol, WebSocketProtocol):
             scope["scheme"] = "wss" if settings.TLS_CERTFILE else "ws"
             scope["extensions"] = {"realtime.frames": protocol.hidden}
-        return super().create_application(protocol, scope)
+        queue = super().create_application(protocol, scope)
+        return protocol.messages if queue and isinstance(protocol, WebSocketProtocol) else queue
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         if message["type"] == "websocket.accept":
@@ -89,13 +90,13 @@ class DrainingServer(Server):  # type: ignore[misc]
         self.draining.add_done_callback(lambda _: reactor.callLater(0.1, self.stop))
 
 
-def with_own_send(application: Any) -> Any:
-    """Give the application the `send` of its WebSocket, which lends the transport."""
+def with_own_calls(application: Any) -> Any:
+    """Give the application the queue of its WebSocket, and the `send` that lends the transport."""
 
     def run(scope: Any, receive: Any, send: Any) -> Any:
         (protocol,) = send.args
         if isinstance(protocol, WebSocketProtocol):
-            send = protocol.send
+            send, receive = protocol.send, protocol.messages.get
         return application(scope, receive, send)
 
     return run
@@ -113,7 +114,7 @@ def tls_options(certificate_file: str, key_file: str) -> ssl.CertificateOptions:
 def serve(application: Any, listener: socket.socket) -> None:
     """Serve an application on a listening socket until SIGTERM or SIGINT."""
     server = DrainingServer(
-        with_own_send(application),
+        with_own_calls(application),
         endpoints=["the listening socket"],  # required by daphne, not used
         server_name="",
         ping_interval=settings.SERVER_PING_SECONDS,

@@ -13,6 +13,7 @@ from zope.interface import implementer
 from realtime.protocol import Close
 from realtime.rate_limit import HiddenFrames
 from realtime.servers.direct import DirectWrites
+from realtime.servers.message_queue import MessageQueue
 from realtime.types import Write
 
 CONTINUATION, PING, PONG = 0, 9, 10  # opcodes (RFC 6455, section 5.2)
@@ -44,6 +45,7 @@ class WebSocketProtocol(DirectWrites, ws_protocol.WebSocketProtocol):  # type: i
     def onConnect(self, request: ConnectionRequest) -> object:
         self.hidden = HiddenFrames()
         self.gate = Gate(self.take_back)
+        self.messages = MessageQueue()
         return super().onConnect(request)
 
     async def send(self, message: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from hypercorn.asyncio.task_group import TaskGroup, _handle
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.events import Closed, RawData
 
+from realtime.servers.message_queue import MessageQueue
 from realtime.types import Write
 
 LINGER_SECONDS = 3  # abort a closed connection whose client has not left after this
@@ -23,7 +24,7 @@ class Inbox:
     """
 
     def __init__(self, size: int) -> None:
-        self.messages: asyncio.Queue[Any] = asyncio.Queue()
+        self.messages = MessageQueue()
         self.size = size
         self.has_room = asyncio.Event()
         self.has_room.set()

@@ -16,6 +16,7 @@ from websockets.server import ServerProtocol
 from realtime.protocol import Close
 from realtime.rate_limit import HiddenFrames
 from realtime.servers.direct import DirectWrites
+from realtime.servers.message_queue import MessageQueue
 from realtime.types import Write
 
 BAD_REQUEST = STATUS_LINE[400] + b"content-length: 0\r\nconnection: close\r\n\r\n"
@@ -24,9 +25,13 @@ BAD_REQUEST = STATUS_LINE[400] + b"content-length: 0\r\nconnection: close\r\n\r\
 class Connection(DirectWrites, ServerProtocol):
     """Frames of a WebSocket, each checked before it has an effect."""
 
+    # Beside the dict: above 30 attributes, Python gives each object a larger dict of its own.
+    __slots__ = ("check", "decoder", "give_back", "open_write")
+
     check: Callable[[Frame], None]
 
     def __init__(self, *args: Any, **options: Any) -> None:
+        self.give_back = None
         super().__init__(*args, **options)
         self.debug = False  # would log cookies, tickets and texts
         self.decoder: IncrementalDecoder | None = None
@@ -56,6 +61,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.queue: Any = MessageQueue()
         self.conn.check = self.check
         self.conn.open_write = self.open_write
         self.lend = self.conn.lend
@@ -133,5 +139,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if message.get("code") == Close.FLOODING:
             self.close_timeout = 1
         await super().send(message)
+        if message["type"] == "websocket.accept":
+            # The scope has its own copy of them.
+            self.request.headers.clear()
+            self.response.headers.clear()
         if message.get("code") == Close.FLOODING:
             self.transport.pause_reading()  # do not parse the rest of the flood
