@@ -34,6 +34,7 @@ class Store:
         """Close the connection of the thread."""
         held = self.one.__self__
         if held.thread is not None:
+            held.rests_until = 0
             held.function = lambda items: connections.close_all() or items
             held.put("last", done := Future())
             done.result()

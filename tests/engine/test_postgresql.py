@@ -1,5 +1,6 @@
 """PostgreSQL as the database of a site."""
 
+import asyncio
 import socket
 from contextlib import closing
 
@@ -8,7 +9,7 @@ from django.db import OperationalError, connection
 
 from engine.test_batches import Callers, Store
 from engine.test_checks import found
-from realtime import startup
+from realtime import batches, startup
 from realtime.batches import MOST
 
 
@@ -70,3 +71,25 @@ async def test_lost_connection_fails_those_who_wait(style):
         assert {type(error) for error in errors} == {OperationalError}
         assert store.batches == [["a"]]
         assert await callers.call("b") == "b"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("style", ["async", "sync"])
+async def test_callers_fail_at_once_while_the_database_is_down(style, monkeypatch):
+    """After a failure that took long, no caller waits for the next one. Soon the database is tried again."""
+    monkeypatch.setattr(batches, "PATIENCE", 0)
+    monkeypatch.setattr(batches, "REST", 0.5)
+
+    def results(items):
+        if "a" in items:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return items
+
+    with closing(Store(results)) as store, closing(Callers(style, store)) as callers:
+        for item in ("a", "b"):
+            with pytest.raises(OperationalError):
+                await callers.call(item)
+        assert store.batches == [["a"]]
+        await asyncio.sleep(0.5)
+        assert await callers.call("c") == "c"

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 MOST = 100  # items of a batch; the others wait for the next one
 PATIENCE = 1  # seconds; a batch that the database failed after this time is not tried again
+REST = 1  # seconds after such a batch of a database that is down, in which items fail at once
 
 type Waiting = tuple[Any, Future[Any] | asyncio.Future[Any]]  # an item, and what its caller awaits
 
@@ -68,6 +69,7 @@ class Batches:
         self.queue: SimpleQueue[Waiting] = SimpleQueue()
         self.thread: threading.Thread | None = None
         self.starting = threading.Lock()
+        self.rests_until = 0.0
 
     def call(self, item: Any) -> Any:
         """Return the result of one item, for sync code."""
@@ -91,11 +93,14 @@ class Batches:
         return unwrap(await future)
 
     def put(self, item: Any, future: Future[Any] | asyncio.Future[Any]) -> None:
-        """Queue an item for the one thread.
+        """Queue an item for the one thread. Raise OperationalError while the database is down.
 
+        Otherwise callers that take turns, such as those of a thread, would each wait for seconds.
         It is not a thread for queries of connections, which may hold up others. An executor would
         take twice the CPU time of this hop.
         """
+        if time.monotonic() < self.rests_until:
+            raise OperationalError("The database did not answer a moment ago.")
         if self.thread is None:
             with self.starting:
                 if self.thread is None:
@@ -111,9 +116,12 @@ class Batches:
         while True:
             batch = [self.queue.get(), *self.take(MOST - 1)]
             results: Sequence[Any] = [interrupted()] * len(batch)
+            start = time.monotonic()
             try:
                 results = self.run([item for item, _ in batch])
                 if self.is_down(results[-1]):
+                    if (now := time.monotonic()) > start + PATIENCE:
+                        self.rests_until = now + REST
                     # Those that wait for the database may have waited for seconds, too.
                     batch += self.take(self.queue.qsize())
                 close_old_connections()
