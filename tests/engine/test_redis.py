@@ -91,7 +91,7 @@ async def test_new_connection_subscribes_to_a_few_groups_at_a_time(layer, monkey
         await PubSub.execute_command(shard._pubsub, *command)
 
     monkeypatch.setattr(shard._pubsub, "execute_command", execute_command)
-    await shard._redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    await shard._pubsub.connection.disconnect(nowait=True)
     async with asyncio.timeout(10):
         while sum(map(len, asked)) < len(groups) + 1:
             await asyncio.sleep(0.01)
