@@ -1,5 +1,6 @@
 """PostgreSQL as the database of a site."""
 
+import asyncio
 import socket
 from contextlib import closing
 
@@ -8,7 +9,7 @@ from django.db import OperationalError, connection
 
 from engine.test_batches import Callers, Store
 from engine.test_checks import found
-from realtime import startup
+from realtime import batches, startup
 from realtime.batches import MOST
 
 
@@ -70,3 +71,27 @@ async def test_lost_connection_fails_those_who_wait(style):
         assert {type(error) for error in errors} == {OperationalError}
         assert store.batches == [["a"]]
         assert await callers.call("b") == "b"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("style", ["async", "sync"])
+async def test_connection_is_kept_between_batches(style, monkeypatch):
+    """Batches that follow each other take one connection of the pool, which returns when none comes."""
+    monkeypatch.setattr(batches, "IDLE", 1)
+
+    def backend(items):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            return cursor.fetchall()
+
+    def lent():
+        return connection.pool.get_stats()["requests_num"]
+
+    with closing(Store(backend)) as store, closing(Callers(style, store)) as callers:
+        first = await callers.call("a")
+        before = lent()
+        assert [await callers.call("b"), await callers.call("c")] == [first, first]
+        assert lent() == before
+        await asyncio.sleep(1.5)
+        assert await callers.call("d")
+        assert lent() == before + 1

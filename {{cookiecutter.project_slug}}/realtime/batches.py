@@ -28,6 +28,7 @@ from realtime.threads import keep_connections
 logger = logging.getLogger(__name__)
 
 MOST = 100  # items of a batch; the others wait for the next one
+IDLE = 0.1  # seconds; without an item for this long, a connection returns to its pool
 PATIENCE = 1  # seconds; a batch that the database failed after this time is not tried again
 
 type Waiting = tuple[Any, Future[Any] | asyncio.Future[Any]]  # an item, and what its caller awaits
@@ -103,17 +104,24 @@ class Batches:
     def work(self) -> None:
         keep_connections()
         while True:
-            batch = [self.queue.get(), *self.take(MOST - 1)]
+            try:
+                # A pool checks each connection that it lends, which costs a round trip.
+                first = self.queue.get(timeout=IDLE)
+            except Empty:
+                release_connections()
+                first = self.queue.get()
+            batch = [first, *self.take(MOST - 1)]
             results: Sequence[Any] = [interrupted()] * len(batch)
             try:
                 results = self.run([item for item, _ in batch])
                 if self.is_down(results[-1]):
                     # Those that wait for the database may have waited for seconds, too.
                     batch += self.take(self.queue.qsize())
-                close_old_connections()
             except BaseException:
                 logger.exception("A batch was interrupted")
             settle(batch, [*results, *[results[-1]] * (len(batch) - len(results))])
+            if any(isinstance(result, Exception) for result in results):
+                release_connections()
 
     def take(self, most: int) -> list[Waiting]:
         """Return the items that wait, up to a number."""
@@ -147,6 +155,14 @@ class Batches:
         if not isinstance(result, InterfaceError | OperationalError):
             return False
         return not transaction.get_connection(self.using).is_usable()
+
+
+def release_connections() -> None:
+    """Close old and broken connections of this thread. Return the others to their pools."""
+    try:
+        close_old_connections()
+    except Exception:
+        logger.exception("A connection could not be closed")
 
 
 def settle(batch: list[Waiting], results: Sequence[Any]) -> None:
