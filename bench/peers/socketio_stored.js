@@ -28,7 +28,8 @@ async function main() {
       const { room } = socket.data;
       const key = [room, socket.id, ref];
       try {
-        const message = await db.get(
+        // Not `get`, which acknowledges before the commit: it does not run the statement to its end.
+        const [message] = await db.all(
           `INSERT INTO messages (room, seq, user, ref, text, at)
            SELECT ?1, COALESCE(MAX(seq), 0) + 1, ?2, ?3, ?4, ?5 FROM messages WHERE room = ?1
            RETURNING seq, ref, user, text, at`,
