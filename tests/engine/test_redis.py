@@ -5,6 +5,7 @@ import json
 import time
 
 import pytest
+from redis.exceptions import ResponseError
 from prometheus_client import REGISTRY
 
 from realtime import conf
@@ -29,6 +30,17 @@ async def test_undecodable_bytes_are_dropped(layer):
     assert await layer.receive(channel) == {"type": "test.message"}
     after = REGISTRY.get_sample_value("realtime_malformed_total") or 0
     assert after - before == 1
+
+
+async def test_refused_command_disturbs_no_other(layer):
+    """An error among several answers is raised once all are read, so that the next answers are those of the next."""
+    channel = await layer.new_channel()
+    shard, sent = layer._get_layer()._get_shard(channel), layer.serialize({"type": "test"})
+    with pytest.raises(ResponseError):
+        await shard.publish_all([("PUBLISH", channel, sent), ("PUBLISH", channel), ("PUBLISH", channel, sent)])
+    await layer.send(channel, {"type": "last"})
+    received = [(await layer.receive(channel))["type"] for _ in range(3)]
+    assert received == ["test", "test", "last"]
 
 
 async def test_sockets_open_without_redis(open_socket, serve, unused_tcp_port):

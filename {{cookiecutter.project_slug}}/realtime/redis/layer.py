@@ -15,7 +15,7 @@ from channels_redis.utils import create_pool, decode_hosts
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.sentinel import SentinelConnectionPool
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from realtime.conf import settings
 from realtime.malformed import drop
@@ -83,11 +83,7 @@ class PipelinedShard(RedisSingleShardConnection):  # type: ignore[misc]
         while self.waiting:
             batch, self.waiting = self.waiting, []
             try:
-                self._ensure_redis()
-                async with self._redis.pipeline(transaction=False) as pipeline:
-                    for channel, message, _ in batch:
-                        pipeline.publish(channel, message)
-                    await pipeline.execute()
+                await self.publish_all([("PUBLISH", *message) for *message, _ in batch])
             except Exception as error:
                 for _, _, published in batch:
                     if not published.done():
@@ -96,6 +92,29 @@ class PipelinedShard(RedisSingleShardConnection):  # type: ignore[misc]
                 for _, _, published in batch:
                     if not published.done():
                         published.set_result(None)
+
+    async def publish_all(self, commands: list[tuple[Any, ...]]) -> None:
+        """Send commands together. redis-py's pipeline would take half as much time again."""
+        self._ensure_redis()
+        pool = self._redis.connection_pool
+        connection = await pool.get_connection()
+        packed = connection.pack_commands(commands)
+
+        async def exchange() -> None:
+            refused = None
+            await connection.send_packed_command(packed)
+            for _ in commands:
+                try:
+                    await connection.read_response()
+                except ResponseError as error:  # the other answers follow
+                    refused = error
+            if refused is not None:
+                raise refused
+
+        try:
+            await connection.retry.call_with_retry(exchange, lambda _: connection.disconnect())
+        finally:
+            await pool.release(connection)
 
     async def subscribe(self, channel: str) -> None:
         """Subscribe, or keep trying in the background while the host is unavailable."""
