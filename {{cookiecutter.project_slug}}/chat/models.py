@@ -150,7 +150,7 @@ class Message(models.Model):
             "user": self.user_name,
             "user_id": self.user_id,
             "text": self.text,
-            "at": f"{self.at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{self.at.microsecond // 1000:03}Z",
+            "at": self.at.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
         }
 
     def edited_event(self) -> dict[str, Any]:
