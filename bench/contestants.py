@@ -59,6 +59,9 @@ SOCKETIO = Dialect(
     ),
     ("--say", event('42["say",{"message":"', '"}]')),
 )
+TALK = ("100", "the end of the talk")  # messages that each room has, and the text of the last one
+# As CHAT, for a client that reconnects, and has everything once it has the last message.
+RETURN = ("--path", "/ws/chat/room%d/?after=50", "--ready", TALK[1])
 # As CHAT, for peers that store messages.
 PLAIN_CHAT = Dialect(PLAIN.join, CHAT.say)
 SOCKETIO_CHAT = Dialect(SOCKETIO.join, ("--say", event('42["say",{"ref":"', f'","text":"{TEXT}"}}]')))
@@ -76,6 +79,7 @@ class Contestant:
     cookies: Path | None = None
     redis: bool = False
     postgres: bool = False
+    talk_rooms: int = 0  # with messages of a talk
 
     @contextlib.contextmanager
     def serve(self) -> Iterator[Server]:
@@ -95,7 +99,11 @@ class Contestant:
                 environ["DATABASE_URL"] = postgres.new_database()
                 services.append(postgres.process.pid)
                 if (self.folder / "manage.py").exists():
-                    run([python(), "manage.py", "migrate"], self.folder, clean_environ(**environ))
+                    label, count = (self.cookies.stem, PEOPLE) if self.cookies else (self.name, 0)
+                    sign_in(label, count, self.folder, environ)
+                if self.talk_rooms:
+                    talk = [python(), str(workshop.HERE / "talk.py"), str(self.talk_rooms), *TALK]
+                    run(talk, self.folder, clean_environ(**environ, PYTHONPATH=str(self.folder)))
             log = workshop.BENCH / f"{self.name}.log"
             yield stack.enter_context(start_server([*self.command], self.folder, environ, services, log))
 
@@ -126,15 +134,16 @@ def ours(
     database: str = "sqlite",
     chat: bool = False,
     limits: bool = False,
+    talk_rooms: int = 0,
 ) -> Contestant:
     """Return an emitted project with a consumer like the tutorial's, or with its own `chat`."""
     label = "-".join(("ours", server, layer, consumers, auth, database))
     project = bake(label, server, layer, consumers, auth, database)
     environ = {**ENVIRON, **({"BENCH_LIMITS": "1"} if limits else {})}
-    cookies = None
+    cookies = workshop.BENCH / f"{label}.cookies"
     if database == "sqlite":
         people = 0 if auth == "none" else PEOPLE
-        cookies = sign_in(label, people, project, {**environ, "REDIS_URL": "redis://127.0.0.1"})
+        sign_in(label, people, project, {**environ, "REDIS_URL": "redis://127.0.0.1"})
     return Contestant(
         name("ours", server, layer, consumers, auth, database),
         (python(), "bench_server.py"),
@@ -144,6 +153,7 @@ def ours(
         cookies if auth != "none" else None,
         redis=layer == "redis",
         postgres=database == "postgresql",
+        talk_rooms=talk_rooms,
     )
 
 

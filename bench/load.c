@@ -29,7 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { OPENING_AT_ONCE = 16, ADDRESSES = 200, DIGITS = 19, FLOOD_FRAMES = 64 };
+enum { ADDRESSES = 200, DIGITS = 19, FLOOD_FRAMES = 64 };
 enum { TEXT = 1, CLOSE = 8, PING = 9, PONG = 10 };
 
 static const int64_t SECOND = 1000000000;
@@ -38,7 +38,7 @@ static const double PATIENCE = 8; /* seconds without a frame */
 static const double DRAIN = 2;    /* seconds for frames in flight at the end */
 
 /* Options. */
-static int port, connections = 1, rooms = 1, senders = 1, window;
+static int port, connections = 1, rooms = 1, senders = 1, window, at_once = 16;
 static bool socketio, own, hold, handshakes, stuck, flood;
 static double rate, settle = 0.5, seconds = 1, warmup = 1;
 static const char *path = "/", *hello, *ready, *say, *expect = "stamp:";
@@ -192,7 +192,7 @@ static void open_connection(Connection *c) {
 }
 
 static void open_more(void) {
-    while (opening < OPENING_AT_ONCE && next_to_open < total) open_connection(&all[next_to_open++]);
+    while (opening < at_once && next_to_open < total) open_connection(&all[next_to_open++]);
 }
 
 static void joined(Connection *c) {
@@ -472,7 +472,7 @@ static void read_options(int count, char **arguments) {
         {"cookies", 1, 0, 'c'},  {"socketio", 0, 0, 'i'}, {"hello", 1, 0, 'h'},      {"ready", 1, 0, 'R'},
         {"say", 1, 0, 's'},      {"expect", 1, 0, 'e'},  {"window", 1, 0, 'w'},      {"own", 0, 0, 'o'},
         {"rate", 1, 0, 'a'},     {"senders", 1, 0, 'S'}, {"seconds", 1, 0, 't'},     {"warmup", 1, 0, 'u'},
-        {"settle", 1, 0, 'T'},
+        {"settle", 1, 0, 'T'},  {"at-once", 1, 0, 'A'},
         {"hold", 0, 0, 'H'},     {"handshakes", 0, 0, 'k'}, {"stuck", 0, 0, 'x'},    {"flood", 0, 0, 'f'},
         {0, 0, 0, 0}};
     for (int option; (option = getopt_long(count, arguments, "", names, NULL)) != -1;) switch (option) {
@@ -493,6 +493,7 @@ static void read_options(int count, char **arguments) {
         case 't': seconds = atof(optarg); break;
         case 'u': warmup = atof(optarg); break;
         case 'T': settle = atof(optarg); break;
+        case 'A': at_once = atoi(optarg); break;
         case 'H': hold = true; break;
         case 'k': handshakes = true; break;
         case 'x': stuck = true; break;

@@ -177,3 +177,16 @@ def measure_memory(server: Server, options: list[str], connections: int, settle:
             grown = resident(server.process.pid) - before
         time.sleep(settle)
     return Result({"seconds": 1, "cpu": 0}, 0, [], memory=grown / connections)
+
+
+def measure_return(server: Server, talk: list[str], back: list[str]) -> Result:
+    """Return the time until all connections of `back` are open while others talk, and the CPU time of the server."""
+    with start_load(server, talk) as talking:
+        wait_for(talking, "begin")
+        before = cpu_seconds(server.process.pid)
+        with start_load(server, back) as load:
+            seconds = float(wait_for(load, "open").split()[1])
+            used = cpu_seconds(server.process.pid) - before
+            load_cpu = cpu_seconds(load.pid) + cpu_seconds(talking.pid)
+    count = float(back[back.index("--connections") + 1])
+    return Result({"seconds": seconds, "opened": count, "cpu": load_cpu}, used, [])

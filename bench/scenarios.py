@@ -7,7 +7,7 @@ from support.matrix import CHOICES, complete
 
 from bench import contestants as who
 from bench.contestants import Contestant, event
-from bench.measure import Failed, measure_memory
+from bench.measure import Failed, Result, Server, measure_memory, measure_return
 from bench.page import page
 from bench.plan import Options, Plan
 from bench.report import Ratio, Table, Unit
@@ -21,12 +21,17 @@ PAIRS = 50  # connections, each with its own room
 SELDOM = 50  # messages per second, each stored alone
 IDLE = 1000
 BEAT = 5  # seconds
+# required ratio of our handshakes to those of others on the same server
+HANDSHAKE_LIMITS = {"tutorial, session": 3.5, "FastAPI": 0.75}
+HANDSHAKE_LIMITS |= {f"tutorial, {server}, session": 2.5 for server in SERVERS[1:]}
 
 DELIVERIES = Unit("deliveries/s", lambda result: result.per_second("received"), "received")
 ROUND_TRIPS = Unit("round trips/s", lambda result: result.per_second("received"), "received")
 STORED = Unit("stored messages/s", lambda result: result.per_second("acknowledged"), "acknowledged")
 STORING_TIME = Unit("server, µs for each message", lambda result: result.server_micros("sent"), "sent")
 HANDSHAKES = Unit("handshakes/s", lambda result: result.per_second("opened"), "opened")
+JOINING_TIME = Unit("server, µs for each join", lambda result: result.server_micros("opened"), "opened")
+RETURN_TIME = Unit("seconds", lambda result: result.load["seconds"], "opened", 2)
 SERVER_TIME = Unit("server, µs for each delivery", lambda result: result.server_micros("received"), "received", 1)
 MEMORY = Unit("KiB for each connection", lambda result: result.memory, decimals=1)
 P50 = Unit("p50 in ms", lambda result: result.load["p50"], "received", 2)
@@ -176,16 +181,42 @@ def memory(plan: Plan) -> None:
 
 
 def handshakes(plan: Plan) -> None:
-    """Connections that are opened, joined and closed again, with the cookie of a session."""
+    """Connections that are opened, joined and closed again, with the cookie of a session. Peers read none."""
     case = "16 at a time"
+    options = ["--connections", "16", "--rooms", "16", "--handshakes"]
     table = Table(HANDSHAKES)
     pairs = [(who.ours(server, auth="session"), who.tutorial(server, auth="session")) for server in SERVERS]
-    socketio = who.python_socketio()
-    players = [player for pair in pairs for player in pair] + [socketio]
-    plan.play(table, players, {case: lambda _: ["--connections", "16", "--rooms", "16", "--handshakes"]})
-    for ours, other in (*pairs, (pairs[0][0], socketio)):
-        limit = 1.5 if other is not socketio else None
+    peers = [who.fastapi(), who.python_socketio()]
+    plan.play(table, [*(player for pair in pairs for player in pair), *peers], {case: lambda _: options})
+    for ours, other in (*pairs, *((pairs[0][0], peer) for peer in peers)):
+        limit = HANDSHAKE_LIMITS.get(other.name)
         table.print_ratio(Ratio(f"{ours.name} / {other.name}", (case, ours.name), [(case, other.name)], limit))
+    table.print_rows()
+
+    table, case = Table(JOINING_TIME), "16 at a time, 50 messages each"
+    plan.play(table, [talking(16)], {case: lambda _: [*who.RETURN, *options]})
+    table.print_rows([JOINING_TIME, HANDSHAKES])
+
+
+def talking(rooms: int) -> Contestant:
+    """Return a chat in which each room has messages."""
+    return who.ours(chat=True, layer="redis", database="postgresql", auth="session", talk_rooms=rooms)
+
+
+def returning(plan: Plan) -> None:
+    """Time until all have what was written meanwhile, when they come back at once to a server that has just started."""
+    people, rate = plan.people(2000), 50
+    rooms = max(1, people // 50)
+    player = talking(rooms)
+    table, case = Table(RETURN_TIME), f"{people:,} people in {rooms} rooms"
+    speak = [*player.dialect.say, "--connections", str(rooms), "--senders", str(rooms), "--rate", str(rate)]
+    talk = [*speak, "--rooms", str(rooms), "--seconds", "60"]
+    back = [*who.RETURN, "--connections", str(people), "--rooms", str(rooms), "--at-once", str(people)]
+
+    def measure(server: Server, options: list[str]) -> Result:
+        return measure_return(server, [*options, *talk], [*options, *back])
+
+    plan.play(table, [player], {case: lambda _: []}, measure)
     table.print_rows()
 
 
@@ -278,6 +309,7 @@ SCENARIOS = {
     "room-of-one": room_of_one,
     "memory": memory,
     "handshakes": handshakes,
+    "returning": returning,
     "latency": latency,
     "stored": stored,
     "bystanders": bystanders,

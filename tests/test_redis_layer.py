@@ -226,7 +226,7 @@ def test_rooms_that_are_left_without_redis_are_not_subscribed_to_again(prepare, 
                 assert [receive(socket)["type"] for socket in (one, other, left)] == ["welcome"] * 3
                 assert len(subscriptions(own_redis)) == 6  # process, all processes, two rooms and their presence
                 own_redis.stop()
-            time.sleep(3)  # until the room is left
+            time.sleep(7)  # until the room is left, with the next beat
             own_redis.start()
             wait_until(lambda: hear_each_other(one, other), "the sockets are live", 15)
             assert len(subscriptions(own_redis)) == 4

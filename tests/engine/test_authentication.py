@@ -1,5 +1,7 @@
 """Authentication of connections by the engine, with each kind of authenticator."""
 
+import asyncio
+import threading
 from importlib import import_module
 
 import pytest
@@ -7,12 +9,15 @@ from asgiref.sync import sync_to_async
 from channels.auth import get_user, login, logout
 from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.signals import user_logged_out
-from django.db import connections
+from django.contrib.sessions.models import Session
+from django.core.exceptions import ValidationError
+from django.db.backends.utils import CursorWrapper
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 
 from engine.people import user_of
+from realtime import auth
 from realtime.auth import AuthMiddleware, Identity
 from realtime.auth.sessions import credential_of_session
 
@@ -38,6 +43,15 @@ def cookie_of_user(name):
     return cookie_of(client)
 
 
+def foreign_session():
+    """Return a session whose user has another kind of key."""
+    session = Client().session
+    session["_auth_user_id"] = "not a key"
+    session["_auth_user_backend"] = django_settings.AUTHENTICATION_BACKENDS[0]
+    session.save()
+    return session
+
+
 async def connect(headers=None, **fields):
     """Return the scope that the inner application gets, and the messages to the client."""
     scopes = []
@@ -58,6 +72,32 @@ async def connect(headers=None, **fields):
     return next(iter(scopes), None), sent
 
 
+@pytest.fixture
+def queries(monkeypatch):
+    """Return the list of queries in all threads."""
+    found, execute = [], CursorWrapper.execute
+
+    def record(self, sql, parameters=None):
+        found.append(sql)
+        return execute(self, sql, parameters)
+
+    monkeypatch.setattr(CursorWrapper, "execute", record)
+    return found
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Hold the look-up of the first handshake until the event is set. The others wait together."""
+    event, load = threading.Event(), auth.load_sessions
+
+    def hold(scopes):
+        event.wait(5)
+        load(scopes)
+
+    monkeypatch.setattr(auth, "load_sessions", hold)
+    return event
+
+
 def nobody(scope):
     return None
 
@@ -75,19 +115,79 @@ async def test_a_session_authenticates_its_user():
     assert (scope["session"].session_key, scope["credential"]) == (key, credential_of_session(key))
 
 
-async def test_a_session_takes_two_queries():
+async def test_a_session_takes_two_queries(queries):
     """One reads the session, one the user. Channels' own functions need no third one."""
     headers = await sync_to_async(cookie_of_user)("ann")
-
-    @sync_to_async
-    def start():
-        return CaptureQueriesContext(connections["default"]).__enter__()
-
-    queries = await start()
+    queries.clear()
     scope, _ = await connect(headers)
     assert await sync_to_async(scope["session"].get)("_auth_user_id")
-    await sync_to_async(queries.__exit__)(None, None, None)
     assert len(queries) == 2
+
+
+async def test_concurrent_handshakes_share_two_queries(queries, held):
+    """One reads all sessions, one all users. Two sockets of a user have an object each."""
+    names = ["ann", "bob", "cleo", "ann"]
+    headers = [await sync_to_async(cookie_of_user)(name) for name in names]
+    queries.clear()
+    first = asyncio.create_task(connect())
+    await asyncio.sleep(0.05)
+    others = asyncio.gather(*map(connect, headers))
+    await asyncio.sleep(0.05)
+    held.set()
+    await first
+    users = [scope["user"] for scope, _ in await others]
+    assert [user.get_username() for user in users] == names
+    assert users[0] is not users[3]
+    assert len(queries) == 2
+
+
+async def test_sign_out_during_a_shared_look_up_counts(held):
+    """A handshake that began before its session ended is looked up after it, or closed."""
+    headers = await sync_to_async(cookie_of_user)("ann")
+    first = asyncio.create_task(connect())
+    await asyncio.sleep(0.05)
+    waiting = asyncio.create_task(connect(headers))
+    await asyncio.sleep(0.05)
+    await Session.objects.all().adelete()
+    held.set()
+    await first
+    assert (await waiting)[1][-1]["code"] == 4401
+
+
+async def test_a_strange_session_does_not_disturb_others(held):
+    """Of handshakes at once, each without a valid session closes with 4401, also one of another user model."""
+    ann, bob = [await sync_to_async(cookie_of_user)(name) for name in ("ann", "bob")]
+    session = await sync_to_async(foreign_session)()
+    name = django_settings.SESSION_COOKIE_NAME
+    foreign = [(b"cookie", f"{name}={session.session_key}".encode())]
+    unknown = [(b"cookie", f"{name}={'k' * 32}".encode())]
+    await get_user_model()._default_manager.filter(pk=(await sync_to_async(user_of)("bob")).pk).aupdate(password="new")
+    handshakes = [ann, unknown, None, foreign, bob]
+    first = asyncio.create_task(connect())
+    await asyncio.sleep(0.05)
+    others = asyncio.gather(*map(connect, handshakes), return_exceptions=True)
+    await asyncio.sleep(0.05)
+    held.set()
+    await first
+    found = await others
+    assert isinstance(found.pop(3), ValidationError)  # as Django's own middleware
+    assert [scope and scope["user"].get_username() for scope, _ in found] == ["ann", None, None, None]
+    assert [sent[-1].get("code") for _, sent in found] == [None, 4401, 4401, 4401]
+
+
+class Refusing(ModelBackend):
+    """Backend that finds no user."""
+
+    def get_user(self, user_id):
+        return None
+
+
+async def test_a_backend_of_its_own_decides(settings):
+    """A backend with a `get_user` of its own is asked, though the user is there."""
+    settings.AUTHENTICATION_BACKENDS = [f"{PATH}Refusing"]
+    headers = await sync_to_async(cookie_of_user)("ann")
+    scope, sent = await connect(headers)
+    assert (scope, sent[-1]) == (None, {"type": "websocket.close", "code": 4401})
 
 
 async def test_a_rotated_secret_key_keeps_sessions(settings):

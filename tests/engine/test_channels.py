@@ -426,6 +426,7 @@ async def test_joining_again_changes_nothing(opened):
     assert (await other.receive(presence=True))["count"] == 1
     await one.disconnect()
     await other.disconnect()
+    await get_process().hub.end_left()
     assert "board" not in get_process().groups
 
 

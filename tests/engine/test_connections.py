@@ -105,7 +105,7 @@ async def test_disconnect_is_called_after_a_failure(visit, monkeypatch, caplog):
 
 
 async def test_failing_consumer_leaves_its_groups(visit, monkeypatch):
-    """An uncaught exception closes with 1011, and the process unsubscribes."""
+    """An uncaught exception closes with 1011, and the process unsubscribes with the next beat."""
     ann = await visit(PATH)
     await ann.receive_until("welcome")
     layer = get_channel_layer()
@@ -114,6 +114,7 @@ async def test_failing_consumer_leaves_its_groups(visit, monkeypatch):
     await ann.send(type="append", ref="a1", text="hi")
     assert await ann.close_code() == 1011
     await ann.communicator.wait(timeout=5)
+    await get_process().hub.end_left()
     assert group_of("a") not in layer.groups
 
 
@@ -148,7 +149,7 @@ async def test_database_outage_keeps_the_connection(error, visit, monkeypatch):
 
 
 async def test_failing_unsubscribe_is_logged(visit, monkeypatch, caplog):
-    """A connection ends normally while the channel layer is down."""
+    """A connection and its group end normally while the channel layer is down."""
     ann = await visit(PATH)
     await ann.receive_until("welcome")
 
@@ -157,7 +158,9 @@ async def test_failing_unsubscribe_is_logged(visit, monkeypatch, caplog):
 
     monkeypatch.setattr(get_channel_layer(), "group_discard", fail)
     await ann.disconnect()
+    await get_process().hub.end_left()
     assert "A group could not be left" in caplog.text
+    assert group_of("a") not in get_process().groups
 
 
 async def test_ordinary_channels_code_works(visit):

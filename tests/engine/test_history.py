@@ -1,13 +1,15 @@
 """Stored events: their replay, and those that the channel layer loses or swaps."""
 
 import asyncio
+import threading
+import time
 
 import pytest
 from asgiref.sync import sync_to_async
 
 from engine.history import JournalHistory, group_of, store
 from engine.models import Entry, Journal, append
-from realtime import bus, history
+from realtime import bus, groups, history
 from realtime.broadcast import apublish
 from realtime.history import MAX_SEQ, page_of, parse_after
 from realtime.process import get_process
@@ -191,3 +193,127 @@ async def test_group_has_one_kind_of_members(visit):
     (member,) = get_process().connections
     with pytest.raises(ValueError, match="cannot be mixed"):
         await get_process().hub.join(GROUP, member, None, presence=False)
+
+
+async def replayed(visit, name):
+    """Join from the start. Return the number in the welcome, and the texts of what is replayed."""
+    visitor = await visit(f"{PATH}?after=0", name)
+    seq = (await visitor.receive())["seq"]
+    return seq, [(await visitor.receive())["text"] for _ in range(seq)]
+
+
+async def test_members_share_one_reading(visit, monkeypatch):
+    """A replay that another member has just read comes from memory, with what was published since."""
+    await store("1", "2")
+    assert await replayed(visit, "ann") == (2, ["1", "2"])
+    (event,) = await store("3")
+    await apublish(GROUP, event)
+    monkeypatch.setattr(JournalHistory, "between", lambda *_: 1 / 0)
+    assert await replayed(visit, "bob") == (3, ["1", "2", "3"])
+
+
+async def test_concurrent_members_share_one_reading(visit, monkeypatch):
+    """Those who join while events are read wait for these, instead of reading them, too."""
+    await store("1", "2")
+    between, read = JournalHistory.between, []
+
+    def slow(self, after, until):
+        read.append((after, until))
+        time.sleep(0.1)
+        return between(self, after, until)
+
+    monkeypatch.setattr(JournalHistory, "between", slow)
+    found = await asyncio.gather(*(replayed(visit, name) for name in ("ann", "bob", "cem")))
+    assert (found, read) == ([(2, ["1", "2"])] * 3, [(0, 2)])
+
+
+async def test_concurrent_members_share_one_look_up(visit, monkeypatch):
+    """The latest numbers of all groups that are joined meanwhile are looked up at once."""
+    latest, asked, first = JournalHistory.latest, [], threading.Event()
+
+    def slow(keys):
+        asked.append(set(keys))
+        first.wait(5)
+        return latest(keys)
+
+    monkeypatch.setattr(JournalHistory, "latest", staticmethod(slow))
+    visitors = [await visit(f"/ws/journal/{key}/", key) for key in "abcd"]
+    await asyncio.sleep(0.05)
+    first.set()
+    for visitor in visitors:
+        assert (await visitor.receive())["seq"] == 0
+    assert asked == [{"a"}, {"b", "c", "d"}]
+
+
+async def test_members_who_come_back_read_nothing(visit, monkeypatch):
+    """A group without members stays current until the next beat."""
+    await store("1")
+    ann = await visit(f"{PATH}?after=0")
+    await ann.receive_until("entry")
+    await ann.disconnect()
+    (event,) = await store("2")
+    await apublish(GROUP, event)
+    monkeypatch.setattr(JournalHistory, "between", lambda *_: 1 / 0)
+    assert await replayed(visit, "bob") == (2, ["1", "2"])
+
+
+async def test_changed_events_are_read_again(visit, monkeypatch):
+    """A change that was published is read by who joins next, another one after a short time."""
+    monkeypatch.setattr(groups, "RECENT_SECONDS", 0.5)
+    await store("old")
+    assert await replayed(visit, "ann") == (1, ["old"])
+    await Entry.objects.aupdate(text="new")
+    assert await replayed(visit, "bob") == (1, ["old"])
+    await asyncio.sleep(0.6)
+    assert await replayed(visit, "cem") == (1, ["new"])
+    await Entry.objects.aupdate(text="newer")
+    await apublish(GROUP, {"type": "edited", "seq": 1}, numbered=False)
+    assert await replayed(visit, "eve") == (1, ["newer"])
+
+
+async def test_change_during_a_reading_is_not_missed(visit, monkeypatch):
+    """Events that were read before a change are not kept for others."""
+    await store("old")
+    between, read, changed = JournalHistory.between, threading.Event(), threading.Event()
+
+    def slow(self, after, until):
+        events = list(between(self, after, until))
+        read.set()
+        changed.wait(5)
+        return events
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JournalHistory, "between", slow)
+        ann = await visit(f"{PATH}?after=0")
+        await ann.receive_until("welcome")
+        await sync_to_async(read.wait)(5)
+        await Entry.objects.aupdate(text="new")
+        await apublish(GROUP, {"type": "edited", "seq": 1}, numbered=False)
+        await asyncio.sleep(0.05)
+        changed.set()
+        await ann.receive_until("entry")
+    assert await replayed(visit, "bob") == (1, ["new"])
+
+
+async def test_member_gets_an_event_that_its_group_lost(visit, monkeypatch):
+    """The replay has the lost event, without waiting for the beat."""
+    monkeypatch.setattr(groups, "REORDER_SECONDS", 60)
+    ann = await visit(PATH)
+    await ann.receive_until("welcome")
+    events = await store("1", "2")
+    await apublish(GROUP, events[1])
+    await asyncio.sleep(0.05)
+    assert await replayed(visit, "bob") == (2, ["1", "2"])
+
+
+def test_recent_events_are_bounded():
+    """Above 64 KiB or 500 events the oldest are forgotten."""
+    recent = history.Recent(0, 1, [(1, "a" * 1000)])
+    for seq in range(2, 101):
+        recent.add(seq, "a" * 1000)
+    assert recent.between(34, 100) is None
+    assert len(recent.between(35, 100)) == 65
+    small = history.Recent(0, 0, [])
+    for seq in range(1, 502):
+        small.add(seq, "a")
+    assert (small.between(0, 501), len(small.between(1, 501))) == (None, 500)

@@ -166,6 +166,7 @@ async def test_nothing_is_kept_of_a_group_without_members(visit):
     await ann.disconnect()
     await asyncio.sleep(2 * presence.QUIET_SECONDS)
     process = get_process()
+    await process.hub.end_left()
     assert (GROUP in process.groups, GROUP in process.bus.announced) == (False, False)
 
 

@@ -61,8 +61,9 @@ class ChatConsumer(RealtimeConsumer):
 {% if cookiecutter.auth != "none" %}
     async def admits(self) -> bool:
         """Return whether the user may be in the room. Close the socket if not."""
-        look_up = database_sync_to_async(may_enter)
-        if not is_private(self.room) or await look_up(self.user, self.room):
+        if not is_private(self.room):
+            return True
+        if await database_sync_to_async(may_enter)(self.user, self.room):
             return True
         await self.close(Close.NOT_FOUND)
         return False

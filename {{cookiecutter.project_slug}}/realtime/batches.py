@@ -22,8 +22,7 @@ from django.db import (
     transaction,
 )
 
-from realtime.broadcast import refuse_in_event_loop
-from realtime.threads import keep_connections
+from realtime.threads import keep_connections, refuse_in_event_loop
 
 logger = logging.getLogger(__name__)
 

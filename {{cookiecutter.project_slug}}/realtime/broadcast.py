@@ -13,6 +13,7 @@ from realtime.bus import PROCESSES
 from realtime.process import get_process, running_loop
 from realtime.protocol import encode
 from realtime.protocol import group_name as group_name  # a public name of this module
+from realtime.threads import refuse_in_event_loop
 
 logger = logging.getLogger(__name__)
 
@@ -22,9 +23,9 @@ def publish(
 ) -> None:
     """Send an event to the group once the open transaction, if any, is committed.
 
-    The connection whose id is `sender` does not receive it. Pass `numbered=False` if the `seq` of
-    the event is the number of another one. If the channel layer is unavailable,
-    the event is logged as not sent: members with a history read it from there.
+    The connection whose id is `sender` does not receive it. Pass `numbered=False` if the event
+    changes a stored one, and its `seq` is the number of that one. If the channel layer is
+    unavailable, the event is logged as not sent: members with a history read it from there.
     Raise RuntimeError in an event loop, which it would block: use `apublish` there.
     """
     refuse_in_event_loop("publish()", "await apublish() instead")
@@ -80,18 +81,6 @@ def broadcast_to_processes(name: str, message: dict[str, Any]) -> None:
     transaction.on_commit(send_now)
 
 
-def refuse_in_event_loop(name: str, fix: str) -> None:
-    """Raise RuntimeError in an event loop, where waiting for the sockets' loop may never end.
-
-    Django itself refuses only queries there, and none with `DJANGO_ALLOW_ASYNC_UNSAFE`.
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise RuntimeError(f"{name} blocks, and was called in an event loop. Use {fix}.")
-
-
 def layer_message(
     group: str, event: Mapping[str, Any], sender: str, numbered: bool
 ) -> dict[str, Any]:
@@ -100,7 +89,7 @@ def layer_message(
         "type": "realtime.event",
         "group": group,
         "text": encode(event),
-        "seq": event.get("seq") if numbered else None,
+        "seq": event.get("seq") if numbered else 0,
         "sender": sender,
     }
 

@@ -19,7 +19,7 @@ from realtime import metrics
 from realtime.auth import FindValid
 from realtime.conf import settings
 from realtime.connection import PATIENCE, Connection, ConnectionMiddleware
-from realtime.history import Events, History, Replay
+from realtime.history import Events, History, alatest_of, latest_of
 from realtime.outbox import Disconnected
 from realtime.process import get_process
 from realtime.protocol import Close, EventError, check_event, check_length, decode, encode, ref_of
@@ -193,7 +193,7 @@ class BaseConsumer(AsyncConsumer):
         the client does not take a chunk in `REALTIME_REPLAY_SECONDS`.
         """
         if after < until:
-            replay = await Replay.plan(history, after, until)
+            replay = await self.hub.plan_replay(group, history, after, until)
             if replay.after > after:
                 gap = {"type": "gap", "after": after, "before": replay.after + 1}
                 await self.send_stored([(replay.after, encode(gap))])
@@ -204,6 +204,8 @@ class BaseConsumer(AsyncConsumer):
         self.hub.go_live(group, self.connection, until)
 
     async def send_stored(self, events: Events) -> None:
+        if self.outbox.write_together(text for _, text in events):
+            return
         try:
             async with asyncio.timeout(settings.REALTIME_REPLAY_SECONDS):
                 for _, text in events:
@@ -218,11 +220,12 @@ class BaseConsumer(AsyncConsumer):
         self.cleaned_up = True
         self.outbox.stop()  # first: no events while leaving
         for group in self.joined_groups:
-            await self.leave(self.hub.leave(group, self.connection))
+            self.hub.leave(group, self.connection)
         for group in self.groups or ():
             await self.leave(self.channel_layer.group_discard(group, self.channel_name))
         await self.connection.close_outbox()
-        if (work := self.connection.work) is not None:
+        work = self.connection.work
+        if work is not None and not work.done():
             await asyncio.wait({work}, timeout=PATIENCE)
             work.cancel()
         try:
@@ -277,10 +280,7 @@ class RealtimeConsumer(BaseConsumer, AsyncJsonWebsocketConsumer):
         """
         self.connection.require(key, find_valid)
         await self.subscribe(group, history, presence)
-        if history is None:
-            return 0
-        latest = await database_sync_to_async(history.latest)([history.key])
-        return latest.get(history.key, 0)
+        return 0 if history is None else await alatest_of(history)
 
     async def replay(self, group: str, history: History, after: int, until: int) -> None:
         """Send the events with `after < seq <= until`, and from then on what is new."""
@@ -353,9 +353,7 @@ class SyncRealtimeConsumer(BaseConsumer, JsonWebsocketConsumer):
         """
         self.connection.require(key, find_valid)
         async_to_sync(self.subscribe)(group, history, presence)
-        if history is None:
-            return 0
-        return history.latest([history.key]).get(history.key, 0)
+        return 0 if history is None else latest_of(history)
 
     def replay(self, group: str, history: History, after: int, until: int) -> None:
         """Send the events with `after < seq <= until`, and from then on what is new.

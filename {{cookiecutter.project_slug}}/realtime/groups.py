@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from realtime import metrics
 from realtime.conf import settings
-from realtime.history import History, Replay
+from realtime.history import History, Recent, Replay
 from realtime.outbox import Outbox
 from realtime.presence import Presence
 from realtime.protocol import encode, frame_of, group_name, size_of
@@ -16,6 +16,7 @@ from realtime.types import Message, Write
 logger = logging.getLogger(__name__)
 
 REORDER_SECONDS = 0.05  # wait this long for a missing event before reading it from the history
+RECENT_SECONDS = 1  # replay from memory for this long, then read again what may have changed
 
 
 class Member(Protocol):
@@ -86,6 +87,9 @@ class Group:
         self.ahead: dict[int, str] = {}
         self.ahead_bytes = 0
         self.until = 0
+        self.recent: Recent | None = None
+        self.changes = 0  # to stored events
+        self.reading = asyncio.Lock()
         self.catching_up: asyncio.Task[None] | None = None
 
     def add(self, member: Member) -> Membership:
@@ -115,7 +119,10 @@ class Group:
     def accept(self, message: dict[str, Any]) -> None:
         """Broadcast a published event when all events before it have been broadcast."""
         seq = message["seq"]
-        if seq is None or self.history is None:
+        if seq == 0:
+            self.recent = None
+            self.changes += 1
+        if not seq or self.history is None:
             self.broadcast(0, message["text"], message["sender"])
         elif self.seq is None or seq > self.seq:
             self.keep_ahead(seq, message["text"])
@@ -143,6 +150,8 @@ class Group:
         Does not await, so membership cannot change meanwhile.
         """
         start = time.perf_counter()
+        if seq and self.recent is not None:
+            self.recent.add(seq, text)
         excluded = self.members.get(sender)
         message = {"type": "websocket.send", "text": text}
         frame = frame_of(text)
@@ -201,6 +210,7 @@ class Group:
                 replay = await Replay.plan(self.history, self.seq, until, thread_sensitive=False)
                 if self.seq is not None and replay.after > self.seq:
                     gap = {"type": "gap", "after": self.seq, "before": replay.after + 1}
+                    self.recent = None
                     self.broadcast(replay.after, encode(gap))
                     self.seq = replay.after
                 async for chunk in replay.chunks():
@@ -219,9 +229,30 @@ class Group:
 
     def reset(self) -> None:
         """Forget the order of events when the last member has left."""
-        self.seq = None
+        self.seq = self.recent = None
         self.until = self.ahead_bytes = 0
         self.ahead.clear()
+
+    async def plan_replay(self, history: History, after: int, until: int) -> Replay:
+        """Plan a replay for a member. Those who join at the same time share the first chunk."""
+        async with self.reading:
+            events = self.recent.between(after, until) if self.recent is not None else None
+            if events is not None:
+                return Replay(history, after, [until], events, thread_sensitive=True)
+            changes = self.changes
+            replay = await Replay.plan(history, after, until)
+            if len(replay.ends) == 1 and self.seq in {None, until} and self.changes == changes:
+                self.keep(Recent(replay.after, until, replay.first))
+            return replay
+
+    def keep(self, recent: Recent) -> None:
+        """Keep events for a short time: stored ones may change without an event."""
+        self.recent = recent
+        asyncio.get_running_loop().call_later(RECENT_SECONDS, self.forget, recent)
+
+    def forget(self, recent: Recent) -> None:
+        if self.recent is recent:
+            self.recent = None
 
     def notify(self, text: str) -> None:
         """Deliver an event that is not stored, and of use to live members only."""
@@ -237,6 +268,8 @@ class Group:
         membership.go_live(after or 0)
         if after is not None and self.history is not None and self.seq is None:
             self.seq = after
+            if self.recent is not None and self.recent.until != after:
+                self.recent = None  # read for a member that is not live
             self.forget_ahead(after)
             self.broadcast_ahead()
         if self.presence is not None:

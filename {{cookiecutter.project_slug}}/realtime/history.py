@@ -1,6 +1,7 @@
 """Numbered events of a group, as they are stored, and their replay within limits."""
 
 from abc import ABC, abstractmethod
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
@@ -8,6 +9,7 @@ from urllib.parse import parse_qs
 
 from channels.db import database_sync_to_async
 
+from realtime.batches import in_batches
 from realtime.conf import settings
 from realtime.protocol import EventError, encode, size_of
 
@@ -41,6 +43,19 @@ class History(ABC):
         """
 
 
+def latest_of_many(histories: list[History]) -> list[int]:
+    """Return the number of the latest event of each history, 0 without events."""
+    keys: defaultdict[type[History], set[str]] = defaultdict(set)
+    for history in histories:
+        keys[type(history)].add(history.key)
+    latest = {kind: kind.latest(of_kind) for kind, of_kind in keys.items()}
+    return [latest[type(history)].get(history.key, 0) for history in histories]
+
+
+# Concurrent joins share a look-up.
+latest_of, alatest_of = in_batches(latest_of_many)
+
+
 class Replay(NamedTuple):
     """Newest events of a history, `MAX_REPLAY` and `REALTIME_MAX_REPLAY_BYTES` at most.
 
@@ -67,6 +82,32 @@ class Replay(NamedTuple):
         read = database_sync_to_async(read_chunk, thread_sensitive=self.thread_sensitive)
         for after, until in pairwise(self.ends):
             yield await read(self.history, after, until)
+
+
+class Recent:
+    """Newest events of a group, as read for one member, kept for those who join soon after it."""
+
+    __slots__ = ("after", "events", "size", "until")
+
+    def __init__(self, after: int, until: int, events: Events) -> None:
+        self.after, self.until = after, until  # the numbers between which no event is missing
+        self.events = deque(events)
+        self.size = sum(size_of(text) for _, text in events)
+
+    def add(self, seq: int, text: str) -> None:
+        """Add the next event. Above the size of a chunk, forget the oldest ones."""
+        self.until = seq
+        self.events.append((seq, text))
+        self.size += size_of(text)
+        while self.size > CHUNK_BYTES or len(self.events) > MAX_REPLAY:
+            self.after, text = self.events.popleft()
+            self.size -= size_of(text)
+
+    def between(self, after: int, until: int) -> Events | None:
+        """Return the events with `after < seq <= until`, or None if some are not here."""
+        if after < self.after or until > self.until:
+            return None
+        return [event for event in self.events if after < event[0] <= until]
 
 
 def divide(history: History, after: int, until: int) -> tuple[int, list[int], Events]:

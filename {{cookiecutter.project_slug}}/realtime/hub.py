@@ -11,7 +11,7 @@ from channels.db import database_sync_to_async
 
 from realtime.bus import Bus
 from realtime.groups import Group, Member
-from realtime.history import History
+from realtime.history import History, Replay
 from realtime.malformed import drop, drop_foreign
 from realtime.presence import Presence
 
@@ -31,6 +31,7 @@ class Hub:
         self.layer = layer
         self.groups = groups
         self.bus = bus
+        self.left: set[Group] = set()  # by their last member
 
     @property
     def channel(self) -> str:
@@ -71,15 +72,32 @@ class Hub:
         if group is not None and (membership := group.members.get(member.id)):
             group.go_live(membership, after)
 
-    async def leave(self, name: str, member: Member) -> None:
-        """End a membership. The last one to leave ends the subscription."""
+    async def plan_replay(self, name: str, history: History, after: int, until: int) -> Replay:
+        """Plan a replay for a member of the group."""
+        group = self.groups.get(name)
+        if group is None:
+            return await Replay.plan(history, after, until)
+        return await group.plan_replay(history, after, until)
+
+    def leave(self, name: str, member: Member) -> None:
+        """End a membership. A group without members stays subscribed until the next beat.
+
+        So those who come back at once need no new subscription.
+        """
         group = self.groups.get(name)
         if group is None or not group.remove(member):
             return
         if group.presence is not None:
             group.presence.remove(member.user_id)
-        if group.members:
-            return
+        if not group.members:
+            self.left.add(group)
+
+    async def end_left(self) -> None:
+        """Unsubscribe from the groups that their last member has left."""
+        while self.left:
+            await self.end(self.left.pop())
+
+    async def end(self, group: Group) -> None:
         async with group.subscription:
             if group.members:
                 return
@@ -88,12 +106,13 @@ class Hub:
             try:
                 for subscription in group.subscriptions():
                     await self.layer.group_discard(subscription, self.channel)
-            finally:
-                if not group.members and self.groups.get(name) is group:
-                    if group.presence is not None:
-                        group.presence.close()
-                    del self.groups[name]
-                    self.bus.announced.pop(name, None)
+            except Exception:
+                logger.exception("A group could not be left")
+            if not group.members and self.groups.get(group.name) is group:
+                if group.presence is not None:
+                    group.presence.close()
+                del self.groups[group.name]
+                self.bus.announced.pop(group.name, None)
 
     # Subscriptions
 

@@ -80,6 +80,7 @@ class Process:
             self.bus.announce_all(older_than=bus.REFRESH_SECONDS)
             self.bus.tasks.start(self.connection_limit.renew())
             self.hub.resubscribe()
+            self.bus.tasks.start(self.hub.end_left())
             try:
                 await self.hub.find_lost_events()
             except Exception:

@@ -1,5 +1,6 @@
 """Trusted proxies, which report the address and scheme of their clients."""
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from realtime import logs
@@ -39,6 +40,7 @@ class TrustedProxies:
         return {**scope, "client": client}
 
 
+@lru_cache(4096)  # each handshake parses its address several times
 def parse(host: str) -> IPv4Address | IPv6Address | None:
     """Parse an IP address. Return None if it is invalid."""
     try:

@@ -15,9 +15,8 @@ from channels.db import database_sync_to_async
 from django.contrib.auth import get_user_model
 
 from realtime import bus
-from realtime.auth import FindValid, Identity
 from realtime.auth.sessions import find_valid_sessions, identity_of_session
-from realtime.identity import row_fields, row_of, user_id
+from realtime.identity import FindValid, Identity, row_fields, row_of, user_id
 from realtime.lookups import one_of
 from realtime.protocol import Close
 

@@ -44,6 +44,18 @@ def close_connections() -> None:
             connection.close()
 
 
+def refuse_in_event_loop(name: str, fix: str) -> None:
+    """Raise RuntimeError in an event loop, where waiting for the sockets' loop may never end.
+
+    Django itself refuses only queries there, and none with `DJANGO_ALLOW_ASYNC_UNSAFE`.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(f"{name} blocks, and was called in an event loop. Use {fix}.")
+
+
 class ThreadPool:
     """Middleware that runs the sync code of a connection in one of `REALTIME_THREADS` threads.
 

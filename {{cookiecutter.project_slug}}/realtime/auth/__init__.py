@@ -1,52 +1,29 @@
 """Authentication of connections, before any consumer."""
 
 import time
-from collections.abc import Callable, Collection
-from dataclasses import KW_ONLY, dataclass
-from datetime import datetime
-from typing import Any
+from collections.abc import Sequence
+from functools import cache
 
 from channels.db import database_sync_to_async
+from django.core.signals import setting_changed
 from django.http import parse_cookie
 from django.utils.module_loading import import_string
 
 from realtime.auth.paths import is_public, public
+from realtime.auth.sessions import are_rows, load_sessions, load_users
+from realtime.batches import in_batches
 from realtime.conf import session_store, settings
-from realtime.identity import row_of
+from realtime.identity import FindValid, Identity, row_of
 from realtime.origin import refuse_origin
 from realtime.protocol import Close, refuse
 from realtime.types import Application, Message, Receive, Scope, Send, headers
 
 __all__ = ["AuthMiddleware", "FindValid", "Identity", "public"]
 
-type FindValid = Callable[[Collection[Any]], Collection[Any]]
-
+SESSIONS = "realtime.auth.sessions.authenticate"
 GUESTS = "realtime.auth.guests.authenticate"
 
-
-@dataclass(frozen=True)
-class Identity:
-    """User of a connection, with the conditions that close it.
-
-    `credential` names the session or token of the user without exposing it, so that
-    `disconnect_credential` closes its sockets. `subprotocol` is the one that carried it. The socket
-    is closed at `expires_at`. Each beat `find_valid` gets up to 1,000 values of `key`, in a thread.
-    Sockets whose key it does not return are closed. One call serves all connections with the same
-    function, so name a function of a module. `unforgeable` is a credential that no page of another
-    site can make a browser send. It outranks the Origin.
-    """
-
-    user: Any
-    credential: str | None = None
-    subprotocol: str | None = None
-    _: KW_ONLY
-    expires_at: datetime | None = None
-    key: Any = None
-    find_valid: FindValid | None = None
-    unforgeable: bool = False
-
-    def __post_init__(self) -> None:
-        hash(self.key)  # raises here rather than in the look-up of many
+type Handshake = tuple[Scope, Application | None]  # the application leads to public paths
 
 
 class AuthMiddleware:
@@ -54,7 +31,8 @@ class AuthMiddleware:
 
     Authenticators are the functions that `REALTIME_AUTHENTICATORS` names. They run in a thread,
     take the scope and return an `Identity` or None. The first one that returns an identity wins.
-    At a path that `public` opened, a visitor without one is a guest.
+    At a path that `public` opened, a visitor without one is a guest. Concurrent handshakes share
+    their queries if only the engine's own authenticators are named, and read rows.
     Sets `cookies`, `session`, `identity`, `credential` and `since`, the time before the look-up, in
     the scope too. The session is read from its store at the first access.
     """
@@ -70,7 +48,8 @@ class AuthMiddleware:
         cookies = parse_cookie("; ".join(headers(scope, b"cookie")))
         session = session_store()(cookies.get(settings.SESSION_COOKIE_NAME))
         scope = {**scope, "cookies": cookies, "session": session, "since": since}
-        identity = await authenticate(scope, self.router)
+        look_up = authenticate_together if can_share() else authenticate_alone
+        identity = await look_up((scope, self.router))
         if "foreign_origin" in scope and not (identity and identity.unforgeable):
             return await refuse_origin(scope["foreign_origin"], receive, send)
         if identity is None:
@@ -81,15 +60,45 @@ class AuthMiddleware:
         await self.inner(scope, receive, select(identity.subprotocol, send))
 
 
-@database_sync_to_async
-def authenticate(scope: Scope, router: Application | None) -> Identity | None:
-    """Return what the first successful authenticator found, all in one visit to a thread."""
+@cache
+def can_share() -> bool:
+    """Return whether handshakes need nothing but rows, which are quickly read for many."""
+    return {SESSIONS, GUESTS}.issuperset(settings.REALTIME_AUTHENTICATORS) and are_rows()
+
+
+setting_changed.connect(lambda **_: can_share.cache_clear(), weak=False)
+
+
+def authenticate(handshake: Handshake) -> Identity | None:
+    """Return what the first successful authenticator found."""
+    scope, router = handshake
     for path in settings.REALTIME_AUTHENTICATORS:
         identity: Identity | None = import_string(path)(scope)
         if identity is not None:
             row_of(identity.user)  # loads deferred fields, which the event loop cannot
             return identity
     return import_string(GUESTS)(scope) if is_public(router, scope) else None
+
+
+authenticate_alone = database_sync_to_async(authenticate)
+
+
+def authenticate_many(handshakes: list[Handshake]) -> Sequence[Identity | Exception | None]:
+    """Return what `authenticate` returns or raises for each handshake."""
+    scopes = [scope for scope, _ in handshakes]
+    load_sessions(scopes)
+    if SESSIONS in settings.REALTIME_AUTHENTICATORS:
+        load_users(scopes)
+    identities: list[Identity | Exception | None] = []
+    for handshake in handshakes:
+        try:
+            identities.append(authenticate(handshake))
+        except Exception as error:
+            identities.append(error)
+    return identities
+
+
+_, authenticate_together = in_batches(authenticate_many)
 
 
 async def reject(scope: Scope, receive: Receive, send: Send) -> None:

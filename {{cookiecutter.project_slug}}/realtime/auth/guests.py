@@ -7,7 +7,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
-from realtime.auth import Identity
+from realtime.identity import Identity
 from realtime.middleware import FOR_OPERATORS
 from realtime.types import Scope
 

@@ -1,33 +1,116 @@
 """Authentication by Django's session."""
 
 import hashlib
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from copy import copy
 from typing import Any
 
-from django.contrib.auth import get_user
+from django.contrib.auth import (
+    BACKEND_SESSION_KEY,
+    HASH_SESSION_KEY,
+    SESSION_KEY,
+    get_user,
+    get_user_model,
+    load_backend,
+)
+from django.contrib.sessions.backends.db import SessionStore
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 
-from realtime.auth import Identity
-from realtime.conf import session_store
+from realtime.conf import session_store, settings
+from realtime.identity import Identity
 from realtime.lookups import one_of
 from realtime.types import Scope
 
 
 def authenticate(scope: Scope) -> Identity | None:
     """Return the user that Django finds for the session, None for a stranger."""
+    session = scope["session"]
+    user = scope.pop("loaded_user", None)
+    if user is None or not is_valid(user, session):
+        user = find_user(session)
+    return identity_of_session(user, session) if user.is_authenticated else None
+
+
+def find_user(session: Any) -> Any:
+    """Return what Django's `get_user` returns for a request with the session."""
     request = HttpRequest()
-    request.session = session = scope["session"]
+    request.session = session
     # After a change of SECRET_KEY, Django gives the session a new key. The handshake cannot send
     # its cookie to the browser, so keep the key until the next page.
     session.cycle_key = lambda: None
     try:
-        user = get_user(request)
+        return get_user(request)
     finally:
         del session.cycle_key
-    if not user.is_authenticated:
+
+
+def are_rows() -> bool:
+    """Return whether sessions and their users are rows that Django's own methods read."""
+    store: Any = session_store()
+    for method in ("load", "_get_session_from_db"):
+        if getattr(store, method, None) is not getattr(SessionStore, method):
+            return False
+    from django.contrib.auth.backends import ModelBackend  # needs the models
+
+    backends: list[Any] = [load_backend(path) for path in settings.AUTHENTICATION_BACKENDS]
+    find = ModelBackend.get_user
+    return all(getattr(type(backend), "get_user", None) is find for backend in backends)
+
+
+def load_sessions(scopes: Sequence[Scope]) -> None:
+    """Load the sessions of handshakes in one query."""
+    sessions: defaultdict[str, list[Any]] = defaultdict(list)
+    for scope in scopes:
+        key = scope["session"].session_key
+        if key and key.isascii() and key.isalnum():  # a database refuses some other characters
+            sessions[key].append(scope["session"])
+    if not sessions:
+        return
+    model = session_store().get_model_class()
+    rows = model.objects.filter(one_of("session_key", sessions), expire_date__gt=timezone.now())
+    for key, data in rows.values_list("session_key", "session_data"):
+        for session in sessions.pop(key):
+            session._session_cache = session.decode(data)
+    for missing in sessions.values():
+        for session in missing:
+            session._session_key, session._session_cache = None, {}
+
+
+def load_users(scopes: Sequence[Scope]) -> None:
+    """Load the users of loaded sessions in one query."""
+    waiting: defaultdict[Any, list[Scope]] = defaultdict(list)
+    for scope in scopes:
+        session = scope["session"]
+        if hasattr(session, "_session_cache") and (key := user_key(session)) is not None:
+            waiting[key].append(scope)
+    if waiting:
+        for user in get_user_model()._default_manager.filter(one_of("pk", waiting)):
+            for scope in waiting[user.pk]:
+                scope["loaded_user"] = copy(user)  # sockets share no object
+
+
+def user_key(session: Any) -> Any:
+    """Return the primary key of the session's user, None without one of this user model."""
+    try:
+        return get_user_model()._meta.pk.to_python(session.get(SESSION_KEY))
+    except ValidationError:
         return None
-    return identity_of_session(user, session)
+
+
+def is_valid(user: Any, session: Any) -> bool:
+    """Return whether `get_user` would return this user. If not, it may still return another one."""
+    path, stored = session.get(BACKEND_SESSION_KEY), session.get(HASH_SESSION_KEY)
+    if path not in settings.AUTHENTICATION_BACKENDS or not stored:
+        return False
+    backend: Any = load_backend(path)
+    return bool(
+        backend.user_can_authenticate(user)
+        and constant_time_compare(stored, user.get_session_auth_hash())
+    )
 
 
 def identity_of_session(user: Any, session: Any) -> Identity:

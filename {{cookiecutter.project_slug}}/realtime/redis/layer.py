@@ -15,10 +15,11 @@ from channels_redis.utils import create_pool, decode_hosts
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.sentinel import SentinelConnectionPool
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from realtime.conf import settings
 from realtime.malformed import drop
+from realtime.redis.pipeline import Pipeline
 
 HEALTH_CHECK_SECONDS = 5  # ping a host that was silent for this long
 SILENCE_SECONDS = 3  # reconnect if the ping is not answered within this time
@@ -65,56 +66,14 @@ class PipelinedShard(RedisSingleShardConnection):  # type: ignore[misc]
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.waiting: list[tuple[str, bytes, asyncio.Future[None]]] = []
-        self.task: asyncio.Task[None] | None = None
         self.wanted: set[str] = set()
         self.subscribing: dict[str, asyncio.Task[None]] = {}
         self.is_unavailable = False
 
     async def publish(self, channel: str, message: bytes) -> None:
         """Return when Redis has the message. Raise the errors of the connection."""
-        published = asyncio.get_running_loop().create_future()
-        self.waiting.append((channel, message, published))
-        if self.task is None or self.task.done():
-            self.task = asyncio.create_task(self.run())
-        await published
-
-    async def run(self) -> None:
-        while self.waiting:
-            batch, self.waiting = self.waiting, []
-            try:
-                await self.publish_all([("PUBLISH", *message) for *message, _ in batch])
-            except Exception as error:
-                for _, _, published in batch:
-                    if not published.done():
-                        published.set_exception(error)
-            else:
-                for _, _, published in batch:
-                    if not published.done():
-                        published.set_result(None)
-
-    async def publish_all(self, commands: list[tuple[Any, ...]]) -> None:
-        """Send commands together. redis-py's pipeline would take half as much time again."""
         self._ensure_redis()
-        pool = self._redis.connection_pool
-        connection = await pool.get_connection()
-        packed = connection.pack_commands(commands)
-
-        async def exchange() -> None:
-            refused = None
-            await connection.send_packed_command(packed)
-            for _ in commands:
-                try:
-                    await connection.read_response()
-                except ResponseError as error:  # the other answers follow
-                    refused = error
-            if refused is not None:
-                raise refused
-
-        try:
-            await connection.retry.call_with_retry(exchange, lambda _: connection.disconnect())
-        finally:
-            await pool.release(connection)
+        await self.pipeline.run(("PUBLISH", channel, message))
 
     async def subscribe(self, channel: str) -> None:
         """Subscribe, or keep trying in the background while the host is unavailable."""
@@ -161,6 +120,7 @@ class PipelinedShard(RedisSingleShardConnection):  # type: ignore[misc]
         if self._redis is None:
             super()._ensure_redis()
             redis: Any = self._redis
+            self.pipeline = Pipeline(redis)
             options = redis.connection_pool.connection_kwargs
             # With 0, which is redis-py's default, a host that is silent would never be noticed.
             if not options.get("health_check_interval"):
