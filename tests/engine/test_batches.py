@@ -129,7 +129,7 @@ async def test_result_does_not_wait_for_the_next_batch(callers):
     calls = [one.call("a")]
     assert await asyncio.to_thread(one.store.running.wait, 5)
     calls += [one.call(number) for number in range(40)]
-    calls[0].add_done_callback(lambda _: [calls.append(one.call("next")) for _ in range(10)])
+    calls[1].add_done_callback(lambda _: [calls.append(one.call("next")) for _ in range(10)])
     await one.wait(40)
     one.store.released.set()
     async with asyncio.timeout(4):
