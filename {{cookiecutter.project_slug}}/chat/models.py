@@ -1,6 +1,5 @@
 """Rooms and the messages in them, numbered without a gap."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -150,7 +149,7 @@ class Message(models.Model):
             "user": self.user_name,
             "user_id": self.user_id,
             "text": self.text,
-            "at": self.at.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+            "at": f"{self.at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{self.at.microsecond // 1000:03}Z",
         }
 
     def edited_event(self) -> dict[str, Any]:
@@ -163,9 +162,6 @@ def room_group(room: str) -> str:
     return group_name("chat", room)
 
 
-type Key = tuple[str, str, str]  # room, user id, ref
-
-
 class Draft(NamedTuple):
     """Message that is not stored yet."""
 
@@ -176,7 +172,7 @@ class Draft(NamedTuple):
     text: str
 
     @property
-    def key(self) -> Key:
+    def key(self) -> tuple[str, str, str]:
         return self.room, self.user_id, self.ref
 
 
@@ -200,111 +196,66 @@ store_message, astore_message = in_batches(store_messages)
 
 def insert_messages(drafts: list[Draft], *, sent_before: bool = False) -> list[Stored]:
     """Store messages. Raises IntegrityError if one was stored before, unless `sent_before`."""
-    new: dict[Key, Draft] = {}
+    new: dict[tuple[str, str, str], Draft] = {}
     for draft in drafts:
         new.setdefault(draft.key, draft)
-    messages: dict[Key, Message] = {}
-    with transaction.atomic(), connection.cursor() as cursor:
-        if connection.vendor == "postgresql" and len({draft.room for draft in drafts}) > 1:
-            # A room that another program locks must not hold up the other rooms for long.
-            cursor.execute("SET LOCAL lock_timeout = '200ms'")
+    messages = {}
+    with transaction.atomic():
         if sent_before:
-            messages |= find_stored(cursor, list(new.values()))
+            rooms = take_numbers(list(new.values()), each=0)  # only locks the rooms
+            known = models.Q()
+            for room, user_id, ref in new:
+                known |= models.Q(room=rooms[room][0], user_id=user_id, ref=ref)
+            for message in Message.objects.select_related("room").filter(known):
+                messages[message.room.name, message.user_id, message.ref] = message
             new = {key: draft for key, draft in new.items() if key not in messages}
-        messages |= insert_new(cursor, list(new.values()))
-        creators = [draft for key, draft in new.items() if messages[key].seq == 1]
-        for draft in sorted(creators, key=attrgetter("user_id")):
-            limit_creation(draft.user_id, draft.ref)
+        rooms = take_numbers(list(new.values()))
+        for key, draft in new.items():
+            fields = draft._asdict()
+            room = fields.pop("room")
+            room_id, seq = rooms[room]
+            rooms[room] = room_id, seq + 1
+            messages[key] = Message(room_id=room_id, seq=seq + 1, **fields)
+        Message.objects.bulk_create([messages[key] for key in new])
     return [(messages[draft.key], new.get(draft.key) is draft) for draft in drafts]
 
 
-# Drafts come as a table, in one parameter: encoding many would take most of the time.
-FIELDS = ", ".join(Draft._fields[1:])  # of a message; all are texts
-COLUMNS = {"number": "bigint", "total": "bigint"} | dict.fromkeys(Draft._fields, "text")
-DRAFTS = {
-    "postgresql": f"""
-        SELECT * FROM json_to_recordset(%s)
-        AS draft ({", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())})
-    """,
-    "sqlite": f"""
-        SELECT {", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in COLUMNS)}
-        FROM json_each(%s)
-    """,
-}
-# Rooms are locked until the commit, so the order of numbers is the order of commits. Lock them in
-# the order of their names, so that two transactions never wait for each other.
-ROOMS = f"""
-    INSERT INTO {Room._meta.db_table} AS room
-        (name, seq, created_by, created_by_name, created_at)
-    SELECT room, total, user_id, user_name, CURRENT_TIMESTAMP
-    FROM draft WHERE number = 1 ORDER BY room
-    ON CONFLICT (name) DO UPDATE SET seq = room.seq + excluded.seq
-    RETURNING id, name, seq
-"""
-MESSAGES = f"""
-    INSERT INTO {Message._meta.db_table} (room_id, seq, at, {FIELDS})
-    SELECT room.id, room.seq - total + number, %s, {FIELDS}
-    FROM draft JOIN room ON room.name = draft.room
-"""
+def take_numbers(drafts: list[Draft], each: int = 1) -> dict[str, tuple[int, int]]:
+    """Reserve the next numbers of the rooms for the drafts, or none if `each` is 0.
 
-
-def insert_new(cursor: Any, drafts: list[Draft]) -> dict[Key, Message]:
-    """Store messages. Missing rooms are created. Raises IntegrityError if one was stored before."""
-    if not drafts:
+    Returns the key of each room, and its number before. A missing room is created. Raises
+    EventError if its user has created too many.
+    """
+    counts = Counter(draft.room for draft in drafts)
+    if not counts:
         return {}
-    at, rows, table = timezone.now(), numbered(drafts), DRAFTS[connection.vendor]
-    time = Message._meta.get_field("at").get_db_prep_save(at, connection)
-    if connection.vendor == "postgresql":
+    first = {draft.room: draft for draft in reversed(drafts)}
+    # Rooms are locked until the commit, so the order of numbers is the order of commits. Lock them
+    # in the order of their names, so that two transactions never wait for each other.
+    values = [
+        value
+        for room, draft in sorted(first.items())
+        for value in (room, each * counts[room], draft.user_id, draft.user_name)
+    ]
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql" and len(first) > 1:
+            # A room that another program locks must not hold up the other rooms for long.
+            cursor.execute("SET LOCAL lock_timeout = '200ms'")
         cursor.execute(
             f"""
-            WITH draft AS ({table}), room AS ({ROOMS}), message AS ({MESSAGES} RETURNING *)
-            SELECT name, user_id, ref, message.id, room_id, message.seq
-            FROM message JOIN room ON room.id = room_id
+            INSERT INTO {Room._meta.db_table} AS room
+                (name, seq, created_by, created_by_name, created_at)
+            VALUES {", ".join(["(%s, %s, %s, %s, CURRENT_TIMESTAMP)"] * len(first))}
+            ON CONFLICT (name) DO UPDATE SET seq = room.seq + excluded.seq
+            RETURNING name, id, seq
             """,
-            [rows, time],
+            values,
         )
-    else:  # a statement of SQLite changes one table
-        cursor.execute(f"WITH draft AS ({table}) {ROOMS}", [rows])
-        room = Room._meta.db_table
-        cursor.execute(
-            f"""
-            WITH draft AS ({table}), room AS (SELECT * FROM {room}) {MESSAGES}
-            RETURNING (SELECT name FROM {room} WHERE id = room_id), user_id, ref, id, room_id, seq
-            """,
-            [rows, time],
-        )
-    found = {(room, user_id, ref): keys for room, user_id, ref, *keys in cursor.fetchall()}
-    messages = {}
-    for draft in drafts:
-        key, room_id, seq = found[draft.key]
-        fields = draft._asdict()
-        del fields["room"]
-        message = Message(id=key, room_id=room_id, seq=seq, at=at, **fields)
-        message._state.adding = False
-        messages[draft.key] = message
-    return messages
-
-
-def find_stored(cursor: Any, drafts: list[Draft]) -> dict[Key, Message]:
-    """Lock the rooms, and return the messages that were stored before."""
-    table, rows = DRAFTS[connection.vendor], numbered(drafts, each=0)
-    cursor.execute(f"WITH draft AS ({table}) {ROOMS}", [rows])
-    rooms = {name: key for key, name, _ in cursor.fetchall()}
-    known = models.Q()
-    for room, user_id, ref in (draft.key for draft in drafts):
-        known |= models.Q(room=rooms[room], user_id=user_id, ref=ref)
-    stored = Message.objects.select_related("room").filter(known)
-    return {(message.room.name, message.user_id, message.ref): message for message in stored}
-
-
-def numbered(drafts: list[Draft], each: int = 1) -> str:
-    """Return the drafts as JSON, numbered by room. Rooms count none if `each` is 0."""
-    totals, numbers, rows = Counter(draft.room for draft in drafts), Counter[str](), []
-    for draft in drafts:
-        numbers[draft.room] += 1
-        number, total = numbers[draft.room], each * totals[draft.room]
-        rows.append({**draft._asdict(), "number": number, "total": total})
-    return json.dumps(rows)
+        rooms = {name: (key, seq - each * counts[name]) for name, key, seq in cursor.fetchall()}
+    creators = [first[name] for name, (_, seq) in rooms.items() if seq == 0]
+    for draft in sorted(creators, key=attrgetter("user_id")):
+        limit_creation(draft.user_id, draft.ref)
+    return rooms
 
 
 def limit_creation(user_id: str, ref: str | None = None) -> None:
