@@ -20,7 +20,7 @@ from support.containers import BASE, Engine, adapt
 from support.emitted import bake, clean_environ, run
 from support.matrix import TEMPLATE, complete
 from support.network import NETWORK
-from support.servers import free_port, wait_until
+from support.servers import NO_TLS, free_port, wait_until
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import connect as connect_websocket
 
@@ -137,7 +137,7 @@ class Visitor(Person):
             base_url=f"{scheme}://localhost:{self.port}",
             timeout=TIMEOUT,
             trust_env=False,
-            verify=self.tls or True,
+            verify=self.tls or NO_TLS,
             headers={"Host": host, "Origin": f"{scheme}://{host}"},
         )
         self.sign_up()

@@ -4,12 +4,21 @@ import re
 import shutil
 
 import pytest
-from support.emitted import PLUGINS, bake, environ_for, run
-from support.matrix import CHOICES, ENGINE, TEMPLATE, covering, engine_expression, engine_runs, label
+from support.emitted import FAST, bake, environ_for, run
+from support.matrix import (
+    CHOICES,
+    ENGINE,
+    TEMPLATE,
+    covering,
+    engine_expression,
+    engine_runs,
+    is_engine_measured,
+    label,
+)
 
 SUITE = TEMPLATE / "tests" / "engine"
 CONFIG = "engine/pyproject.toml"
-COVERED = 95  # percent of `realtime/` in the runs of one server together
+COVERED = 95  # percent of `realtime/` in the measured runs of one server together
 RUNS = {label({key: answers[key] for key in ENGINE}): (answers, python) for answers, python in engine_runs()}
 USER_MODELS = ("auth.User", "engine.Member")
 QUICK = [label(answers) for answers in covering(*ENGINE)]
@@ -27,9 +36,10 @@ def test_each_choice_meets_both_user_models():
 
 
 @pytest.fixture(scope="session")
-def engine_suite(cookies_session, environment, services):
+def engine_suite(request, cookies_session, environment, services):
     """Return a function that runs a run's part of the suite once. It returns project, environ and output."""
     done = {}
+    is_reported = any(item.function is test_engine_is_covered for item in request.session.items)  # not by `make check`
 
     def get(name):
         if name not in done:
@@ -41,11 +51,13 @@ def engine_suite(cookies_session, environment, services):
                 SERVER=answers["server"],
                 ENGINE_CONSUMERS=answers["consumers"],
                 ENGINE_USER_MODEL=user_model(answers),
-                PYTHONPATH=str(PLUGINS),
+                **FAST,
                 **services(answers),
             )
-            command = ["uv", "run", "python", "-m", "pytest", "-p", "keep_permissions", "-c", CONFIG, "engine"]
-            options = ["-m", engine_expression(answers, python), "--cov", f"--cov-config={CONFIG}", "--cov-report="]
+            command = ["uv", "run", "python", "-m", "pytest", "-c", CONFIG, "engine"]
+            options = ["-m", engine_expression(answers, python)]
+            if is_reported and is_engine_measured(answers, python):
+                options += ["--cov", f"--cov-config={CONFIG}", "--cov-report="]
             done[name] = project, environ, run([*command, *options], project, environ, timeout=500)
         return done[name]
 
@@ -77,8 +89,8 @@ def test_engine_suite_passes(name, engine_suite):
     "server", [pytest.param(server, marks=pytest.mark.xdist_group(server)) for server in CHOICES["server"]]
 )
 def test_engine_is_covered(server, engine_suite):
-    """The runs of one server together cover the engine, but for the modules of the other servers."""
-    runs = [engine_suite(name) for name, (answers, _) in RUNS.items() if answers["server"] == server]
+    """A run with each layer on one server together cover the engine, but for the modules of the other servers."""
+    runs = [engine_suite(name) for name, run in RUNS.items() if run[0]["server"] == server and is_engine_measured(*run)]
     project, environ, _ = runs[0]
     for number, (other, _, _) in enumerate(runs):
         shutil.copy(other / ".coverage", project / f".coverage.{number}")

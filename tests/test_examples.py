@@ -6,7 +6,7 @@ import httpx
 import pytest
 from support.client import csrf_token
 from support.differences import content, difference
-from support.emitted import bake, environ_for, run
+from support.emitted import FAST, bake, environ_for, run
 from support.matrix import PYTHONS, covering, label
 from support.pages import commands
 from support.servers import start_site
@@ -33,7 +33,7 @@ def follow(project, environ):
 def test_chat_can_be_deleted(answers, cookies, environment, services):
     """The recipe has at most six steps. Linters, tests and pages of what is left pass."""
     project = bake(cookies, **answers)
-    environ = environ_for(environment(PYTHONS[-1], "6.1"), **services(answers))
+    environ = environ_for(environment(PYTHONS[-1], "6.1"), **FAST, **services(answers))
     run(["uv", "run", "python", "manage.py", "migrate"], project, environ)
     follow(project, environ)
     files = content(project)

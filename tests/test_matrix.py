@@ -15,8 +15,10 @@ from support.matrix import (
     combinations,
     engine_expression,
     engine_runs,
+    is_engine_measured,
     is_measured,
     is_possible,
+    is_whole,
     pairs,
     rotated,
 )
@@ -72,13 +74,30 @@ def test_parts_of_the_engine_suite_meet_what_they_depend_on():
     assert {run["channel_layer"] for run in whole} == set(CHOICES["channel_layer"])
 
 
+def test_whole_suites_meet_what_tests_depend_on():
+    """All tests of a project run with any two choices, and with each database in each style and way to sign in."""
+    whole = [{**answers, "python": python} for answers, python in rotated() if is_whole(answers, python)]
+    choices = {**{key: CHOICES[key] for key in KEYS}, "python": PYTHONS}
+    assert missing_pairs(choices, whole) == []
+    files = ("consumers", "auth", "database")
+    met = {tuple(run[key] for key in files) for run in whole}
+    assert met == {tuple(answers.values()) for answers in combinations(*files)}
+
+
 def test_coverage_is_measured_where_any_two_choices_meet():
-    """Coverage is measured where any two core choices meet, in far fewer than all combinations."""
-    measured = [answers for answers in combinations(*CORE) if is_measured(answers)]
+    """Coverage is measured where any two core choices meet, in far fewer than all combinations, with all tests."""
+    measured = [run for run in rotated() if is_measured(*run)]
     assert len(measured) <= len(combinations(*CORE)) / 3
-    for keys in itertools.combinations(CORE, 2):
-        met = {tuple(answers[key] for key in keys) for answers in measured}
-        assert met == {tuple(answers.values()) for answers in combinations(*keys)}
+    assert all(is_whole(*run) for run in measured)
+    assert missing_pairs({key: CHOICES[key] for key in CORE}, [answers for answers, _ in measured]) == []
+
+
+def test_coverage_of_the_engine_is_measured_on_each_server_with_each_layer():
+    """Coverage of the engine is measured on each server with each layer, and once with all tests."""
+    measured = [run for run in engine_runs() if is_engine_measured(*run)]
+    found = [(answers["server"], answers["channel_layer"]) for answers, _ in measured]
+    assert sorted(found) == sorted(tuple(answers.values()) for answers in combinations("server", "channel_layer"))
+    assert {run[0]["server"] for run in measured if not engine_expression(*run)} == set(CHOICES["server"])
 
 
 def test_each_server_and_style_meets_each_database_on_each_django():

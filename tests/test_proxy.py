@@ -20,7 +20,7 @@ from support.emitted import bake, environ_for, run
 from support.faults import Client, all_connected, check_everything, open_room, settle, wait_for
 from support.matrix import PYTHONS, combinations, label, spread
 from support.proxy import ADDRESSES, Proxy
-from support.servers import Postgres, Redis, free_port, start_site, wait_until
+from support.servers import NO_TLS, Postgres, Redis, free_port, start_site, wait_until
 from websockets.exceptions import WebSocketException
 
 CHECK = "check --deploy --database default --fail-level WARNING"
@@ -93,7 +93,7 @@ class Cluster:
 
 
 def get(url, **options):
-    return httpx.get(url, timeout=10, trust_env=False, **options)
+    return httpx.get(url, timeout=10, trust_env=False, **{"verify": NO_TLS, **options})
 
 
 @pytest.fixture(scope="module")

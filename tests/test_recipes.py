@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 from support.browsers import Visits, launch
 from support.client import PASSWORD, Person, cookie, csrf_token, receive, send
-from support.emitted import bake, clean_environ, environ_for, run
+from support.emitted import FAST, bake, clean_environ, environ_for, run
 from support.matrix import CHOICES, PYTHONS, combinations, label, spread
 from support.pages import JWTS, RECIPES, commands, recipes
 from support.servers import start_site
@@ -114,7 +114,7 @@ SEE = dict(zip(RECIPES, (see_renamed, see_field, see_consumer, see_view, see_add
 def test_recipes_work(first, answers, cookies, environment, services):
     """Linters and tests pass after the first recipe and after all, and a running site has all of them."""
     project = bake(cookies, **answers)
-    variables = {"DJANGO_SUPERUSER_PASSWORD": PASSWORD, **services(answers)}
+    variables = {"DJANGO_SUPERUSER_PASSWORD": PASSWORD, **FAST, **services(answers)}
     environ = environ_for(environment(PYTHONS[answers["consumers"] == "sync"], "6.1"), **variables)
     run([*PYTHON, "manage.py", "migrate"], project, environ)
     if answers["auth"] != "none":
@@ -145,7 +145,7 @@ def test_recipes_work(first, answers, cookies, environment, services):
 def test_jwts_open_sockets_until_they_expire(auth, cookies):
     """The recipe adds its packages, and its own test sees the socket close at `exp`. Nothing else breaks."""
     project = bake(cookies, auth=auth)
-    environ = clean_environ(UV_PYTHON=find_python(PYTHONS[-1]))
+    environ = clean_environ(UV_PYTHON=find_python(PYTHONS[-1]), **FAST)
     run(["make", "setup"], project, environ)
     follow(JWTS, project, environ)
     run(["make", "lint"], project, environ)

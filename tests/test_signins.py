@@ -15,7 +15,7 @@ import pytest
 from support.client import TIMEOUT, csrf_token
 from support.emitted import TEMPLATE, bake, clean_environ, environ_for, run
 from support.matrix import PYTHONS, combinations, complete, label, spread
-from support.servers import start_site
+from support.servers import NO_TLS, start_site
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -75,6 +75,7 @@ class Browser:
             base_url=site.url,
             timeout=TIMEOUT,
             trust_env=False,
+            verify=NO_TLS,
             cookies={self.cookie: self.key},
             headers={"Origin": site.url, "Referer": f"{site.url}/"},
         )

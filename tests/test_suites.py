@@ -1,8 +1,11 @@
-"""Every core combination passes the tests that it brings along."""
+"""Every core combination passes its own tests: all of them, or what depends on its server and layer."""
 
 import pytest
-from support.emitted import PLUGINS, bake, environ_for, run
-from support.matrix import is_measured, is_quick, label, rotated
+from support.emitted import FAST, bake, environ_for, run
+from support.matrix import is_measured, is_quick, is_whole, label, rotated
+
+# Tests that start the server or concern the whole project.
+DEPENDENT = ["chat/tests/test_live.py", "tests"]
 
 
 @pytest.mark.timeout(600)
@@ -16,13 +19,13 @@ from support.matrix import is_measured, is_quick, label, rotated
     ],
 )
 def test_emitted_suite_passes(answers, python, cookies, environment, services):
-    """The project's tests succeed and leave none out, for one in three as `make test` with 95 % coverage."""
+    """The project's tests succeed and skip none, for one in three as `make test` with 95 % coverage."""
     project = bake(cookies, **answers)
-    environ = environ_for(environment(python, answers["django_version"]), **services(answers))
+    environ = environ_for(environment(python, answers["django_version"]), **FAST, **services(answers))
     command = ["make", "test"]
-    if not is_measured(answers):
-        command = ["uv", "run", "pytest", "--no-cov", "-p", "keep_permissions"]
-        environ["PYTHONPATH"] = str(PLUGINS)
+    if not is_measured(answers, python):
+        paths = [] if is_whole(answers, python) else DEPENDENT
+        command = ["uv", "run", "pytest", "--no-cov", *paths]
     output = run(command, project, environ, timeout=500)
     assert " passed" in output
     summary = output.strip().splitlines()[-1]

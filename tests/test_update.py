@@ -10,7 +10,7 @@ import pytest
 import yaml
 from support.answers import NASTY, generate, literal
 from support.differences import DIFFERENCES, content, secret_and_rest
-from support.emitted import bake, environ_for, run
+from support.emitted import FAST, bake, environ_for, run
 from support.matrix import CONTEXT, PYTHONS, TEMPLATE
 from support.template import EMITTED, Template
 
@@ -88,7 +88,8 @@ def test_update_keeps_edits(older, template, environment):
     assert not (project / ".editorconfig").exists()
     assert not (project / "chat" / "went.py").exists()
 
-    output = run(["uv", "run", "pytest", "--no-cov"], project, environ_for(environment(PYTHONS[1], "6.1")), timeout=500)
+    environ = environ_for(environment(PYTHONS[1], "6.1"), **FAST)
+    output = run(["uv", "run", "pytest", "--no-cov"], project, environ, timeout=500)
     assert "tests/test_mine.py" in run(["git", "ls-files"], project, template.environ)
     assert " passed" in output
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from support.emitted import bake, environ_for, run
+from support.emitted import FAST, bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS
 
 MANAGE = ["uv", "run", "python", "manage.py"]
@@ -58,7 +58,7 @@ class Person(AbstractUser):
 def test_user_model_needs_no_display_name(cookies, environment):
     """The chat shows the user names of a model without display names, on its pages and in the admin."""
     project = bake(cookies)
-    environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]))
+    environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), **FAST)
     swap_user_model(project)
     (project / "people" / "models.py").write_text(PLAIN)
     (project / "people" / "admin.py").write_text(ADMIN.replace("accounts.admin", "django.contrib.auth.admin"))
@@ -75,7 +75,7 @@ def test_user_model_needs_no_display_name(cookies, environment):
 def test_user_model_can_be_swapped(auth, cookies, environment):
     """Sign-up, sessions, tokens, tickets and the end of each work with a model of another app."""
     project = bake(cookies, auth=auth)
-    environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]))
+    environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), **FAST)
     swap_user_model(project)
     run([*MANAGE, "makemigrations", "people"], project, environ)
     run([*MANAGE, "makemigrations", "--check"], project, environ)

@@ -6,6 +6,8 @@ import sys
 from importlib import import_module
 
 import pytest
+from django.core.mail import EmailMessage
+from django.utils.module_loading import import_string
 from dotenv import dotenv_values
 
 from realtime.environment import Environment, email_settings, parse_email
@@ -188,3 +190,14 @@ def test_mail_server_is_a_url(url, port, username, password, use_ssl, use_tls):
         "EMAIL_TIMEOUT": 10,
     }
     assert email_settings({}) == {}
+
+
+def test_console_prints_long_links_whole(capsys):
+    """A link may be copied from the console. A mail server would get it in lines of 76 characters."""
+    backend = import_string(parse_email("console:", development=True)["BACKEND"])
+    link = f"http://127.0.0.1:12345/accounts/reset/MQ/{'c' * 40}/"
+    message = EmailMessage("Passw\u00f6rd", f"You\u2019re asked:\n\n{link}\n", to=["ann@example.com"])
+    assert backend().send_messages([message]) == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:4] == ["To: ann@example.com", "Subject: Passw\u00f6rd", "", "You\u2019re asked:"]
+    assert link in printed

@@ -18,8 +18,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
 
+from support.servers import NO_TLS
+
 PASSWORD = "correct horse battery staple"
 TIMEOUT = 10
+CLOSING = 1  # seconds: the client does not read the server's close behind sixteen unread events
 MOST = 20  # connections of a user
 
 numbers = itertools.count(1)
@@ -38,7 +41,7 @@ class Person:
             base_url=site.url,
             timeout=TIMEOUT,
             trust_env=False,
-            verify=site.tls or True,
+            verify=site.tls or NO_TLS,
             headers={"Origin": site.url, "Referer": f"{site.url}/"},
         )
         self.token = ""
@@ -117,7 +120,7 @@ def csrf_token(page: httpx.Response) -> str:
 
 def open_socket(site, path: str, **options) -> ClientConnection:
     """Open a WebSocket as a page of the site, unless the options differ."""
-    options = {"origin": site.url, "open_timeout": TIMEOUT, "close_timeout": TIMEOUT, **options}
+    options = {"origin": site.url, "open_timeout": TIMEOUT, "close_timeout": CLOSING, **options}
     connect = Tunnel if site.tls else connect_websocket
     return connect(site.url.replace("http", "ws", 1) + path, proxy=None, ssl=site.tls, **options)
 

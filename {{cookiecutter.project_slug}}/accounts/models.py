@@ -42,6 +42,10 @@ class User(AbstractUser):
         if look != self.look and others.filter(look=look).exists():
             raise ValidationError("Another user has this display name, or one that looks like it.")
 
+    def validate_constraints(self, exclude: Any = None) -> None:
+        # Without a valid user name, which is an error of its own, the display name has no default.
+        super().validate_constraints({*(exclude or ()), "display_name"})
+
     def save(self, *args: Any, **kwargs: Any) -> None:
         self.display_name = self.display_name or self.username
         self.look = look_of(self.display_name)[:150]

@@ -237,10 +237,9 @@ def parse_email(value: str, *, development: bool = False) -> dict[str, Any]:
     In production `console:` counts as empty, because mails have links that must not be in a log.
     A password is sent over TLS only: smtps:// starts with it, smtp:// with STARTTLS.
     """
-    backend = "django.core.mail.backends.{}.EmailBackend"
     if value in {"", "console:"}:
         is_shown = value and development
-        return {"BACKEND": backend.format("console"), "OPTIONS": {}} if is_shown else {}
+        return {"BACKEND": "realtime.mail.EmailBackend", "OPTIONS": {}} if is_shown else {}
     with suppress(ValueError):
         url = urlsplit(value)
         if url.scheme in {"smtp", "smtps"} and url.hostname and not url.path.strip("/"):
@@ -255,7 +254,7 @@ def parse_email(value: str, *, development: bool = False) -> dict[str, Any]:
                 "use_tls": bool(user) and not implicit,
                 "timeout": 10,
             }
-            return {"BACKEND": backend.format("smtp"), "OPTIONS": options}
+            return {"BACKEND": "django.core.mail.backends.smtp.EmailBackend", "OPTIONS": options}
     raise ValidationError("Not console: nor an smtp:// or smtps:// URL.")
 
 

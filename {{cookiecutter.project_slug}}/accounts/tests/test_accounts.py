@@ -70,6 +70,17 @@ def test_names_of_all_scripts_are_welcome(settings: Settings, name: str) -> None
     assert sign_up(Client(), username="bob", display_name=name) == (302, "/")
 
 
+@pytest.mark.parametrize("name", ["Ann", "x" * 151])
+def test_invalid_user_name_is_one_error(settings: Settings, name: str) -> None:
+    """A taken or too long user name adds no error of the display name, whose default it is."""
+    settings.SIGNUP_OPEN = True
+    User.objects.create_user("ann")
+    client = Client()
+    fields = {"username": name, "password1": PASSWORD, "password2": PASSWORD}
+    response = client.post("/accounts/signup/", fields, secure=True)
+    assert list(response.context["form"].errors) == ["username"]
+
+
 def test_display_name_is_never_empty() -> None:
     """The database refuses an empty one, which would be shown as the user name."""
     User.objects.create_user("ann")
