@@ -9,6 +9,8 @@ from realtime.conf import settings
 from realtime.types import Application, Receive, Scope, Send
 
 TEXT_FRAME = 0x81  # the first byte of a text in one frame
+# `json.dumps` would make an encoder for each event.
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class Close:
@@ -58,7 +60,7 @@ def group_name(kind: str, name: str) -> str:
 
 def encode(event: Mapping[str, Any]) -> str:
     """Encode an event as the text of one frame. Replace surrogates, which UTF-8 lacks, by "?"."""
-    text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+    text = ENCODER.encode(event)
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 

@@ -41,7 +41,7 @@ class DrainingServer(Server):  # type: ignore[misc]
         self.ws_factory.setProtocolOptions(
             autoPingTimeout=self.ping_timeout,
             allowNullOrigin=True,
-            openHandshakeTimeout=self.websocket_handshake_timeout,
+            openHandshakeTimeout=0,  # the application may take its time, as on other servers
             maxMessagePayloadSize=settings.REALTIME_MAX_MESSAGE_BYTES,
             maxFramePayloadSize=settings.REALTIME_MAX_MESSAGE_BYTES,
             failByDrop=False,  # send a close code first
