@@ -84,7 +84,14 @@ class PlainStreamConsumer(AsyncWebsocketConsumer):
 
 
 class SlowConsumer(RealtimeConsumer):
-    """A consumer that works on each event for a second, or as long as the event names."""
+    """A consumer that works on each event for a second, or as long as the event names.
+
+    It accepts after the seconds in its query.
+    """
+
+    async def connect(self):
+        await sync_to_async(time.sleep)(int(self.scope["query_string"] or 0))
+        await super().connect()
 
     async def receive_event(self, event):
         await sync_to_async(time.sleep)(event.get("seconds", 1))

@@ -84,7 +84,14 @@ class PlainStreamConsumer(WebsocketConsumer):
 
 
 class SlowConsumer(SyncRealtimeConsumer):
-    """A consumer that works on each event for a second, or as long as the event names."""
+    """A consumer that works on each event for a second, or as long as the event names.
+
+    It accepts after the seconds in its query.
+    """
+
+    def connect(self):
+        time.sleep(int(self.scope["query_string"] or 0))
+        super().connect()
 
     def receive_event(self, event):
         time.sleep(event.get("seconds", 1))

@@ -118,6 +118,14 @@ async def test_connections_do_not_wait_for_each_other(open_socket, serve):
     assert time.monotonic() - start < 2
 
 
+async def test_application_may_take_long_to_accept(open_socket, serve):
+    """A handshake is answered after six seconds, as under load: the server does not drop it before."""
+    address, _ = await serve()
+    socket = await open_socket(f"ws://{address}/ws/slow/?6")
+    await socket.send('{"type":"ping"}')
+    assert await receive(socket) == {"type": "pong"}
+
+
 async def test_frames_wait_for_a_slow_consumer(open_socket, serve):
     """A server that stops reading reads on, so that each frame is handled."""
     address, _ = await serve()
