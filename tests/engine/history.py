@@ -26,4 +26,4 @@ class JournalHistory(History):
 
 async def store(*texts):
     """Store entries of the journal "a" that are not published. Return their events."""
-    return [(await sync_to_async(append)("a", "bob", text, text))[0].event() for text in texts]
+    return [(await sync_to_async(append)("a", "bob", text[:64], text))[0].event() for text in texts]
