@@ -15,12 +15,12 @@ import time
 
 import httpx
 import pytest
-from support.client import TIMEOUT, Person, Tunnel, numbers, receive, say, send, wait_for_users
+from support.client import NO_TLS, TIMEOUT, Person, Tunnel, numbers, receive, say, send, wait_for_users
 from support.containers import BASE, Engine, adapt
 from support.emitted import bake, clean_environ, run
 from support.matrix import TEMPLATE, complete
 from support.network import NETWORK
-from support.servers import NO_TLS, free_port, wait_until
+from support.servers import free_port, wait_until
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import connect as connect_websocket
 

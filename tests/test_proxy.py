@@ -15,12 +15,12 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-from support.client import Person
+from support.client import NO_TLS, Person
 from support.emitted import bake, environ_for, run
 from support.faults import Client, all_connected, check_everything, open_room, settle, wait_for
 from support.matrix import PYTHONS, combinations, label, spread
 from support.proxy import ADDRESSES, Proxy
-from support.servers import NO_TLS, Postgres, Redis, free_port, start_site, wait_until
+from support.servers import Postgres, Redis, free_port, start_site, wait_until
 from websockets.exceptions import WebSocketException
 
 CHECK = "check --deploy --database default --fail-level WARNING"

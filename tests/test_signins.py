@@ -12,10 +12,10 @@ from functools import partial
 
 import httpx
 import pytest
-from support.client import TIMEOUT, csrf_token
+from support.client import NO_TLS, TIMEOUT, csrf_token
 from support.emitted import TEMPLATE, bake, clean_environ, environ_for, run
 from support.matrix import PYTHONS, combinations, complete, label, spread
-from support.servers import NO_TLS, start_site
+from support.servers import start_site
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 

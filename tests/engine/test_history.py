@@ -238,7 +238,9 @@ async def test_concurrent_members_share_one_look_up(visit, monkeypatch):
 
     monkeypatch.setattr(JournalHistory, "latest", staticmethod(slow))
     visitors = [await visit(f"/ws/journal/{key}/", key) for key in "abcd"]
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        while history.latest_of.__self__.queue.qsize() < 3:
+            await asyncio.sleep(0.01)
     first.set()
     for visitor in visitors:
         assert (await visitor.receive())["seq"] == 0

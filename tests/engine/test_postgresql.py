@@ -57,8 +57,10 @@ async def test_lost_connection_fails_a_batch_once(style):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("style", ["async", "sync"])
-async def test_lost_connection_fails_those_who_wait(style):
-    """While the database is down, no caller waits for the failures of others before its own."""
+async def test_lost_connection_fails_those_who_wait(style, monkeypatch):
+    """While the database is down, no caller waits for the slow failures of others before its own."""
+    monkeypatch.setattr(batches, "PATIENCE", 0)
+    monkeypatch.setattr(batches, "REST", 0)
 
     def results(items):
         if "a" in items:
@@ -71,6 +73,23 @@ async def test_lost_connection_fails_those_who_wait(style):
         assert {type(error) for error in errors} == {OperationalError}
         assert store.batches == [["a"]]
         assert await callers.call("b") == "b"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("style", ["async", "sync"])
+async def test_quickly_lost_connection_fails_its_batch_only(style):
+    """Those who wait get another connection."""
+
+    def results(items):
+        if "a" in items:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return items
+
+    with closing(Store(results)) as store, closing(Callers(style, store)) as callers:
+        error, *others = await callers.call_meanwhile("a", "b", "c")
+        assert type(error) is OperationalError
+        assert others == ["b", "c"]
 
 
 @pytest.mark.django_db(transaction=True)

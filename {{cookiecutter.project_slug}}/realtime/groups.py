@@ -87,6 +87,7 @@ class Group:
         self.indirect: set[Membership] = set()
         self.subscription = asyncio.Lock()
         self.subscribed = False
+        self.is_announced = True  # unless its users were to be sent before the subscription
         # Number of the last event that was broadcast. None until the first member is live.
         self.seq: int | None = None
         self.ahead: dict[int, str] = {}
@@ -94,7 +95,7 @@ class Group:
         self.until = 0
         self.recent: Recent | None = None
         self.changes = 0  # to stored events
-        self.reading = asyncio.Lock()
+        self.readings: dict[tuple[int, int], asyncio.Task[Replay]] = {}
         self.catching_up: asyncio.Task[None] | None = None
 
     def add(self, member: Member) -> Membership:
@@ -235,15 +236,23 @@ class Group:
 
     async def plan_replay(self, history: History, after: int, until: int) -> Replay:
         """Plan a replay for a member. Those who join at the same time share the first chunk."""
-        async with self.reading:
-            events = self.recent.between(after, until) if self.recent is not None else None
-            if events is not None:
-                return Replay(history, after, [until], events, thread_sensitive=True)
-            changes = self.changes
-            replay = await Replay.plan(history, after, until)
-            if len(replay.ends) == 1 and self.changes == changes:
-                self.keep(Recent(replay.after, until, replay.first))
-            return replay
+        events = self.recent.between(after, until) if self.recent is not None else None
+        if events is not None:
+            return Replay(history, after, [until], events, thread_sensitive=True)
+        key = after, until
+        if (reading := self.readings.get(key)) is None:
+            reading = asyncio.create_task(self.read(history, after, until))
+            self.readings[key] = reading
+            reading.add_done_callback(lambda _: self.readings.pop(key))
+        return await asyncio.shield(reading)
+
+    async def read(self, history: History, after: int, until: int) -> Replay:
+        """Plan a replay from the database, and keep its events if they are a single chunk."""
+        changes = self.changes
+        replay = await Replay.plan(history, after, until)
+        if len(replay.ends) == 1 and self.changes == changes:
+            self.keep(Recent(replay.after, until, replay.first))
+        return replay
 
     def keep(self, recent: Recent) -> None:
         """Keep events for a short time: stored ones may change without an event."""

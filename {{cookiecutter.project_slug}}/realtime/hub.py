@@ -130,6 +130,9 @@ class Hub:
                 for subscription in subscriptions:
                     await self.layer.group_add(subscription, self.channel)
                 group.subscribed = subscriptions == group.subscriptions()
+                if group.subscribed and not group.is_announced:
+                    group.is_announced = True
+                    self.bus.announce([group.name])
 
     def resubscribe(self, group: Group) -> None:
         """Retry a subscription that failed."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 
 from channels.db import database_sync_to_async
@@ -10,7 +11,13 @@ from django.http import parse_cookie
 from django.utils.module_loading import import_string
 
 from realtime.auth.paths import is_public, public
-from realtime.auth.sessions import are_rows, load_sessions, load_users
+from realtime.auth.sessions import (
+    are_sessions_rows,
+    are_users_rows,
+    is_loaded,
+    load_sessions,
+    load_users,
+)
 from realtime.batches import in_batches
 from realtime.conf import session_store, settings
 from realtime.identity import FindValid, Identity, row_of
@@ -48,7 +55,6 @@ class AuthMiddleware:
         cookies = parse_cookie("; ".join(headers(scope, b"cookie")))
         session = session_store()(cookies.get(settings.SESSION_COOKIE_NAME))
         scope = {**scope, "cookies": cookies, "session": session, "since": since}
-        look_up = authenticate_together if can_share() else authenticate_alone
         identity = await look_up((scope, self.router))
         if "foreign_origin" in scope and not (identity and identity.unforgeable):
             return await refuse_origin(scope["foreign_origin"], receive, send)
@@ -60,10 +66,25 @@ class AuthMiddleware:
         await self.inner(scope, receive, select(identity.subprotocol, send))
 
 
+class Unshared(Exception):
+    """Session that names a user who is not loaded. Django may delete it, and wait for a lock."""
+
+
+async def look_up(handshake: Handshake) -> Identity | None:
+    """Return the identity of a handshake, from queries that it shares with others if it can."""
+    if can_share():
+        with suppress(Unshared):
+            return await authenticate_together(handshake)
+    return await authenticate_alone(handshake)
+
+
 @cache
 def can_share() -> bool:
     """Return whether handshakes need nothing but rows, which are quickly read for many."""
-    return {SESSIONS, GUESTS}.issuperset(settings.REALTIME_AUTHENTICATORS) and are_rows()
+    kinds = set(settings.REALTIME_AUTHENTICATORS)
+    if not kinds <= {SESSIONS, GUESTS} or not are_sessions_rows():
+        return False
+    return SESSIONS not in kinds or are_users_rows()
 
 
 setting_changed.connect(lambda **_: can_share.cache_clear(), weak=False)
@@ -83,12 +104,13 @@ def authenticate(handshake: Handshake) -> Identity | None:
 authenticate_alone = database_sync_to_async(authenticate)
 
 
-def authenticate_many(handshakes: list[Handshake]) -> Sequence[Identity | None]:
-    """Return what `authenticate` returns for each handshake."""
+def authenticate_many(handshakes: list[Handshake]) -> Sequence[Identity | Unshared | None]:
+    """Return what `authenticate` returns for each handshake, if it only reads."""
     scopes = [scope for scope, _ in handshakes]
     load_sessions(scopes)
     if SESSIONS in settings.REALTIME_AUTHENTICATORS:
         load_users(scopes)
+        return [authenticate(one) if is_loaded(one[0]) else Unshared() for one in handshakes]
     return [authenticate(handshake) for handshake in handshakes]
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from copy import copy
 from typing import Any
 
@@ -15,6 +16,7 @@ from django.contrib.auth import (
     load_backend,
 )
 from django.contrib.sessions.backends.db import SessionStore
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
@@ -22,15 +24,14 @@ from django.utils.crypto import constant_time_compare
 from realtime.conf import session_store, settings
 from realtime.identity import Identity
 from realtime.lookups import one_of
+from realtime.protocol import is_storable
 from realtime.types import Scope
 
 
 def authenticate(scope: Scope) -> Identity | None:
     """Return the user that Django finds for the session, None for a stranger."""
     session = scope["session"]
-    user = scope.pop("loaded_user", None)
-    if user is None or not is_valid(user, session):
-        user = find_user(session)
+    user = scope.pop("loaded_user", None) or find_user(session)
     return identity_of_session(user, session) if user.is_authenticated else None
 
 
@@ -47,12 +48,15 @@ def find_user(session: Any) -> Any:
         del session.cycle_key
 
 
-def are_rows() -> bool:
-    """Return whether sessions and their users are rows that Django's own methods read."""
+def are_sessions_rows() -> bool:
+    """Return whether sessions are rows that Django's own methods read."""
     store: Any = session_store()
-    for method in ("load", "_get_session_from_db"):
-        if getattr(store, method, None) is not getattr(SessionStore, method):
-            return False
+    methods = ("load", "_get_session_from_db")
+    return all(getattr(store, name, None) is getattr(SessionStore, name) for name in methods)
+
+
+def are_users_rows() -> bool:
+    """Return whether the users of sessions are rows that Django's own method reads."""
     from django.contrib.auth.backends import ModelBackend  # needs the models
 
     backends: list[Any] = [load_backend(path) for path in settings.AUTHENTICATION_BACKENDS]
@@ -66,13 +70,13 @@ def load_sessions(scopes: Sequence[Scope]) -> None:
     for scope in scopes:
         if key := scope["session"].session_key:
             sessions[key].append(scope["session"])
-    if not sessions:
-        return
-    model = session_store().get_model_class()
-    rows = model.objects.filter(one_of("session_key", sessions), expire_date__gt=timezone.now())
-    for key, data in rows.values_list("session_key", "session_data"):
-        for session in sessions.pop(key):
-            session._session_cache = session.decode(data)
+    keys = list(filter(is_storable, sessions))
+    if keys:
+        model = session_store().get_model_class()
+        rows = model.objects.filter(one_of("session_key", keys), expire_date__gt=timezone.now())
+        for key, data in rows.values_list("session_key", "session_data"):
+            for session in sessions.pop(key):
+                session._session_cache = session.decode(data)
     for missing in sessions.values():
         for session in missing:
             session._session_key, session._session_cache = None, {}
@@ -83,16 +87,23 @@ def load_users(scopes: Sequence[Scope]) -> None:
     waiting: defaultdict[Any, list[Scope]] = defaultdict(list)
     for scope in scopes:
         if SESSION_KEY in scope["session"]:
-            key = get_user_model()._meta.pk.to_python(scope["session"][SESSION_KEY])
-            waiting[key].append(scope)
+            with suppress(ValidationError):  # a session of another user model
+                key = get_user_model()._meta.pk.to_python(scope["session"][SESSION_KEY])
+                waiting[key].append(scope)
     if waiting:
         for user in get_user_model()._default_manager.filter(one_of("pk", waiting)):
             for scope in waiting[user.pk]:
-                scope["loaded_user"] = copy(user)  # sockets share no object
+                if is_valid(user, scope["session"]):
+                    scope["loaded_user"] = copy(user)  # sockets share no object
+
+
+def is_loaded(scope: Scope) -> bool:
+    """Return whether `authenticate` needs no query, and does not change the session."""
+    return "loaded_user" in scope or SESSION_KEY not in scope["session"]
 
 
 def is_valid(user: Any, session: Any) -> bool:
-    """Return whether `get_user` would return this user. If not, it may still return another one."""
+    """Return whether Django's `get_user` would return this user."""
     path, stored = session.get(BACKEND_SESSION_KEY), session.get(HASH_SESSION_KEY)
     if path not in settings.AUTHENTICATION_BACKENDS or not stored:
         return False

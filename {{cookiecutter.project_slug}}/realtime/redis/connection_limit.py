@@ -10,7 +10,6 @@ import contextvars
 import logging
 import secrets
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from itertools import batched
@@ -41,17 +40,23 @@ class RedisConnectionLimit:
         pools = map(create_pool, decode_hosts(settings.REDIS_HOSTS))
         self.hosts = [Pipeline(Redis.from_pool(pool), PATIENCE) for pool in pools]
         self.process = secrets.token_hex(4)
-        self.lease: asyncio.Task[None] | None = None
+        self.leases: list[asyncio.Task[None]] = []
         self.own: set[tuple[str, str]] = set()
 
     async def acquire(self, limits: Mapping[str, int], connection_id: str) -> bool:
         """Count a connection for each key. Return False if one has reached its limit."""
-        if self.lease is None:
-            self.lease = asyncio.create_task(self.hold_lease(), context=contextvars.Context())
-        for key, limit in limits.items():
-            if not await self.add(key, connection_id, limit):
-                await self.release(limits, connection_id)
-                return False
+        if not self.leases:
+            for host in self.hosts:
+                lease = asyncio.create_task(self.hold_lease(host), context=contextvars.Context())
+                self.leases.append(lease)
+        try:
+            for key, limit in limits.items():
+                if not await self.add(key, connection_id, limit):
+                    await self.release(limits, connection_id)
+                    return False
+        except asyncio.CancelledError:  # not renewed, so what was counted expires
+            self.own -= {(key, connection_id) for key in limits}
+            raise
         return True
 
     async def add(self, key: str, connection_id: str, limit: int) -> bool:
@@ -94,36 +99,34 @@ class RedisConnectionLimit:
             except (RedisError, TimeoutError) as error:
                 logger.warning("Cannot release a connection, which expires instead: %r", error)
 
-    async def hold_lease(self) -> None:
+    async def hold_lease(self, host: Pipeline) -> None:
         """Renew the lease of this process until the task is cancelled."""
         while True:
-            await asyncio.gather(*map(self.renew_lease, self.hosts))
+            with suppress(RedisError, TimeoutError):  # reported where a connection is counted
+                await host.run(self.renewal())
             await asyncio.sleep(RENEWAL_SECONDS)
-
-    async def renew_lease(self, host: Pipeline) -> None:
-        with suppress(RedisError, TimeoutError):  # reported where a connection is counted
-            await host.run(self.renewal())
 
     async def renew(self) -> None:
         """Extend the lifetime of the connections of this process."""
-        for batch in batched([*self.own], TURN):
-            shares: defaultdict[Pipeline, list[tuple[str, str]]] = defaultdict(list)
-            for key, connection_id in batch:
-                shares[self.host(key)].append((key, connection_id))
-            await asyncio.gather(*(self.renew_share(*share) for share in shares.items()))
+        await asyncio.gather(*map(self.renew_share, self.hosts))
 
-    async def renew_share(self, host: Pipeline, share: list[tuple[str, str]]) -> None:
-        expires = time.time() + LIFETIME_SECONDS
-        commands: list[Command] = []
-        for key, connection_id in share:
-            if (key, connection_id) in self.own:  # it may have been released meanwhile
-                commands.append(("ZADD", self.name(key), expires, self.member(connection_id)))
-                commands.append(("EXPIRE", self.name(key), LIFETIME_SECONDS))
-        await host.run(*commands)
+    async def renew_share(self, host: Pipeline) -> None:
+        """Extend the lifetime of those that a host counts. While it is unavailable, none has it."""
+        with suppress(RedisError, TimeoutError):
+            for batch in batched([*self.own], TURN):
+                commands: list[Command] = []
+                expires = time.time() + LIFETIME_SECONDS
+                for key, connection_id in batch:
+                    # It may have been released meanwhile.
+                    if self.host(key) is host and (key, connection_id) in self.own:
+                        member = self.member(connection_id)
+                        commands.append(("ZADD", self.name(key), expires, member))
+                        commands.append(("EXPIRE", self.name(key), LIFETIME_SECONDS))
+                await host.run(*commands)
 
     async def close(self) -> None:
-        if self.lease is not None:
-            self.lease.cancel()
+        for lease in self.leases:
+            lease.cancel()
         for host in self.hosts:
             await host.redis.aclose()
 

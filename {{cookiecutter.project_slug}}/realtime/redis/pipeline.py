@@ -16,8 +16,8 @@ type Command = tuple[str | bytes | float, ...]
 class Pipeline:
     """Queue of commands, which run in the order of the calls.
 
-    They wait while others are on their way. Raises TimeoutError if the host does not answer those
-    within `patience` seconds.
+    They wait while others are on their way. Raises TimeoutError if the host does not answer within
+    `patience` seconds.
     """
 
     def __init__(self, redis: Redis, patience: float | None = None) -> None:
@@ -32,11 +32,16 @@ class Pipeline:
         self.waiting.append((commands, answers))
         if self.task is None or self.task.done():
             self.task = asyncio.create_task(self.run_waiting(), context=Context())
-        return await answers
+        async with asyncio.timeout(self.patience):
+            return await answers
 
     async def run_waiting(self) -> None:
         while self.waiting:
-            batch = self.waiting[:BATCH]
+            batch = [
+                (commands, answers)
+                for commands, answers in self.waiting[:BATCH]
+                if not answers.done()
+            ]
             del self.waiting[:BATCH]
             try:
                 found = iter(await self.send(chain(*(commands for commands, _ in batch))))
