@@ -112,27 +112,3 @@ async def test_callers_fail_at_once_while_the_database_is_down(style, monkeypatc
         assert store.batches == [["a"]]
         await asyncio.sleep(0.5)
         assert await callers.call("c") == "c"
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("style", ["async", "sync"])
-async def test_connection_is_kept_between_batches(style, monkeypatch):
-    """Batches that follow each other take one connection of the pool, which returns when none comes."""
-    monkeypatch.setattr(batches, "IDLE", 1)
-
-    def backend(items):
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_backend_pid()")
-            return cursor.fetchall()
-
-    def lent():
-        return connection.pool.get_stats()["requests_num"]
-
-    with closing(Store(backend)) as store, closing(Callers(style, store)) as callers:
-        first = await callers.call("a")
-        before = lent()
-        assert [await callers.call("b"), await callers.call("c")] == [first, first]
-        assert lent() == before
-        await asyncio.sleep(1.5)
-        assert await callers.call("d")
-        assert lent() == before + 1

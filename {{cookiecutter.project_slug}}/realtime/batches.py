@@ -27,7 +27,6 @@ from realtime.threads import keep_connections, refuse_in_event_loop
 logger = logging.getLogger(__name__)
 
 MOST = 100  # items of a batch; the others wait for the next one
-IDLE = 0.1  # seconds; without an item for this long, a connection returns to its pool
 PATIENCE = 1  # seconds; a batch that the database failed after this time is not tried again
 REST = 1  # seconds after such a batch of a database that is down, in which items fail at once
 
@@ -115,13 +114,7 @@ class Batches:
     def work(self) -> None:
         keep_connections()
         while True:
-            try:
-                # A pool checks each connection that it lends, which costs a round trip.
-                first = self.queue.get(timeout=IDLE)
-            except Empty:
-                release_connections()
-                first = self.queue.get()
-            batch = [first, *self.take(MOST - 1)]
+            batch = [self.queue.get(), *self.take(MOST - 1)]
             results: Sequence[Any] = [interrupted()] * len(batch)
             start = time.monotonic()
             try:
@@ -131,11 +124,10 @@ class Batches:
                     self.rests_until = now + REST
                     # Those that wait for the database may have waited for seconds, too.
                     batch += self.take(self.queue.qsize())
+                close_old_connections()
             except BaseException:
                 logger.exception("A batch was interrupted")
             settle(batch, [*results, *[results[-1]] * (len(batch) - len(results))])
-            if any(isinstance(result, Exception) for result in results):
-                release_connections()
             if self.pause:
                 time.sleep(self.pause)
 
@@ -171,14 +163,6 @@ class Batches:
         if not isinstance(result, InterfaceError | OperationalError):
             return False
         return not transaction.get_connection(self.using).is_usable()
-
-
-def release_connections() -> None:
-    """Close old and broken connections of this thread. Return the others to their pools."""
-    try:
-        close_old_connections()
-    except Exception:
-        logger.exception("A connection could not be closed")
 
 
 def settle(batch: list[Waiting], results: Sequence[Any]) -> None:

@@ -76,8 +76,9 @@ def test_invalid_user_name_is_one_error(settings: Settings, name: str) -> None:
     settings.SIGNUP_OPEN = True
     User.objects.create_user("ann")
     client = Client()
-    fields = {"username": name, "password1": PASSWORD, "password2": PASSWORD}
-    response = client.post("/accounts/signup/", fields, secure=True)
+    fields = {"username": name, "email": "bob@example.com"}
+    passwords = {"password1": PASSWORD, "password2": PASSWORD}
+    response = client.post("/accounts/signup/", fields | passwords, secure=True)
     assert list(response.context["form"].errors) == ["username"]
 
 
