@@ -77,8 +77,9 @@ async def test_lost_connection_fails_those_who_wait(style, monkeypatch):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("style", ["async", "sync"])
-async def test_quickly_lost_connection_fails_its_batch_only(style):
+async def test_quickly_lost_connection_fails_its_batch_only(style, monkeypatch):
     """Those who wait get another connection."""
+    monkeypatch.setattr(batches, "PATIENCE", 60)
 
     def results(items):
         if "a" in items:
