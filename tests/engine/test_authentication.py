@@ -11,6 +11,7 @@ from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.signals import user_logged_out
+from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.core.exceptions import ValidationError
 from django.db.backends.utils import CursorWrapper
@@ -97,6 +98,31 @@ def held(monkeypatch):
 
     monkeypatch.setattr(auth, "load_sessions", hold)
     return event
+
+
+async def test_stale_session_is_deleted_in_another_thread(monkeypatch):
+    """Django deletes the session of an old password. All sign-ins would wait for a lock with it."""
+    headers = await sync_to_async(cookie_of_user)("ann")
+    await get_user_model().objects.aupdate(password="another")
+    threads, flush = [], SessionStore.flush
+
+    def record(session):
+        threads.append(threading.current_thread().name)
+        flush(session)
+
+    monkeypatch.setattr(SessionStore, "flush", record)
+    _, sent = await connect(headers)
+    assert sent[-1] == {"type": "websocket.close", "code": 4401}
+    assert len(threads) == 1
+    assert threads[0] != "realtime-batches"
+
+
+async def test_key_that_no_database_stores_is_no_session(queries):
+    """A cookie with NUL is not asked for, as PostgreSQL would refuse the query of all."""
+    name = django_settings.SESSION_COOKIE_NAME
+    _, sent = await connect([(b"cookie", name.encode() + b'="aaaaaaaa\\000"')])
+    assert sent[-1] == {"type": "websocket.close", "code": 4401}
+    assert queries == []
 
 
 def nobody(scope):

@@ -247,6 +247,23 @@ async def test_concurrent_members_share_one_look_up(visit, monkeypatch):
     assert asked == [{"a"}, {"b", "c", "d"}]
 
 
+async def test_slow_replay_holds_up_no_other(visit, monkeypatch):
+    """A member whose events are read slowly delays those only who want the same events."""
+    await store("1", "2", "3")
+    between, released = JournalHistory.between, threading.Event()
+
+    def slow(self, after, until):
+        if after == 1:
+            released.wait(5)
+        return between(self, after, until)
+
+    monkeypatch.setattr(JournalHistory, "between", slow)
+    ann = await visit(f"{PATH}?after=1")
+    assert await replayed(visit, "bob") == (3, ["1", "2", "3"])
+    released.set()
+    assert (await ann.receive_until("entry"))[-1]["seq"] == 2
+
+
 async def test_members_who_come_back_read_nothing(visit, monkeypatch):
     """A group without members stays current until the next beat."""
     await store("1")

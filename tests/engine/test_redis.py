@@ -58,9 +58,9 @@ async def test_concurrent_commands_share_a_round_trip(redis, settings):
 
 async def test_host_that_hangs_holds_up_commands_for_a_limited_time(redis, settings):
     """Commands on their way end with TimeoutError. The next ones get their own answers."""
-    pipeline = Pipeline(redis, patience=0.2)
+    pipeline = Pipeline(redis, patience=0.5)
     hanging = asyncio.create_task(pipeline.run(("BLPOP", f"{settings.REDIS_PREFIX}:none", 5)))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.3)
     assert await pipeline.run(("ECHO", "next")) == [b"next"]
     with pytest.raises(TimeoutError):
         await hanging
