@@ -290,16 +290,23 @@ async def test_changed_events_are_read_again(visit, monkeypatch):
     assert await replayed(visit, "eve") == (1, ["newer"])
 
 
-async def test_change_during_a_reading_is_not_missed(visit, monkeypatch):
-    """Events that were read before a change are not kept for others."""
-    await store("old")
-    between, read, changed = JournalHistory.between, threading.Event(), threading.Event()
+def held_reading():
+    """Return a slow `between`, the event of its reading, and one that it waits for afterwards."""
+    between, read, released = JournalHistory.between, threading.Event(), threading.Event()
 
     def slow(self, after, until):
         events = list(between(self, after, until))
         read.set()
-        changed.wait(5)
+        released.wait(5)
         return events
+
+    return slow, read, released
+
+
+async def test_change_during_a_reading_is_not_missed(visit, monkeypatch):
+    """Events that were read before a change are not kept for others."""
+    await store("old")
+    slow, read, changed = held_reading()
 
     with monkeypatch.context() as patch:
         patch.setattr(JournalHistory, "between", slow)
@@ -317,15 +324,9 @@ async def test_change_during_a_reading_is_not_missed(visit, monkeypatch):
 async def test_event_during_a_reading_is_not_missed(visit, monkeypatch):
     """Events that were read before another one are not kept with those that follow it."""
     await store("1")
-    between, read, stored = JournalHistory.between, threading.Event(), threading.Event()
+    slow, read, stored = held_reading()
     ann = await visit(PATH)
     await ann.receive_until("welcome")
-
-    def slow(self, after, until):
-        events = list(between(self, after, until))
-        read.set()
-        stored.wait(5)
-        return events
 
     with monkeypatch.context() as patch:
         patch.setattr(JournalHistory, "between", slow)

@@ -55,6 +55,14 @@ async def test_lost_connection_fails_a_batch_once(style):
         assert await callers.call("e") == "e"
 
 
+def lose_connection(items):
+    """Return the items. Item "a" ends the connection to the database before."""
+    if "a" in items:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    return items
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("style", ["async", "sync"])
 async def test_lost_connection_fails_those_who_wait(style, monkeypatch):
@@ -62,13 +70,7 @@ async def test_lost_connection_fails_those_who_wait(style, monkeypatch):
     monkeypatch.setattr(batches, "PATIENCE", 0)
     monkeypatch.setattr(batches, "REST", 0)
 
-    def results(items):
-        if "a" in items:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
-        return items
-
-    with closing(Store(results)) as store, closing(Callers(style, store)) as callers:
+    with closing(Store(lose_connection)) as store, closing(Callers(style, store)) as callers:
         errors = await callers.call_meanwhile("a", *range(MOST + 10))
         assert {type(error) for error in errors} == {OperationalError}
         assert store.batches == [["a"]]
@@ -81,13 +83,7 @@ async def test_quickly_lost_connection_fails_its_batch_only(style, monkeypatch):
     """Those who wait get another connection."""
     monkeypatch.setattr(batches, "PATIENCE", 60)
 
-    def results(items):
-        if "a" in items:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
-        return items
-
-    with closing(Store(results)) as store, closing(Callers(style, store)) as callers:
+    with closing(Store(lose_connection)) as store, closing(Callers(style, store)) as callers:
         error, *others = await callers.call_meanwhile("a", "b", "c")
         assert type(error) is OperationalError
         assert others == ["b", "c"]
@@ -100,13 +96,7 @@ async def test_callers_fail_at_once_while_the_database_is_down(style, monkeypatc
     monkeypatch.setattr(batches, "PATIENCE", 0)
     monkeypatch.setattr(batches, "REST", 0.5)
 
-    def results(items):
-        if "a" in items:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
-        return items
-
-    with closing(Store(results)) as store, closing(Callers(style, store)) as callers:
+    with closing(Store(lose_connection)) as store, closing(Callers(style, store)) as callers:
         for item in ("a", "b"):
             with pytest.raises(OperationalError):
                 await callers.call(item)
