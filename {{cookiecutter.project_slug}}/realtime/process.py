@@ -1,10 +1,8 @@
 """Everything that one process of the site shares: groups, connections, limits, heartbeats."""
 
 import asyncio
-import contextvars
 import itertools
 import logging
-from collections.abc import Coroutine
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -16,7 +14,7 @@ from realtime.groups import Group, Member
 from realtime.hub import Hub
 from realtime.rate_limit import Bucket
 from realtime.revalidation import SignedIn, revalidate_forever
-from realtime.tasks import in_turns
+from realtime.tasks import in_turns, start_apart
 from realtime.types import start
 
 logger = logging.getLogger(__name__)
@@ -109,8 +107,3 @@ class Process:
         while self.tasks:
             self.tasks.pop().cancel()
         await self.connection_limit.close()
-
-
-def start_apart(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Start a task without the context of the connection that is the first one."""
-    return asyncio.create_task(work, context=contextvars.Context())

@@ -1,6 +1,7 @@
 """Tasks that nothing waits for, and work that leaves the event loop to others in between."""
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Callable, Coroutine, Iterable
 from itertools import batched
@@ -17,6 +18,11 @@ async def in_turns[T](work: Callable[[T], object], items: Iterable[T]) -> None:
         for item in batch:
             work(item)
         await asyncio.sleep(0)
+
+
+def start_apart(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Start a task without the context of the connection that is the first one."""
+    return asyncio.create_task(work, context=contextvars.Context())
 
 
 class BackgroundTasks:

@@ -6,7 +6,6 @@ its limit, the connections of processes without a lease are removed first.
 """
 
 import asyncio
-import contextvars
 import logging
 import secrets
 import time
@@ -20,7 +19,7 @@ from redis.exceptions import RedisError
 
 from realtime.conf import settings
 from realtime.redis.pipeline import Command, Pipeline
-from realtime.tasks import TURN
+from realtime.tasks import TURN, start_apart
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +45,7 @@ class RedisConnectionLimit:
     async def acquire(self, limits: Mapping[str, int], connection_id: str) -> bool:
         """Count a connection for each key. Return False if one has reached its limit."""
         if not self.leases:
-            for host in self.hosts:
-                lease = asyncio.create_task(self.hold_lease(host), context=contextvars.Context())
-                self.leases.append(lease)
+            self.leases += [start_apart(self.hold_lease(host)) for host in self.hosts]
         try:
             for key, limit in limits.items():
                 if not await self.add(key, connection_id, limit):

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Iterable
-from contextvars import Context
 from itertools import chain, islice, repeat
 from typing import Any
 
 from redis.asyncio import Redis
+
+from realtime.tasks import start_apart
 
 BATCH = 100  # calls in one round trip: more would take a long turn of the event loop
 
@@ -31,7 +32,7 @@ class Pipeline:
         answers: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self.waiting.append((commands, answers))
         if self.task is None or self.task.done():
-            self.task = asyncio.create_task(self.run_waiting(), context=Context())
+            self.task = start_apart(self.run_waiting())
         async with asyncio.timeout(self.patience):
             return await answers
 
