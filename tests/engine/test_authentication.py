@@ -117,8 +117,8 @@ async def test_stale_session_is_deleted_in_another_thread(monkeypatch):
     assert threads[0] != "realtime-batches"
 
 
-async def test_key_that_no_database_stores_is_no_session(queries):
-    """A cookie with NUL is not asked for, as PostgreSQL would refuse the query of all."""
+async def test_key_that_no_database_stores_is_refused(queries):
+    """A cookie with NUL is refused without a query: PostgreSQL would fail for all that are looked up with it."""
     name = django_settings.SESSION_COOKIE_NAME
     _, sent = await connect([(b"cookie", name.encode() + b'="aaaaaaaa\\000"')])
     assert sent[-1] == {"type": "websocket.close", "code": 4401}
