@@ -48,7 +48,7 @@ def serve_with_application(folder, value):
     """Return the exit code and the lines of a server with this ASGI_APPLICATION."""
     (folder / "wrong_settings.py").write_text(f"from engine.settings import *\nASGI_APPLICATION = {value!r}\n")
     (folder / "failing.py").write_text("import nothing_of_this_name\n")
-    return run("manage.py", "serve", DJANGO_SETTINGS_MODULE="wrong_settings", PYTHONPATH=str(folder))
+    return run("manage.py", "serve", DJANGO_SETTINGS_MODULE="wrong_settings", PORT="0", PYTHONPATH=str(folder))
 
 
 @pytest.mark.parametrize(
