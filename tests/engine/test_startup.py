@@ -23,6 +23,12 @@ def run(*arguments, **variables):
     return done.returncode, done.stderr.splitlines()
 
 
+def free_port():
+    """Return a port on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return str(listener.getsockname()[1])
+
+
 def test_taken_port_is_named():
     """A server on a taken port ends with one line that shows how to choose another."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -48,7 +54,8 @@ def serve_with_application(folder, value):
     """Return the exit code and the lines of a server with this ASGI_APPLICATION."""
     (folder / "wrong_settings.py").write_text(f"from engine.settings import *\nASGI_APPLICATION = {value!r}\n")
     (folder / "failing.py").write_text("import nothing_of_this_name\n")
-    return run("manage.py", "serve", DJANGO_SETTINGS_MODULE="wrong_settings", PORT="0", PYTHONPATH=str(folder))
+    variables = {"DJANGO_SETTINGS_MODULE": "wrong_settings", "PORT": free_port(), "PYTHONPATH": str(folder)}
+    return run("manage.py", "serve", **variables)
 
 
 @pytest.mark.parametrize(
@@ -99,9 +106,8 @@ def test_missing_static_files_end_the_start(settings, tmp_path):
 @pytest.mark.parametrize("command", ["runserver --noreload", "runserver --noreload 0.0.0.0:{port}", "serve"])
 def test_development_beyond_this_machine_is_logged(command, tmp_path):
     """The server starts, as a container of development needs, and logs one line with the fix."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    variables = {"DJANGO_SETTINGS_MODULE": "engine.settings", "SECRET_KEY": "x" * 64, "PORT": str(port)}
+    port = free_port()
+    variables = {"DJANGO_SETTINGS_MODULE": "engine.settings", "SECRET_KEY": "x" * 64, "PORT": port}
     if "0.0.0.0" not in command:
         variables["HOST"] = "0.0.0.0"
     log = tmp_path / "log"
