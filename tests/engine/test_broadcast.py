@@ -62,13 +62,13 @@ async def test_a_layer_message_that_fails_ends_nothing(visit, monkeypatch, caplo
     ann = await visit(PATH)
     await ann.receive_until("welcome")
     group = get_process().groups[GROUP]
-    monkeypatch.setattr(group, "accept", lambda message: 1 / 0)
+    monkeypatch.setattr(group, "accept", lambda events, sender: 1 / 0)
     await apublish(GROUP, {"type": "news", "text": "lost"})
     assert await ann.receives_nothing()
     monkeypatch.undo()
     await apublish(GROUP, {"type": "news", "text": "next"})
     assert (await ann.receive())["text"] == "next"
-    assert "A layer message was not delivered" in caplog.text
+    assert "Events were not delivered" in caplog.text
     caplog.clear()
 
 

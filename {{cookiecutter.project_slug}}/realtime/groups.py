@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from typing import Any, Protocol
+from typing import Protocol
 
 from realtime import metrics
 from realtime.conf import settings
@@ -16,6 +16,7 @@ from realtime.types import Message, Write
 logger = logging.getLogger(__name__)
 
 REORDER_SECONDS = 0.05  # wait this long for a missing event before reading it from the history
+TOGETHER_BYTES = 64 * 1024  # of events in one write, about what a transport holds
 RECENT_SECONDS = 1  # replay from memory for this long, then read again what may have changed
 
 
@@ -117,17 +118,21 @@ class Group:
         """Return the names to subscribe to in the channel layer."""
         return [self.name] if self.presence is None else [self.name, presence_name(self.name)]
 
-    def accept(self, message: dict[str, Any]) -> None:
-        """Broadcast a published event when all events before it have been broadcast."""
-        seq = message["seq"]
-        if seq == 0:
-            self.recent = None
-            self.changes += 1
-        if not seq or self.history is None:
-            self.broadcast(0, message["text"], message["sender"])
-        elif self.seq is None or seq > self.seq:
-            self.keep_ahead(seq, message["text"])
-            self.broadcast_ahead()
+    def accept(self, events: list[tuple[int | None, str]], sender: str = "") -> None:
+        """Broadcast published events when all events before them have been broadcast."""
+        if self.history is None:
+            self.broadcast([(0, text) for _, text in events], sender)
+            return
+        for seq, text in events:
+            if seq == 0:
+                self.recent = None
+                self.changes += 1
+            if not seq:
+                self.broadcast_ahead()
+                self.broadcast([(0, text)], sender)
+            elif self.seq is None or seq > self.seq:
+                self.keep_ahead(seq, text)
+        self.broadcast_ahead()
 
     def keep_ahead(self, seq: int, text: str) -> None:
         """Keep an event that may have overtaken others. Above the limits the history has it."""
@@ -145,36 +150,43 @@ class Group:
         self.ahead = {seq: text for seq, text in self.ahead.items() if seq > until}
         self.ahead_bytes = sum(map(size_of, self.ahead.values()))
 
-    def broadcast(self, seq: int, text: str, sender: str = "") -> None:
-        """Deliver an event to all members but the sender. `seq` is 0 for one without a number.
+    def broadcast(self, events: list[tuple[int, str]], sender: str = "") -> None:
+        """Deliver events to all members but the sender. The number of one without is 0.
 
-        Does not await, so membership cannot change meanwhile.
+        Does not await, so membership cannot change meanwhile. A write takes longer than all else,
+        so each transport that takes a frame at once gets those of all events in one write.
         """
         start = time.perf_counter()
-        if seq and self.recent is not None:
-            self.recent.add(seq, text)
         excluded = self.members.get(sender)
-        message = {"type": "websocket.send", "text": text}
-        frame = frame_of(text)
+        messages = []
+        for seq, text in events:
+            if seq and self.recent is not None:
+                self.recent.add(seq, text)
+            messages.append((seq, {"type": "websocket.send", "text": text}))
+        frames = b"".join([frame_of(text) for _, text in events])
         # Copies, because a member whose transport is full becomes an indirect one.
         direct, indirect = [*self.direct.items()], [*self.indirect]
         for membership, write in direct:
             if membership is not excluded:
                 try:
-                    write(frame)
+                    write(frames)
                 except Exception:  # the transport has just ended
                     membership.outbox.give_back()
-                    membership.deliver(message)
+                    for _, message in messages:
+                        membership.deliver(message)
         for membership in indirect:
             if membership is excluded:
                 continue
-            if membership.held is not None:
-                membership.hold(seq, message)
-            elif seq == 0 or seq > membership.after:
-                self.borrow(membership)
-                membership.deliver(message)
-        metrics.SENT.inc(len(self.members) - (excluded is not None))
-        metrics.FANOUT.observe(time.perf_counter() - start)
+            for seq, message in messages:
+                if membership.held is not None:
+                    membership.hold(seq, message)
+                elif seq == 0 or seq > membership.after:
+                    self.borrow(membership)
+                    membership.deliver(message)
+        metrics.SENT.inc(len(events) * (len(self.members) - (excluded is not None)))
+        seconds = time.perf_counter() - start
+        for _ in events:
+            metrics.FANOUT.observe(seconds)
 
     def borrow(self, membership: Membership) -> None:
         """Make a member a direct one if its transport takes frames, and it gets every event."""
@@ -189,10 +201,17 @@ class Group:
         """Broadcast the next events. The others wait for those before them."""
         if self.seq is None:
             return
+        events, size = [], 0
         while (text := self.ahead.pop(self.seq + 1, None)) is not None:
             self.ahead_bytes -= size_of(text)
             self.seq += 1
-            self.broadcast(self.seq, text)
+            events.append((self.seq, text))
+            size += size_of(text)
+            if size > TOGETHER_BYTES:
+                self.broadcast(events)
+                events, size = [], 0
+        if events:
+            self.broadcast(events)
         self.expect(self.until)
 
     def expect(self, seq: int) -> None:
@@ -212,13 +231,13 @@ class Group:
                 if self.seq is not None and replay.after > self.seq:
                     gap = {"type": "gap", "after": self.seq, "before": replay.after + 1}
                     self.recent = None
-                    self.broadcast(replay.after, encode(gap))
+                    self.broadcast([(replay.after, encode(gap))])
                     self.seq = replay.after
                 async for chunk in replay.chunks():
                     for seq, text in chunk:
                         if self.seq is not None and seq > self.seq:
                             self.seq = seq
-                            self.broadcast(seq, text)
+                            self.broadcast([(seq, text)])
                 if self.seq is not None:
                     self.seq = max(self.seq, until)  # events missing in the history were deleted
                     self.forget_ahead(self.seq)

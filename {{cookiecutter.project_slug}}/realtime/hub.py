@@ -11,11 +11,12 @@ from typing import Any
 from channels.db import database_sync_to_async
 
 from realtime.bus import Bus
-from realtime.groups import Group, Member
+from realtime.groups import TOGETHER_BYTES, Group, Member
 from realtime.history import History, Replay
 from realtime.malformed import drop, drop_foreign
 from realtime.presence import Presence
-from realtime.tasks import in_turns
+from realtime.protocol import size_of
+from realtime.tasks import call_before_waiting, in_turns
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,10 @@ class Hub:
         self.groups = groups
         self.bus = bus
         self.left: set[Group] = set()  # by their last member
+        # Events that arrived together: their group and sender, their numbers and texts.
+        self.addressed: tuple[str, str] | None = None
+        self.events: list[tuple[int | None, str]] = []
+        self.size = 0
 
     @property
     def channel(self) -> str:
@@ -146,7 +151,8 @@ class Hub:
         busy = 0.0
         while True:
             try:
-                message = await self.layer.receive(self.channel)
+                # Events are passed on before anything else runs.
+                message = await call_before_waiting(self.pass_on, self.layer.receive(self.channel))
             except Exception:
                 logger.exception("The channel layer failed")
                 await asyncio.sleep(1)
@@ -158,24 +164,41 @@ class Hub:
                     logger.exception("A layer message was not delivered")
                 busy += time.perf_counter() - start
                 if busy > TURN_SECONDS:
+                    self.pass_on()
                     await asyncio.sleep(0)  # `receive` does not wait while messages are there
                     busy = 0.0
 
+    def pass_on(self) -> None:
+        """Pass the events that arrived together to their group."""
+        if self.addressed is None:
+            return
+        (name, sender), events = self.addressed, self.events
+        self.addressed, self.events, self.size = None, [], 0
+        try:
+            if group := self.groups.get(name):
+                group.accept(events, sender)
+        except Exception:
+            logger.exception("Events were not delivered")
+
     def dispatch(self, message: Any) -> None:
-        """Pass an event to its group, and another message to the bus. Drop what neither knows."""
+        """Collect events for a group, and pass another message to the bus. Drop unknown ones."""
         match message:
             case {
                 "type": "realtime.event",
                 "group": str(name),
-                "text": str(),
-                "seq": int() | None,
-                "sender": str(),
+                "text": str(text),
+                "seq": int() | None as seq,
+                "sender": str(sender),
             }:
-                if group := self.groups.get(name):
-                    group.accept(message)
+                if self.addressed != (name, sender) or self.size > TOGETHER_BYTES:
+                    self.pass_on()
+                    self.addressed = name, sender
+                self.events.append((seq, text))
+                self.size += size_of(text)
             case {"type": str(kind)} if not kind.startswith("realtime."):
                 drop_foreign(kind)
             case _:
+                self.pass_on()
                 if not self.bus.dispatch(message):
                     drop("unknown type or wrong fields")
 

@@ -3,7 +3,9 @@
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+import types
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from functools import partial
 from itertools import batched
 from typing import Any
 
@@ -18,6 +20,27 @@ async def in_turns[T](work: Callable[[T], object], items: Iterable[T]) -> None:
         for item in batch:
             work(item)
         await asyncio.sleep(0)
+
+
+@types.coroutine
+def call_before_waiting[T](
+    call: Callable[[], None], work: Coroutine[Any, Any, T]
+) -> Generator[Any, Any, T]:
+    """Await a coroutine. Call a function, which must not fail, each time before it waits."""
+    step = partial(work.send, None)
+    while True:
+        try:
+            waits_for = step()
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        call()
+        try:
+            yield waits_for
+        except BaseException as error:  # such as a cancellation
+            step = partial(work.throw, error)
+        else:
+            step = partial(work.send, None)
 
 
 def start_apart(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
