@@ -2,14 +2,14 @@
 
 from typing import Any
 
+{% if cookiecutter.auth != "none" %}
 from channels.db import database_sync_to_async
 
-{% if cookiecutter.auth != "none" %}
 from chat.access import find_members, may_enter, membership
 {% endif %}
 from chat.events import parse_send
 from chat.history import RoomHistory
-from chat.models import Draft, astore_message, latest_edits, room_group
+from chat.models import Draft, alatest_edits, astore_message, room_group
 {% if cookiecutter.auth != "none" %}
 from chat.names import is_private
 {% endif %}
@@ -54,7 +54,7 @@ class ChatConsumer(RealtimeConsumer):
         if after is None:
             after = max(0, seq - GREETING)
         elif after:
-            for edit in await database_sync_to_async(latest_edits)(self.room, after):
+            for edit in await alatest_edits((self.room, after)):
                 await self.send_event(edit)
         await self.replay(self.group, history, after, seq)
 

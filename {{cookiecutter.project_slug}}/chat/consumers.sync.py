@@ -52,7 +52,7 @@ class ChatConsumer(SyncRealtimeConsumer):
         if after is None:
             after = max(0, seq - GREETING)
         elif after:
-            for edit in latest_edits(self.room, after):
+            for edit in latest_edits((self.room, after)):
                 self.send_event(edit)
         self.replay(self.group, history, after, seq)
 

@@ -16,7 +16,7 @@ from realtime.history import History, Replay
 from realtime.malformed import drop, drop_foreign
 from realtime.presence import Presence
 from realtime.protocol import size_of
-from realtime.tasks import call_before_waiting, in_turns
+from realtime.tasks import TURN, call_before_waiting, in_turns
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +190,8 @@ class Hub:
                 "seq": int() | None as seq,
                 "sender": str(sender),
             }:
-                if self.addressed != (name, sender) or self.size > TOGETHER_BYTES:
+                full = len(self.events) == TURN or self.size > TOGETHER_BYTES
+                if full or self.addressed != (name, sender):
                     self.pass_on()
                     self.addressed = name, sender
                 self.events.append((seq, text))

@@ -11,7 +11,7 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-TURN = 20  # groups or connections; yield to the event loop after this many
+TURN = 20  # groups, connections or events; yield to the event loop after this many
 
 
 async def in_turns[T](work: Callable[[T], object], items: Iterable[T]) -> None:

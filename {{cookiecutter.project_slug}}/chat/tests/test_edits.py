@@ -1,13 +1,14 @@
 """Texts of messages that are changed, as moderators do."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import transaction
 
 from chat import models
-from chat.models import Message
+from chat.models import Message, find_edits
 from chat.tests.helpers import store
 from conftest import Visit
 
@@ -115,3 +116,15 @@ async def test_edits_are_bounded(visit: Visit, monkeypatch: pytest.MonkeyPatch) 
     events = [await ann.receive() for _ in range(3)]
     assert [event["seq"] for event in events] == [3, 2, 3]
     assert await ann.receives_nothing()
+
+
+@pytest.mark.django_db
+def test_rooms_without_edits_share_a_query(django_assert_num_queries: Any) -> None:
+    """Each room with edits takes one more. A client gets those of its own messages."""
+    for room in ("lobby", "attic", "cellar"):
+        store("1", room=room)
+        store("2", room=room)
+    edit(2)
+    with django_assert_num_queries(3):
+        edits = find_edits([("attic", 2), ("lobby", 2), ("cellar", 1), ("lobby", 1)])
+    assert edits == [[], [{"type": "edited", "seq": 2, "text": "removed"}], [], []]
