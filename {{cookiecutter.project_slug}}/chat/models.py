@@ -333,4 +333,4 @@ def find_edits(places: list[tuple[str, int]]) -> list[list[dict[str, Any]]]:
 
 
 # Those who come back at the same time share a query.
-latest_edits, alatest_edits = in_batches(find_edits)
+latest_edits, alatest_edits = in_batches(find_edits, pause=0.005)
