@@ -21,7 +21,7 @@ demo:
 
 # Run everything, on all cores.
 test: $(DEVTOOLS)
-	$(BIN)/pytest -n logical --dist loadgroup
+	$(BIN)/pytest -n logical --dist loadgroup --durations 20
 
 # Run only the attacks and faults of docs/abuse.md.
 test-abuse: $(DEVTOOLS)

@@ -14,7 +14,7 @@ from engine.models import append
 from realtime import conf, connection, history
 from realtime.auth import select
 from realtime.broadcast import apublish
-from realtime.groups import TOGETHER_BYTES, Group
+from realtime.groups import TOGETHER_BYTES, Event, Group
 from realtime.outbox import Disconnected, Outbox
 from realtime.process import get_process, processes
 from realtime.protocol import frame_of
@@ -127,15 +127,15 @@ async def test_broadcasts_reach_full_transports_once():
     """A transport that becomes full in a broadcast gets its event once. The next ones wait, in order."""
     sockets = [LendingSocket(), LendingSocket(), Socket()]
     group = room_of(*sockets)
-    group.broadcast([(0, "1")])
+    group.broadcast([Event(0, "1")])
     assert len(group.direct) == 2
     sockets[1].room = 1
     for number in "2345":
-        group.broadcast([(0, number)], sender="0" if number == "3" else "")
+        group.broadcast([Event(0, number, "0" if number == "3" else "")])
     assert (len(group.direct), sockets[1].sent) == (1, frames("1", "2"))
     sockets[1].open.set()
     await group.members["1"].outbox.wait_until_empty()
-    group.broadcast([(0, "6")])
+    group.broadcast([Event(0, "6")])
     assert sockets[0].sent == frames("1", "2", "4", "5", "6")
     assert sockets[1].sent == [*frames("1", "2"), "3", "4", "5", *frames("6")]
     assert sockets[2].sent == [*"123456"]
@@ -145,9 +145,9 @@ async def test_broadcasts_skip_ended_transports():
     """A transport that raises does not delay the others. The server decides about its client."""
     sockets = [LendingSocket(), LendingSocket()]
     group = room_of(*sockets)
-    group.broadcast([(0, "1")])
+    group.broadcast([Event(0, "1")])
     sockets[0].broken = True
-    group.broadcast([(0, "2")])
+    group.broadcast([Event(0, "2")])
     assert [socket.sent for socket in sockets] == [[*frames("1"), "2"], frames("1", "2")]
 
 
@@ -155,13 +155,13 @@ async def test_closed_members_get_no_frame():
     """A change of the WebSocket's state, a stop of the outbox and a leave each end direct writes."""
     sockets = [LendingSocket(), LendingSocket(), LendingSocket()]
     group = room_of(*sockets)
-    group.broadcast([(0, "1")])
+    group.broadcast([Event(0, "1")])
     sockets[0].state = "closing"
     assert len(group.direct) == 2
     group.members["1"].outbox.stop()
     assert len(group.direct) == 1
     group.remove(group.members["2"].member)
-    group.broadcast([(0, "2")])
+    group.broadcast([Event(0, "2")])
     assert [socket.sent for socket in sockets] == [frames("1", "2"), frames("1"), frames("1")]
 
 
@@ -172,11 +172,11 @@ async def test_members_who_are_ahead_get_no_event_twice():
     ahead = group.add(member("ahead", sockets[1]))
     group.go_live(ahead, 2)
     for seq in (1, 2, 3):
-        group.accept([(seq, str(seq))])
+        group.accept([Event(seq, str(seq))])
     assert [socket.sent for socket in sockets] == [frames("1", "2", "3"), frames("3")]
     group.go_live(ahead, 4)  # after another replay
     for seq in (4, 5):
-        group.accept([(seq, str(seq))])
+        group.accept([Event(seq, str(seq))])
     assert sockets[1].sent == frames("3", "5")
 
 
@@ -184,12 +184,16 @@ async def test_events_of_one_moment_share_a_write():
     """A transport that takes frames at once gets them together, another one by one, neither more than once."""
     sockets = [LendingSocket(), Socket(), LendingSocket()]
     group = room_of(*sockets[:2], history=JournalHistory("a"))
-    group.accept([(1, "1")])
+    group.accept([Event(1, "1")])
     group.go_live(group.add(member("ahead", sockets[2])), 3)
-    group.accept([(4, "4"), (2, "2"), (3, "3"), (0, "edited"), (5, "5")])
-    assert sockets[0].sent == [*frames("1"), b"".join(frames("2", "3", "4")), *frames("edited", "5")]
+    numbers = {"4": 4, "2": 2, "3": 3, "edited": 0, "typing": None, "5": 5}
+    group.accept([Event(seq, text, "1" if text == "typing" else "") for text, seq in numbers.items()])
+    assert sockets[0].sent == [*frames("1"), b"".join(frames("2", "3", "4", "edited", "typing", "5"))]
     assert sockets[1].sent == ["1", "2", "3", "4", "edited", "5"]
-    assert sockets[2].sent == frames("4", "edited", "5")
+    assert sockets[2].sent == frames("4", "edited", "typing", "5")
+    group.accept([Event(6, "6", "0"), Event(None, "typing", "0"), Event(7, "7")])
+    assert sockets[0].sent[2:] == frames("6", "7")
+    assert sockets[1].sent[6:] == ["6", "typing", "7"]
 
 
 async def test_a_shared_write_is_bounded():
@@ -197,8 +201,8 @@ async def test_a_shared_write_is_bounded():
     socket = LendingSocket()
     group = room_of(socket, history=JournalHistory("a"))
     long = "x" * (TOGETHER_BYTES // 2)
-    group.accept([(1, "1")])
-    group.accept([(seq, long) for seq in range(2, 8)])
+    group.accept([Event(1, "1")])
+    group.accept([Event(seq, long) for seq in range(2, 8)])
     assert [len(sent) // len(long) for sent in socket.sent] == [0, 3, 3]
 
 
@@ -237,10 +241,10 @@ async def test_members_who_leave_are_forgotten():
     groups = [Group("first"), Group("second")]
     for group in groups:
         group.go_live(group.add(one))
-        group.broadcast([(0, "1")])
+        group.broadcast([Event(0, "1")])
     groups[0].remove(one)
     assert [borrower.group for borrower in one.outbox.borrowers] == groups[1:]
-    groups[1].broadcast([(0, "2")])
+    groups[1].broadcast([Event(0, "2")])
     assert socket.sent == frames("1", "1", "2")
 
 

@@ -7,7 +7,7 @@ import pytest
 from realtime.tasks import call_before_waiting
 
 
-async def test_function_is_called_before_each_wait():
+async def test_function_is_called_before_each_wait_and_error():
     """A coroutine runs as without it: it returns, raises and is cancelled."""
     called, waits = [], asyncio.Event()
 
@@ -28,4 +28,4 @@ async def test_function_is_called_before_each_wait():
     task = asyncio.create_task(asyncio.wait_for(run(None), 0.01))
     with pytest.raises(TimeoutError):
         await task
-    assert called == ["call", "turn"] * 3 + ["call"]
+    assert called == ["call", "turn", "call", "turn", "call", "call", "turn", "call", "call"]

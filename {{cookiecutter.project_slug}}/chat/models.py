@@ -329,7 +329,8 @@ def find_edits(places: list[tuple[str, int]]) -> list[list[dict[str, Any]]]:
     edited = Message.objects.filter(room=OuterRef("pk"), edited_at__isnull=False)
     rooms = Room.objects.filter(Exists(edited), name__in={room for room, _ in places})
     names = set(rooms.order_by().values_list("name", flat=True))  # most rooms have none
-    return [edits_until(*place) if place[0] in names else [] for place in places]
+    found = {place: edits_until(*place) for place in set(places) if place[0] in names}
+    return [found.get(place, []) for place in places]
 
 
 # Those who come back at the same time share a query.

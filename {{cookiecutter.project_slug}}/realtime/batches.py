@@ -22,6 +22,7 @@ from django.db import (
     transaction,
 )
 
+from realtime.tasks import TURN
 from realtime.threads import keep_connections, refuse_in_event_loop
 
 logger = logging.getLogger(__name__)
@@ -179,9 +180,12 @@ def settle(batch: list[Waiting], results: Sequence[Any]) -> None:
 
 
 def set_results(futures: list[tuple[asyncio.Future[Any], Any]]) -> None:
-    for future, result in futures:
+    """Wake a few callers in each turn of the event loop, as each may have much to do."""
+    for future, result in futures[:TURN]:
         if not future.done():  # not cancelled
             future.set_result(result)
+    if later := futures[TURN:]:
+        later[0][0].get_loop().call_soon(set_results, later)
 
 
 def interrupted() -> Exception:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from realtime import metrics
 from realtime.conf import settings
@@ -18,6 +18,17 @@ logger = logging.getLogger(__name__)
 REORDER_SECONDS = 0.05  # wait this long for a missing event before reading it from the history
 TOGETHER_BYTES = 64 * 1024  # of events in one write, about what a transport holds
 RECENT_SECONDS = 1  # replay from memory for this long, then read again what may have changed
+
+
+class Event(NamedTuple):
+    """Text for the members of a group.
+
+    `seq` is the number in the history, 0 if the event changes a stored one, None without a number.
+    """
+
+    seq: int | None
+    text: str
+    sender: str = ""  # id of the connection that does not get it
 
 
 class Member(Protocol):
@@ -118,21 +129,26 @@ class Group:
         """Return the names to subscribe to in the channel layer."""
         return [self.name] if self.presence is None else [self.name, presence_name(self.name)]
 
-    def accept(self, events: list[tuple[int | None, str]], sender: str = "") -> None:
+    def accept(self, events: list[Event]) -> None:
         """Broadcast published events when all events before them have been broadcast."""
-        if self.history is None:
-            self.broadcast([(0, text) for _, text in events], sender)
-            return
-        for seq, text in events:
-            if seq == 0:
+        ready: list[Event] = []
+        last, numbered = self.seq, False
+        for event in events:
+            if event.seq == 0:
                 self.recent = None
                 self.changes += 1
-            if not seq:
-                self.broadcast_ahead()
-                self.broadcast([(0, text)], sender)
-            elif self.seq is None or seq > self.seq:
-                self.keep_ahead(seq, text)
-        self.broadcast_ahead()
+            if not event.seq or self.history is None:
+                ready.append(event._replace(seq=0))
+                continue
+            numbered = True
+            if last is None or event.seq > last + 1:
+                self.keep_ahead(event.seq, event.text)
+            elif event.seq == last + 1:
+                ready += [Event(event.seq, event.text), *self.take_ahead(event.seq)]
+                last = ready[-1].seq or 0
+        self.broadcast_parts(ready)
+        if numbered:
+            self.expect(self.until)
 
     def keep_ahead(self, seq: int, text: str) -> None:
         """Keep an event that may have overtaken others. Above the limits the history has it."""
@@ -150,40 +166,59 @@ class Group:
         self.ahead = {seq: text for seq, text in self.ahead.items() if seq > until}
         self.ahead_bytes = sum(map(size_of, self.ahead.values()))
 
-    def broadcast(self, events: list[tuple[int, str]], sender: str = "") -> None:
-        """Deliver events to all members but the sender. The number of one without is 0.
+    def broadcast_parts(self, events: list[Event]) -> None:
+        """Broadcast events, with about as many in one write as a transport holds."""
+        part, size = [], 0
+        for number, event in enumerate(events, 1):
+            part.append(event)
+            size += size_of(event.text)
+            if event.seq:
+                self.seq = event.seq
+            if size > TOGETHER_BYTES or number == len(events):
+                self.broadcast(part)
+                part, size = [], 0
+
+    def broadcast(self, events: list[Event]) -> None:
+        """Deliver events to all members but their senders.
 
         Does not await, so membership cannot change meanwhile. A write takes longer than all else,
         so each transport that takes a frame at once gets those of all events in one write.
         """
         start = time.perf_counter()
-        excluded = self.members.get(sender)
-        messages = []
-        for seq, text in events:
-            if seq and self.recent is not None:
-                self.recent.add(seq, text)
-            messages.append((seq, {"type": "websocket.send", "text": text}))
-        frames = b"".join([frame_of(text) for _, text in events])
+        for event in events:
+            if event.seq and self.recent is not None:
+                self.recent.add(event.seq, event.text)
+        messages = [
+            (event.seq or 0, event.sender, {"type": "websocket.send", "text": event.text})
+            for event in events
+        ]
+        together = b"".join([frame_of(event.text) for event in events])
+        excluded = [event.sender for event in events if event.sender in self.members]
         # Copies, because a member whose transport is full becomes an indirect one.
         direct, indirect = [*self.direct.items()], [*self.indirect]
         for membership, write in direct:
-            if membership is not excluded:
-                try:
-                    write(frames)
-                except Exception:  # the transport has just ended
-                    membership.outbox.give_back()
-                    for _, message in messages:
+            own = membership.member.id
+            if own in excluded:
+                for _, sender, message in messages:
+                    if sender != own:
                         membership.deliver(message)
-        for membership in indirect:
-            if membership is excluded:
                 continue
-            for seq, message in messages:
+            try:
+                write(together)
+            except Exception:  # the transport has just ended
+                membership.outbox.give_back()
+                for _, _, message in messages:
+                    membership.deliver(message)
+        for membership in indirect:
+            for seq, sender, message in messages:
+                if sender == membership.member.id:
+                    continue
                 if membership.held is not None:
                     membership.hold(seq, message)
                 elif seq == 0 or seq > membership.after:
                     self.borrow(membership)
                     membership.deliver(message)
-        metrics.SENT.inc(len(events) * (len(self.members) - (excluded is not None)))
+        metrics.SENT.inc(len(events) * len(self.members) - len(excluded))
         seconds = time.perf_counter() - start
         for _ in events:
             metrics.FANOUT.observe(seconds)
@@ -197,22 +232,13 @@ class Group:
             self.direct[membership] = write
             membership.outbox.borrowers += (membership,)
 
-    def broadcast_ahead(self) -> None:
-        """Broadcast the next events. The others wait for those before them."""
-        if self.seq is None:
-            return
-        events, size = [], 0
-        while (text := self.ahead.pop(self.seq + 1, None)) is not None:
+    def take_ahead(self, last: int) -> list[Event]:
+        """Remove and return the next events. The others wait for those before them."""
+        events: list[Event] = []
+        while (text := self.ahead.pop(last + len(events) + 1, None)) is not None:
             self.ahead_bytes -= size_of(text)
-            self.seq += 1
-            events.append((self.seq, text))
-            size += size_of(text)
-            if size > TOGETHER_BYTES:
-                self.broadcast(events)
-                events, size = [], 0
-        if events:
-            self.broadcast(events)
-        self.expect(self.until)
+            events.append(Event(last + len(events) + 1, text))
+        return events
 
     def expect(self, seq: int) -> None:
         """Broadcast the events up to this number, from the history if they do not arrive."""
@@ -231,13 +257,13 @@ class Group:
                 if self.seq is not None and replay.after > self.seq:
                     gap = {"type": "gap", "after": self.seq, "before": replay.after + 1}
                     self.recent = None
-                    self.broadcast([(replay.after, encode(gap))])
+                    self.broadcast([Event(replay.after, encode(gap))])
                     self.seq = replay.after
                 async for chunk in replay.chunks():
                     for seq, text in chunk:
                         if self.seq is not None and seq > self.seq:
                             self.seq = seq
-                            self.broadcast([(seq, text)])
+                            self.broadcast([Event(seq, text)])
                 if self.seq is not None:
                     self.seq = max(self.seq, until)  # events missing in the history were deleted
                     self.forget_ahead(self.seq)
@@ -297,6 +323,7 @@ class Group:
         if after is not None and self.history is not None and self.seq is None:
             self.seq = after
             self.forget_ahead(after)
-            self.broadcast_ahead()
+            self.broadcast_parts(self.take_ahead(after))
+            self.expect(self.until)
         if self.presence is not None:
             membership.outbox.reply(self.presence.everyone())

@@ -11,16 +11,17 @@ from typing import Any
 from channels.db import database_sync_to_async
 
 from realtime.bus import Bus
-from realtime.groups import TOGETHER_BYTES, Group, Member
+from realtime.groups import TOGETHER_BYTES, Event, Group, Member
 from realtime.history import History, Replay
 from realtime.malformed import drop, drop_foreign
 from realtime.presence import Presence
 from realtime.protocol import size_of
-from realtime.tasks import TURN, call_before_waiting, in_turns
+from realtime.tasks import call_before_waiting, in_turns
 
 logger = logging.getLogger(__name__)
 
 PATIENCE = 1  # seconds for a subscription, then it continues in the background
+TOGETHER = 100  # events for a group at once, or fewer for those who get each by a call of its own
 TURN_SECONDS = 0.002  # yield to the event loop after this much work for layer messages
 
 
@@ -36,9 +37,9 @@ class Hub:
         self.groups = groups
         self.bus = bus
         self.left: set[Group] = set()  # by their last member
-        # Events that arrived together: their group and sender, their numbers and texts.
-        self.addressed: tuple[str, str] | None = None
-        self.events: list[tuple[int | None, str]] = []
+        # Events that arrived together, and their group.
+        self.group: Group | None = None
+        self.events: list[Event] = []
         self.size = 0
 
     @property
@@ -170,13 +171,12 @@ class Hub:
 
     def pass_on(self) -> None:
         """Pass the events that arrived together to their group."""
-        if self.addressed is None:
+        if self.group is None:
             return
-        (name, sender), events = self.addressed, self.events
-        self.addressed, self.events, self.size = None, [], 0
+        group, events = self.group, self.events
+        self.group, self.events, self.size = None, [], 0
         try:
-            if group := self.groups.get(name):
-                group.accept(events, sender)
+            group.accept(events)
         except Exception:
             logger.exception("Events were not delivered")
 
@@ -190,12 +190,15 @@ class Hub:
                 "seq": int() | None as seq,
                 "sender": str(sender),
             }:
-                full = len(self.events) == TURN or self.size > TOGETHER_BYTES
-                if full or self.addressed != (name, sender):
-                    self.pass_on()
-                    self.addressed = name, sender
-                self.events.append((seq, text))
-                self.size += size_of(text)
+                if group := self.groups.get(name):
+                    if group is not self.group:
+                        self.pass_on()
+                        self.group = group
+                    self.events.append(Event(seq, text, sender))
+                    self.size += size_of(text)
+                    sends = len(self.events) * (1 + len(group.indirect))
+                    if sends >= TOGETHER or self.size >= TOGETHER_BYTES:
+                        self.pass_on()
             case {"type": str(kind)} if not kind.startswith("realtime."):
                 drop_foreign(kind)
             case _:

@@ -25,7 +25,7 @@ SENT = Counter("realtime_messages_sent", "Frames to clients")
 ERRORS = Counter("realtime_errors", "Events that were refused", ["code"])
 FANOUT = Histogram(
     "realtime_fanout_seconds",
-    "How long one event took to reach the members of a group in this process",
+    "How long an event, with those that are written with it, took to reach a group's members here",
     buckets=(0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
 )
 MALFORMED = Counter("realtime_malformed", "Layer messages that could not be read")

@@ -11,7 +11,7 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-TURN = 20  # groups, connections or events; yield to the event loop after this many
+TURN = 20  # groups or connections; yield to the event loop after this many
 
 
 async def in_turns[T](work: Callable[[T], object], items: Iterable[T]) -> None:
@@ -26,7 +26,7 @@ async def in_turns[T](work: Callable[[T], object], items: Iterable[T]) -> None:
 def call_before_waiting[T](
     call: Callable[[], None], work: Coroutine[Any, Any, T]
 ) -> Generator[Any, Any, T]:
-    """Await a coroutine. Call a function, which must not fail, each time before it waits."""
+    """Await a coroutine. Call a function, which must not fail, before each wait and error of it."""
     step = partial(work.send, None)
     while True:
         try:
@@ -34,6 +34,9 @@ def call_before_waiting[T](
         except StopIteration as end:
             result: T = end.value
             return result
+        except BaseException:
+            call()
+            raise
         call()
         try:
             yield waits_for

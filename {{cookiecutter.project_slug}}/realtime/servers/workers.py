@@ -197,5 +197,8 @@ def wait_for_parent() -> None:
 
 
 def exit_on_signals() -> None:
-    """Exit with 0 at SIGTERM and SIGINT. Servers replace these handlers while they run."""
-    servers.on_stop(lambda *_: sys.exit(0))
+    """Exit with 0 at SIGTERM and SIGINT. Servers replace these handlers while they run.
+
+    SystemExit would be lost if a signal arrives in the callback of a weak reference.
+    """
+    servers.on_stop(lambda *_: servers.exit_now())
