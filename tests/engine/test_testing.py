@@ -1,4 +1,4 @@
-"""What tests of a project use."""
+"""Clients that a project uses in its tests."""
 
 import pytest
 

@@ -6,8 +6,10 @@ from collections import Counter
 import pytest
 
 from realtime import hub
+from realtime.batches import set_results
 from realtime.bus import REFRESH_BEATS
 from realtime.groups import Group
+from realtime.hub import TOGETHER
 from realtime.process import get_process
 from realtime.tasks import TURN
 
@@ -149,3 +151,29 @@ async def test_burst_of_layer_messages_leaves_turns_to_others(process, turns, mo
         await process.layer.send(process.hub.channel, {"type": "realtime.test"})
     await asyncio.wait_for(turns.until(MANY), 5)
     assert max(turns.counts.values()) == 1
+
+
+async def test_callers_of_a_batch_are_woken_a_few_at_a_time(turns):
+    """Each may have a replay to send."""
+    loop = asyncio.get_running_loop()
+    futures = [(loop.create_future(), number) for number in range(MANY)]
+    for future, _ in futures:
+        future.add_done_callback(turns.note)
+    set_results(futures)
+    await asyncio.wait_for(turns.until(MANY), 5)
+    assert max(turns.counts.values()) <= TURN
+    assert [future.result() for future in turns.seen] == list(range(MANY))
+
+
+@pytest.mark.parametrize(("calls", "sizes"), [(0, [TOGETHER, 50]), (49, [2] * 75)])
+async def test_events_share_a_turn_if_they_need_few_calls(calls, sizes, process, monkeypatch):
+    """A transport takes all at once. A member without one takes a call for each event."""
+    group, accepted = process.groups["group-0"], []
+    group.indirect = set(range(calls))
+    monkeypatch.setattr(group, "accept", lambda events: accepted.append(len(events)))
+    event = {"type": "realtime.event", "group": "group-0", "text": "{}", "seq": None, "sender": ""}
+    for _ in range(TOGETHER + 50):
+        await process.layer.send(process.hub.channel, event)
+    while sum(accepted) < TOGETHER + 50:
+        await asyncio.sleep(0)
+    assert accepted == sizes
