@@ -110,6 +110,13 @@ def open_files(pid):
     return links
 
 
+def connections(site, pid):
+    """Count the connections of the site's port that one process has open."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    inodes = [row[9] for row in rows if row[1].endswith(f":{site.port:04X}") and row[3] != "0A"]
+    return len({f"socket:[{inode}]" for inode in inodes}.intersection(open_files(pid)))
+
+
 def is_connected_server(pid, command):
     """Return whether a process is the server and has a client."""
     if "manage.py serve" not in command:
@@ -156,10 +163,13 @@ def test_a_killed_worker_is_replaced(project):
     """Sockets of the other worker stay, the death is logged, and both workers answer again."""
     with served(project, 2) as site, contextlib.ExitStack() as stack:
         first, second = wait_until(lambda: len(found := workers_of(site)) == 2 and found, "two workers")
-        people = [Person(site, "none") for _ in range(12)]
-        sockets = [stack.enter_context(person.connect("lobby")) for person in people]
-        for socket in sockets:
-            assert receive(socket)["type"] == "welcome"
+        sockets = []
+        while not (connections(site, first) and connections(site, second)):  # one may be starting
+            people = [Person(site, "none") for _ in range(12)]
+            opened = [stack.enter_context(person.connect("lobby")) for person in people]
+            for socket in opened:
+                assert receive(socket)["type"] == "welcome"
+            sockets += opened
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: len(found := workers_of(site)) == 2 and first not in found, "a new worker")
         time.sleep(2)
