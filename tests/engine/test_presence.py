@@ -1,6 +1,7 @@
 """Users of a group in all processes together."""
 
 import asyncio
+import json
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -157,6 +158,39 @@ async def test_quick_reconnect_is_announced_last(visit):
     while layer.channels.get("listener") and not layer.channels["listener"].empty():
         announced.append((await layer.receive("listener"))["users"])
     assert announced[-1] == {await id_of("ann"): "ann"}
+
+
+@pytest.mark.parametrize("small", [0, 50])
+async def test_newcomer_does_not_keep_a_brief_visitor(small, monkeypatch):
+    """A newcomer sees a waiting change at once, and its end too if no one else sees either."""
+    monkeypatch.setattr(presence, "SMALL", small)
+    sent = []
+    users = presence.Presence(sent.append, lambda: None)
+    users.add("1", "ann")
+    users.add("2", "bob")
+    users.add("3", "cem")
+    assert json.loads(users.show())["count"] == 3
+    users.remove("2")
+    await asyncio.sleep(2 * presence.QUIET_SECONDS)
+    last = json.loads(sent[-1])
+    if small:
+        assert [user["user"] for user in last["users"]] == ["ann", "cem"]
+    else:
+        assert [[user["user"] for user in last[key]] for key in ("joined", "left")] == [["cem"], ["bob"]]
+
+
+@pytest.mark.parametrize("small", [0, 50])
+async def test_newcomer_sees_the_end_of_a_change(small, monkeypatch):
+    """The others need no event, but the newcomer does."""
+    monkeypatch.setattr(presence, "SMALL", small)
+    sent = []
+    users = presence.Presence(sent.append, lambda: None)
+    users.add("1", "ann")
+    users.add("2", "bob")
+    users.show()
+    users.remove("2")
+    await asyncio.sleep(2 * presence.QUIET_SECONDS)
+    assert (len(sent), json.loads(sent[-1])["count"]) == (2, 1)
 
 
 async def test_nothing_is_kept_of_a_group_without_members(visit):

@@ -326,4 +326,4 @@ class Group:
             self.broadcast_parts(self.take_ahead(after))
             self.expect(self.until)
         if self.presence is not None:
-            membership.outbox.reply(self.presence.everyone())
+            membership.outbox.reply(self.presence.show())

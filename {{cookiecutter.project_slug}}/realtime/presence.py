@@ -26,7 +26,8 @@ class Presence:
         self.connections: Counter[str] = Counter()  # in this process, by user id
         self.here: Users = {}
         self.elsewhere: dict[str, Users] = {}  # by process
-        self.sent: Users = {}
+        self.sent: Users = {}  # to all members
+        self.shown: Users = {}  # to newcomers, before the next change is sent to all
         self.quiet: asyncio.TimerHandle | None = None
         self.changed_here = self.changed = False
 
@@ -75,8 +76,9 @@ class Presence:
             self.changed_here = False
             self.announce()
         before, self.sent = self.sent, self.users()
-        if self.sent != before:
-            self.notify(self.difference(before))
+        shown, self.shown = before | self.shown, {}
+        if not self.sent == before == shown:
+            self.notify(self.difference(before, shown))
 
     def close(self) -> None:
         """Announce what waits, so that it cannot follow what the group's next members announce."""
@@ -85,17 +87,23 @@ class Presence:
         if self.changed_here:
             self.announce()
 
+    def show(self) -> str:
+        """Return the event for a newcomer, who may see users that come and go before the others."""
+        if self.changed:
+            self.shown |= self.users()
+        return self.everyone()
+
     def everyone(self) -> str:
         """Encode the event that lists all users."""
         users = self.users()
         return encode({"type": "presence", "users": listed(users), "count": len(users)})
 
-    def difference(self, before: Users) -> str:
-        """Encode the event for members who know the users before the change."""
+    def difference(self, before: Users, shown: Users) -> str:
+        """Encode the event for members who know the users before the change, or those shown."""
         if len(self.sent) <= SMALL:
             return self.everyone()
         joined = {key: name for key, name in self.sent.items() if key not in before}
-        left = {key: name for key, name in before.items() if key not in self.sent}
+        left = {key: name for key, name in shown.items() if key not in self.sent}
         event = {"joined": listed(joined), "left": listed(left), "count": len(self.sent)}
         return encode({"type": "presence", **event})
 
