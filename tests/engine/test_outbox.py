@@ -226,8 +226,9 @@ async def test_layer_messages_keep_their_order():
         {**event, "text": "8"},
     ):
         await process.layer.send(process.hub.channel, message)
-    while frames("8")[0] not in sockets[0].sent:
-        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while not b"".join(sockets[0].sent).endswith(frames("8")[0]):
+            await asyncio.sleep(0)
     await process.drain()
     processes.clear()
     assert sockets[0].sent == frames("1", "2", "3", "5", "7", "8")

@@ -144,8 +144,9 @@ class Group:
             if last is None or event.seq > last + 1:
                 self.keep_ahead(event.seq, event.text)
             elif event.seq == last + 1:
-                ready += [Event(event.seq, event.text), *self.take_ahead(event.seq)]
-                last = ready[-1].seq or 0
+                following = self.take_ahead(event.seq)
+                ready += [Event(event.seq, event.text), *following]
+                last = event.seq + len(following)
         self.broadcast_parts(ready)
         if numbered:
             self.expect(self.until)
