@@ -1,9 +1,10 @@
 """Heartbeats of a process with many rooms in the project of DJANGO_SETTINGS_MODULE: prints their cost as JSON.
 
 Run as `beating.py ROOMS SECONDS`. Each room of the chat has one member with presence. For each phase: `pause` is the
-longest work of the event loop in milliseconds between two looks, `cores` the used part of a core, `seconds` the time it
-took. Work is CPU time of the loop's thread, which other programs do not lengthen. With Redis, a second process with
-members of the same rooms comes and goes, and Redis drops the subscriptions.
+longest work of the event loop in milliseconds between two looks, `collection` the longest garbage collection of Python,
+which is not part of it, `cores` the used part of a core, `seconds` the time it took. Work is CPU time of the loop's
+thread, which other programs do not lengthen. With Redis, a second process with members of the same rooms comes and
+goes, and Redis drops the subscriptions.
 """
 
 import asyncio
@@ -56,23 +57,42 @@ async def enter(clients):
     return [task for batch in batched(clients, AT_ONCE) for task in await asyncio.gather(*[c.enter() for c in batch])]
 
 
+class Collections:
+    """Garbage collections of Python, as a callback of them: seconds of the longest, and of all together."""
+
+    def __init__(self):
+        self.started = self.longest = self.all = 0.0
+
+    def __call__(self, phase, info):
+        if phase == "start":
+            self.started = time.thread_time()
+        else:
+            seconds = time.thread_time() - self.started
+            self.longest = max(self.longest, seconds)
+            self.all += seconds
+
+
 async def phase(work):
     """Return the longest pause of the loop during the work, and what it cost."""
     longest = 0.0
+    collections = Collections()
+    gc.callbacks.append(collections)
 
     async def watch():
         nonlocal longest
         while True:
-            start = time.thread_time()
+            start = time.thread_time() - collections.all
             await asyncio.sleep(0.001)
-            longest = max(longest, time.thread_time() - start)
+            longest = max(longest, time.thread_time() - collections.all - start)
 
     watching = asyncio.create_task(watch())
     start, used = time.perf_counter(), time.process_time()
     await work
     seconds, used = time.perf_counter() - start, time.process_time() - used
     watching.cancel()
-    return {"pause": longest * 1000, "cores": used / seconds, "seconds": seconds}
+    gc.callbacks.remove(collections)
+    pauses = {"pause": longest * 1000, "collection": collections.longest * 1000}
+    return {**pauses, "cores": used / seconds, "seconds": seconds}
 
 
 async def until(condition):
@@ -125,7 +145,6 @@ async def stay(clients):
 async def measure(clients, seconds):
     phases = {"calm": await phase(asyncio.sleep(1))}
     tasks = await enter(clients)
-    gc.freeze()  # a collection of all that is new would be measured
     phases["beats"] = await phase(asyncio.sleep(seconds))
     if settings.REDIS_HOSTS:
         arriving = asyncio.create_task(arrive(clients))

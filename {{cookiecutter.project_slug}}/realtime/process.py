@@ -101,7 +101,8 @@ class Process:
         self.draining = self.bus.closed = True
         drains: list[asyncio.Task[None]] = []
         await in_turns(lambda one: drains.append(start(one.drain())), [*self.connections])
-        await asyncio.gather(*drains)
+        for one in drains:  # `gather` would look at all of them in one turn of the event loop
+            await one
         if self.tasks:
             await self.bus.close()
         while self.tasks:

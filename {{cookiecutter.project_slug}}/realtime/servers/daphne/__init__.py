@@ -68,9 +68,9 @@ class DrainingServer(Server):  # type: ignore[misc]
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         if message["type"] == "websocket.accept":
             protocol.transport.unregisterProducer()
-            protocol.transport.registerProducer(protocol.gate, True)
+            protocol.transport.registerProducer(protocol.flow, True)
         elif message["type"] == "websocket.send":
-            await protocol.gate.opened.wait()
+            await protocol.flow.gate.wait()
             if protocol.state in (protocol.STATE_CLOSING, protocol.STATE_CLOSED):
                 raise ConnectionError  # ends a handler that only sends
         elif message.get("code") == Close.INTERNAL_ERROR:

@@ -1,6 +1,5 @@
 """WebSocket of daphne, with limits on every frame."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from zope.interface import implementer
 from realtime.protocol import Close
 from realtime.rate_limit import HiddenFrames
 from realtime.servers.direct import DirectWrites
+from realtime.servers.gate import Gate
 from realtime.servers.message_queue import MessageQueue
 from realtime.types import Write
 
@@ -21,20 +21,19 @@ MAX_UNREAD = 16  # messages that wait for the application; stop reading above th
 
 
 @implementer(IPushProducer)
-class Gate:
-    """Gate that is closed while the transport is full because the client does not read."""
+class Flow:
+    """Flow to a client. The gate is closed while the transport is full."""
 
-    def __init__(self, on_close: Callable[[], None]) -> None:
-        self.opened = asyncio.Event()
-        self.on_close = on_close
-        self.resumeProducing()
+    def __init__(self, on_full: Callable[[], None]) -> None:
+        self.gate = Gate()
+        self.on_full = on_full
 
     def pauseProducing(self) -> None:
-        self.opened.clear()
-        self.on_close()
+        self.gate.close()
+        self.on_full()
 
     def resumeProducing(self) -> None:
-        self.opened.set()
+        self.gate.open()
 
     stopProducing = resumeProducing
 
@@ -44,7 +43,7 @@ class WebSocketProtocol(DirectWrites, ws_protocol.WebSocketProtocol):  # type: i
 
     def onConnect(self, request: ConnectionRequest) -> object:
         self.hidden = HiddenFrames()
-        self.gate = Gate(self.take_back)
+        self.flow = Flow(self.take_back)
         self.messages = MessageQueue()
         return super().onConnect(request)
 
@@ -78,8 +77,8 @@ class WebSocketProtocol(DirectWrites, ws_protocol.WebSocketProtocol):  # type: i
 
     def onClose(self, *arguments: Any) -> None:
         super().onClose(*arguments)
-        if hasattr(self, "gate"):
-            self.gate.resumeProducing()  # a handler may wait for the client to read
+        if hasattr(self, "flow"):
+            self.flow.resumeProducing()  # a handler may wait for the client to read
 
     def _fail_connection(self, *arguments: Any) -> None:
         super()._fail_connection(*arguments)
@@ -97,7 +96,7 @@ class WebSocketProtocol(DirectWrites, ws_protocol.WebSocketProtocol):  # type: i
         return True
 
     def open_write(self) -> Write | None:
-        if self.state != self.STATE_OPEN or not self.gate.opened.is_set() or self.send_queue:
+        if self.state != self.STATE_OPEN or self.flow.gate.opening or self.send_queue:
             return None
         write: Write = self.transport.write
         return write

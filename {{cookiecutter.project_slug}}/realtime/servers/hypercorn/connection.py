@@ -10,6 +10,7 @@ from hypercorn.asyncio.task_group import TaskGroup, _handle
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.events import Closed, RawData
 
+from realtime.servers.gate import Gate
 from realtime.servers.message_queue import MessageQueue
 from realtime.types import Write
 
@@ -26,14 +27,13 @@ class Inbox:
     def __init__(self, size: int) -> None:
         self.messages = MessageQueue()
         self.size = size
-        self.has_room = asyncio.Event()
-        self.has_room.set()
+        self.room = Gate()
         self.disconnected = False
 
     async def get(self) -> Any:
         message = await self.messages.get()
         if self.messages.qsize() < self.size:
-            self.has_room.set()
+            self.room.open()
         return message
 
     async def put(self, message: Any) -> None:
@@ -42,10 +42,10 @@ class Inbox:
         self.messages.put_nowait(message)
         if message["type"].endswith(".disconnect"):
             self.disconnected = True
-            self.has_room.set()
+            self.room.open()
         elif self.messages.qsize() >= self.size:
-            self.has_room.clear()
-        await self.has_room.wait()
+            self.room.close()
+        await self.room.wait()
 
 
 class Tasks(TaskGroup):

@@ -11,6 +11,7 @@ from wsproto.frame_protocol import CloseReason
 
 from realtime.rate_limit import HiddenFrames
 from realtime.servers.direct import DirectWrites
+from realtime.servers.gate import Gate
 from realtime.servers.hypercorn.http1 import Http1
 from realtime.types import Write
 
@@ -18,11 +19,25 @@ from realtime.types import Write
 class WebSocket(DirectWrites, WSStream):
     """WebSocket that counts every frame, expects pongs, and stops reading once it is closed."""
 
+    # Beside the dict: above 30 attributes, Python gives each object a larger dict of its own.
+    __slots__ = (
+        "_state",
+        "busy",
+        "close_code",
+        "frames",
+        "give_back",
+        "heartbeat",
+        "left",
+        "ponged",
+        "size",
+    )
+
     def __init__(self, *args: Any) -> None:
+        self.give_back = None
         super().__init__(*args)
         self.frames = HiddenFrames()
         self.size = 0  # of the message so far
-        self.pong = asyncio.Event()
+        self.ponged = Gate()
         self.heartbeat: asyncio.Task[None] | None = None
         self.busy = False  # while the application is behind
         self.left = False
@@ -75,7 +90,7 @@ class WebSocket(DirectWrites, WSStream):
             elif isinstance(event, Message):
                 await self.receive(event)
             elif isinstance(event, Pong):
-                self.pong.set()
+                self.ponged.open()
                 await self.count(fragment=False)
             elif isinstance(event, Ping) and await self.count(fragment=False):
                 await self._send_wsproto_event(event.response())
@@ -142,11 +157,11 @@ class WebSocket(DirectWrites, WSStream):
         interval: Any = self.config.websocket_ping_interval
         while not self.closed:
             await asyncio.sleep(interval)
-            self.pong.clear()
+            self.ponged.close()
             try:
                 async with asyncio.timeout(interval):
                     await self._send_wsproto_event(Ping())
-                    await self.pong.wait()
+                    await self.ponged.wait()
             except TimeoutError:
                 if not self.busy:  # the pong may wait behind other frames
                     await self.send(StreamClosed(self.stream_id))
