@@ -11,6 +11,8 @@ import pytest
 from support.emitted import clean_environ
 from support.matrix import CHOICES, CONTEXT, TEMPLATE, complete
 
+pytestmark = pytest.mark.xdist_group("choices")  # share what is collected today
+
 COPIED = ("bench", "hooks", "tests", "tools", "cookiecutter.json", "demo.py", "pyproject.toml", ".github")
 DUMMY = "dummy"
 

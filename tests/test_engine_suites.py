@@ -37,9 +37,12 @@ def test_each_choice_meets_both_user_models():
 
 @pytest.fixture(scope="session")
 def engine_suite(request, cookies_session, environment, services):
-    """Return a function that runs a run's part of the suite once. It returns project, environ and output."""
+    """Return a function that runs a run's part of the suite once. It returns project, environ and output.
+
+    `make check` measures nothing, and starts no servers.
+    """
     done = {}
-    is_reported = any(item.function is test_engine_is_covered for item in request.session.items)  # not by `make check`
+    is_reported = any(item.function is test_engine_is_covered for item in request.session.items)
 
     def get(name):
         if name not in done:
@@ -55,7 +58,7 @@ def engine_suite(request, cookies_session, environment, services):
                 **services(answers),
             )
             command = ["uv", "run", "python", "-m", "pytest", "-c", CONFIG, "engine"]
-            options = ["-m", engine_expression(answers, python)]
+            options = ["-m", engine_expression(answers, python) if is_reported else "not server and not start"]
             if is_reported and is_engine_measured(answers, python):
                 options += ["--cov", f"--cov-config={CONFIG}", "--cov-report="]
             done[name] = project, environ, run([*command, *options], project, environ, timeout=500)
@@ -71,7 +74,11 @@ def engine_suite(request, cookies_session, environment, services):
         pytest.param(
             name,
             id=f"{name}-{label(answers)}-{python}",
-            marks=[pytest.mark.xdist_group(answers["server"]), *([pytest.mark.quick] if name in QUICK else [])],
+            marks=[
+                # One worker does all that is measured of a server.
+                *([pytest.mark.xdist_group(answers["server"])] if is_engine_measured(answers, python) else []),
+                *([pytest.mark.quick] if name in QUICK else []),
+            ],
         )
         for name, (answers, python) in RUNS.items()
     ],

@@ -12,6 +12,8 @@ from support.servers import free_port, start_site
 
 from demo import find_python
 
+pytestmark = pytest.mark.xdist_group("servers")  # share an environment
+
 SERVE = ["python", "manage.py", "serve"]
 CHANGED_DICTS = """
 from channels.generic.websocket import AsyncWebsocketConsumer

@@ -10,6 +10,8 @@ from support.emitted import bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS
 from support.servers import start_site
 
+pytestmark = pytest.mark.xdist_group("tokens")  # share a project
+
 MANAGE = ["uv", "run", "python", "manage.py"]
 # Settings of Django that hide the CSRF token from scripts, or change how it is sent.
 HIDDEN = {

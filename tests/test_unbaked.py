@@ -17,6 +17,8 @@ from support.imports import imported_names
 from support.matrix import CHOICES, PYTHONS, TEMPLATE
 from support.servers import start_site
 
+pytestmark = pytest.mark.xdist_group("unbaked")  # share a project
+
 TUTORIALS = Path(__file__).parent / "support" / "unbaked"
 PASSWORD = "correct horse battery staple"
 MAX_LINES = 15  # outside of realtime/

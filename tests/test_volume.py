@@ -6,6 +6,8 @@ import pytest
 from support.emitted import bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS
 
+pytestmark = pytest.mark.xdist_group("volume")  # share the rooms
+
 ROOMS = 100_000
 PAGE_BYTES = 100_000
 PAGE_QUERIES = 12

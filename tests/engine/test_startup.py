@@ -12,7 +12,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from realtime import servers, startup
-from realtime.testing import wait_until_open
+from realtime.testing import wait_until_answered
 
 pytestmark = pytest.mark.start
 
@@ -119,7 +119,7 @@ def test_development_beyond_this_machine_is_logged(command, tmp_path):
             stderr=file,
         )
     try:
-        wait_until_open(port, server)
+        wait_until_answered(port, server)
         with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=30) as answer:
             assert answer.status == 200
     finally:

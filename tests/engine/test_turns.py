@@ -168,6 +168,7 @@ async def test_callers_of_a_batch_are_woken_a_few_at_a_time(turns):
 @pytest.mark.parametrize(("calls", "sizes"), [(0, [TOGETHER, 50]), (49, [2] * 75)])
 async def test_events_share_a_turn_if_they_need_few_calls(calls, sizes, process, monkeypatch):
     """A transport takes all at once. A member without one takes a call for each event."""
+    monkeypatch.setattr(hub, "TURN_SECONDS", 60)
     group, accepted = process.groups["group-0"], []
     group.indirect = set(range(calls))
     monkeypatch.setattr(group, "accept", lambda events: accepted.append(len(events)))

@@ -31,6 +31,7 @@ from realtime.protocol import EventError
 
 DAY = timedelta(days=1)
 ROWS = 64  # read at a time: the longest texts together are 1 MiB
+LOCK_MS = 200  # the longest wait for a room while other rooms wait, too
 MAX_EDITS = 50  # sent to a client that reconnects: the longest texts together are below 1 MiB
 
 
@@ -240,7 +241,7 @@ def take_numbers(drafts: list[Draft], each: int = 1) -> dict[str, tuple[int, int
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql" and len(first) > 1:
             # A room that another program locks must not hold up the other rooms for long.
-            cursor.execute("SET LOCAL lock_timeout = '200ms'")
+            cursor.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
         cursor.execute(
             f"""
             INSERT INTO {Room._meta.db_table} AS room

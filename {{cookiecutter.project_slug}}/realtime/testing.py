@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any, Self
@@ -29,7 +29,7 @@ from realtime.threads import close_connections
 from realtime.types import Application, Message
 
 TIMEOUT = 5  # seconds to wait for a message of the application
-START_SECONDS = 20  # fail if a server accepts no connection after this long
+START_SECONDS = 20  # fail if a server does not answer after this long
 STOP_SECONDS = 10  # fail if a server has not ended this long after SIGTERM
 
 type Event = dict[str, Any]
@@ -193,24 +193,28 @@ def running_server(log: Path | None = None, /, **environ: str) -> Iterator[tuple
             stderr=output,
         )
         try:
-            wait_until_open(port, server)
+            wait_until_answered(port, server)
             yield f"127.0.0.1:{port}", server
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(STOP_SECONDS)
 
 
-def wait_until_open(port: int, server: Server) -> None:
-    """Wait until a server accepts connections. Raise AssertionError if it never does."""
+def wait_until_answered(port: int, server: Server) -> None:
+    """Wait until a server answers. Raise AssertionError if it never does.
+
+    It accepts connections seconds before, while the application is imported.
+    """
     deadline = time.monotonic() + START_SECONDS
+    request = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
     while True:
-        assert server.poll() is None, "the server ended before it accepted connections"
-        assert time.monotonic() < deadline, "the server accepts no connections"
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
+        assert server.poll() is None, "the server ended before it answered"
+        assert time.monotonic() < deadline, "the server does not answer"
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as connection:
+            connection.sendall(request)
+            connection.recv(1)  # a server with TLS closes the connection
             return
-        except ConnectionRefusedError:
-            time.sleep(0.05)
+        time.sleep(0.05)
 
 
 def url_of_test_database() -> str:
