@@ -68,7 +68,7 @@ def on_stop(stop: Callable[..., object]) -> None:
         signal.signal(signal.SIGINT, stop)
 
 
-def exit_now() -> None:
-    """Exit with 0 without waiting for threads, which may run a slow view."""
+def exit_now(status: int = 0) -> None:
+    """Exit without waiting for threads, which may run a slow view."""
     logging.shutdown()
-    os._exit(0)
+    os._exit(status)

@@ -19,6 +19,7 @@ from realtime.process import processes, running_loop
 from realtime.servers import workers
 
 LOCAL_NAMES = ("127.0.0.1", "localhost")
+RELOAD = 3  # status at which Django's reloader starts the next process
 
 
 class Command(runserver.Command):
@@ -75,9 +76,14 @@ def allow_origins(origins: Iterable[str]) -> None:
 
 
 def drain(*, file_path: Path, **_: Any) -> None:
-    """Close open sockets with 4012 before the reloader ends this process."""
+    """Close open sockets with 4012, and end this process for the reloader.
+
+    Django would let the interpreter end, in which a request that is still served fails.
+    """
     loop = running_loop()
     if loop is None or file_path.suffix != ".py":  # templates are reloaded without a restart
         return
     with contextlib.suppress(TimeoutError):
         asyncio.run_coroutine_threadsafe(processes[loop].drain(), loop).result(timeout=5)
+    autoreload.logger.info("%s changed, reloading.", file_path)
+    servers.exit_now(RELOAD)
