@@ -305,13 +305,13 @@ def revalidation(plan: Plan) -> None:
 def heartbeat(plan: Plan) -> None:
     """Longest work of the event loop, and the cores used, with 10,000 rooms of one member, on both layers.
 
-    Garbage collections of Python pause the loop, too, and are counted on their own.
+    Garbage collections of Python pause the loop, too: neither may take longer.
     """
     rooms = plan.people(10_000)
     for layer in ("in-memory", "redis"):
         for phases in (who.beating(layer, rooms, plan.at_least(25)) for _ in range(plan.rounds)):
             for name, figures in phases.items():
-                reached = "reached" if figures["pause"] < 10 else "MISSED"
+                reached = "reached" if max(figures["pause"], figures["collection"]) < 10 else "MISSED"
                 pauses = f"{figures['pause']:6.1f} ms, collections {figures['collection']:5.1f} ms"
                 cost = f"{figures['cores']:4.0%} of a core in {figures['seconds']:5.1f} s"
                 print(f"  {layer}, {name + ':':31}{pauses}, {cost}    {reached}: under 10 ms")

@@ -110,7 +110,7 @@ def larger_engine_runs(runs: list[Answers]) -> tuple[list[Answers], list[Answers
 
 
 def is_engine_measured(answers: Answers, python: str) -> bool:
-    """Return whether a run of the engine's suite is run with coverage, which takes a third more time.
+    """Return whether a run of the engine's suite is run with coverage, which takes as long as the tests themselves.
 
     The others would add little: for each server and layer it is the run with most tests.
     """
