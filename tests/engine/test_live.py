@@ -49,7 +49,7 @@ async def test_replay_arrives_once_and_in_order(open_socket, serve):
 
 
 async def test_client_that_stalls_gets_the_rest(open_socket, serve):
-    """What a client does not read waits for it, as long as it fits, and arrives once and in order."""
+    """Events wait for a client that reads nothing, as long as they fit. They arrive once and in order."""
     address, _ = await serve()
     host, port = address.split(":")
     narrow = socket.socket()  # with which the server's kernel does not hold all events
