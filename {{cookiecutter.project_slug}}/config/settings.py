@@ -110,6 +110,7 @@ MIDDLEWARE = [
 
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
+REALTIME_CONSUMERS = "{{ cookiecutter.consumers }}"  # the style that `startconsumer` writes
 
 TEMPLATES = [
     {
@@ -149,6 +150,7 @@ SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 AUTH_USER_MODEL = "accounts.User"
 {% if cookiecutter.auth == "token" %}
 REALTIME_AUTHENTICATORS = ["accounts.authentication.authenticate"]
+REALTIME_TICKETS = "accounts/ticket.js"  # which opens the sockets of pages
 TOKEN_DAYS = 90  # until a token expires
 TOKENS_PER_USER = 20  # a new one is refused above this
 {% endif %}
