@@ -4,6 +4,8 @@ import ast
 import re
 from pathlib import Path
 
+type Import = ast.Import | ast.ImportFrom
+
 
 class EditError(Exception):
     """Addition that finds no place, because the file is not as it was generated."""
@@ -21,55 +23,47 @@ class Source:
             raise EditError("there is no such file") from error
         self.tree = ast.parse("".join(self.lines))
 
+    def add_import(self, line: str) -> None:
+        """Add a line `import <module>` to the block that imports from the engine."""
+        module = line.removeprefix("import ")
+        if module.partition(".")[0] in self.names():
+            raise EditError(f"it uses the name {module.partition('.')[0]}")
+        for block in blocks_of_imports(self.tree):
+            if any(module_of(node).partition(".")[0] == "realtime" for node in block):
+                break
+        else:
+            raise EditError("it imports nothing from the engine")
+        key = natural_key(module)
+        index = block[-1].end_lineno or 0
+        for node in block:
+            if isinstance(node, ast.ImportFrom) or natural_key(module_of(node)) > key:
+                index = node.lineno - 1
+                break
+        self.insert(index, line)
+
+    def add_item(self, name: str, item: str, before: str = "$") -> None:
+        """Add an item to a list, before the first one that matches the pattern, or at the end."""
+        items = items_of(self.tree, name)
+        texts = [ast.unparse(node) for node in items]
+        place = next((at for at, text in enumerate(texts) if re.match(before, text)), len(items))
+        if not items:
+            raise EditError(f"{name} is empty")
+        if place < len(items):
+            index = items[place].lineno - 1
+            while self.lines[index - 1].lstrip().startswith("#"):  # about what follows
+                index -= 1
+        else:
+            index = items[-1].end_lineno or 0
+        self.insert(index, f"    {item},")
+        texts_now = [ast.unparse(node) for node in items_of(self.tree, name)]
+        if len(texts_now) != len(texts) + 1 or texts_now[:place] + texts_now[place + 1 :] != texts:
+            raise EditError(f"{name} has items without a line and a comma of their own")
+
     def names(self) -> set[str]:
         """Return the names that the file uses or imports."""
         used = {node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name)}
         imported = [node for node in ast.walk(self.tree) if isinstance(node, ast.alias)]
         return used.union((node.asname or node.name).partition(".")[0] for node in imported)
-
-    def add_import(self, module: str) -> None:
-        """Add an import to the block that imports from the engine. Raise EditError without one."""
-        block: list[ast.Import | ast.ImportFrom] = []
-        for node in self.tree.body:
-            if not isinstance(node, ast.Import | ast.ImportFrom):
-                continue
-            if block and node.lineno > (block[-1].end_lineno or 0) + 1:
-                if has_engine(block):
-                    break
-                block = []
-            block.append(node)
-        if not has_engine(block):
-            raise EditError("no import from the engine shows the place")
-        key = natural_key(module)
-        following = next(
-            node
-            for node in block
-            if isinstance(node, ast.ImportFrom) or natural_key(node.names[0].name) > key
-        )
-        self.insert(following.lineno - 1, f"import {module}")
-        self.added.append(f"import {module}")
-
-    def add_item(self, name: str, item: str, before: str = "$") -> None:
-        """Add an item to a list, before the first one that matches the pattern, or at the end.
-
-        Raise EditError unless each item has lines of its own.
-        """
-        items = items_of(self.tree, name)
-        texts = [ast.unparse(node) for node in items]
-        place = next((at for at, text in enumerate(texts) if re.match(before, text)), len(items))
-        if place < len(items):
-            index = items[place].lineno - 1
-            while self.lines[index - 1].lstrip().startswith("#"):  # about what follows
-                index -= 1
-        elif items:
-            index = items[-1].end_lineno or 0
-        else:
-            raise EditError(f"{name} is empty")
-        self.insert(index, f"    {item},")
-        changed = [ast.unparse(node) for node in items_of(self.tree, name)]
-        if len(changed) != len(texts) + 1 or changed[:place] + changed[place + 1 :] != texts:
-            raise EditError(f"{name} needs a line and a comma for each item")
-        self.added.append(item)
 
     def insert(self, index: int, line: str) -> None:
         newline = "\r\n" if self.lines[0].endswith("\r\n") else "\n"
@@ -77,28 +71,40 @@ class Source:
         try:
             self.tree = ast.parse("".join(self.lines))
         except SyntaxError as error:
-            raise EditError("its lines are not as they were generated") from error
+            raise EditError("its items share lines with something else") from error
+        self.added.append(line.strip())
 
     def write(self) -> None:
         self.path.write_bytes("".join(self.lines).encode())
 
 
-def has_engine(block: list[ast.Import | ast.ImportFrom]) -> bool:
-    """Return whether a block of imports has one from the engine."""
-    modules = [node.module or "" for node in block if isinstance(node, ast.ImportFrom)]
-    return any(module.partition(".")[0] == "realtime" for module in modules)
+def blocks_of_imports(tree: ast.Module) -> list[list[Import]]:
+    """Return the imports of a module, those on neighbouring lines together."""
+    blocks: list[list[Import]] = []
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            if not blocks or node.lineno > (blocks[-1][-1].end_lineno or 0) + 1:
+                blocks.append([])
+            blocks[-1].append(node)
+    return blocks
+
+
+def module_of(node: Import) -> str:
+    """Return the module that is imported, or imported from."""
+    return node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
 
 
 def items_of(tree: ast.Module, name: str) -> list[ast.expr]:
     """Return the items of a list that a module assigns. Raise EditError without one."""
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        if isinstance(node, ast.AnnAssign):
-            targets = [node.target]
-        if [ast.unparse(target) for target in targets] == [name]:
-            value = getattr(node, "value", None)
-            if isinstance(value, ast.List):
-                return value.elts
+        if isinstance(node, ast.Assign):
+            target = node.targets[0]
+        elif isinstance(node, ast.AnnAssign):
+            target = node.target
+        else:
+            continue
+        if ast.unparse(target) == name and isinstance(node.value, ast.List):
+            return node.value.elts
     raise EditError(f"{name} is not a list")
 
 
