@@ -2,6 +2,7 @@
 
 import builtins
 import keyword
+import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +22,7 @@ TAGS = re.compile(r"^(\{% (?:if|elif|else|endif|verbatim|endverbatim)\b.*%\})\n"
 FEEDS = "realtime.feeds"  # numbers what is stored
 LONGEST = 30  # characters of a name, so that no line of the app has more than 100
 # Folders that tools skip, and paths of the proxy and of the project's tests.
-RESERVED = {"build", "dist", "htmlcov", "lobby", "node_modules", "staticfiles", "venv", "ws"}
+RESERVED = {"build", "dist", "htmlcov", "lobby", "node_modules", "staticfiles", "test", "venv", "ws"}
 STYLES = {
     "async": {
         "async": "async ",
@@ -120,7 +121,8 @@ def owner_of(name: str, root: Path) -> str | None:
 
 def edit_sources(name: str, new_apps: list[str]) -> list[Source]:
     """Return the files of the project with the lines of the app, not written yet."""
-    configuration, urls = map(path_of, (settings.SETTINGS_MODULE, settings.ROOT_URLCONF))
+    configuration = path_of(os.environ["DJANGO_SETTINGS_MODULE"])
+    urls = path_of(settings.ROOT_URLCONF)
     routing = urls.with_name("routing.py")
     sockets = f"*{name}.routing.websocket_urlpatterns"
     additions = [
@@ -149,8 +151,8 @@ def edit_sources(name: str, new_apps: list[str]) -> list[Source]:
 def path_of(module: str) -> Path:
     """Return the file of a module, which is not imported."""
     spec = find_spec(module)
-    if spec is None or spec.origin is None:
-        raise CommandError(f"{module} is not a file: this command needs one.")
+    assert spec is not None
+    assert spec.origin is not None
     return Path(spec.origin)
 
 
