@@ -17,15 +17,10 @@ from support.servers import free_port, start_site
 MANAGE = ["uv", "run", "python", "manage.py"]
 START = [*MANAGE, "startconsumer"]
 
-# An app with each set of options, in each style. Names come before and after those of other modules.
+# Names with each set of options. They come before and after those of other modules, and have up to 30 characters.
 FLAGS = ("stored", "user", "public")
+SETS = [flags for size in range(len(FLAGS) + 1) for flags in itertools.combinations(FLAGS, size)]
 NAMES = ("dice", "a", "zoo10", "board", "longest_name_of_all_new_apps", "zoo9", "z", "another_name_that_is_so_long")
-SETS = itertools.chain.from_iterable(itertools.combinations(FLAGS, size) for size in range(len(FLAGS) + 1))
-APPS = {
-    f"{name}{'_s' if style == 'sync' else ''}": (style, flags)
-    for name, flags in zip(NAMES, SETS, strict=True)
-    for style in CHOICES["consumers"]
-}
 # The other questions change nothing that the command reads or writes.
 RUNS = spread(
     combinations("auth"),
@@ -41,8 +36,18 @@ LIVE = spread(combinations("auth"), "server", "channel_layer", "consumers", "dat
 
 
 def apps_of(auth):
-    """Return the apps with their styles and options. If every visitor is a guest, none is public."""
-    return {name: app for name, app in APPS.items() if auth != "none" or "public" not in app[1]}
+    """Return the apps with their styles and options, each style in two of the three projects.
+
+    If every visitor is a guest, no app is public, and each is written in both styles.
+    """
+    apps = {}
+    for name, flags in zip(NAMES, SETS, strict=True):
+        if auth != "none":
+            # Each option meets both styles here, and each app has the other style with the other sign-in.
+            apps[name] = CHOICES["consumers"][(len(flags) + (auth == "token")) % 2], flags
+        elif "public" not in flags:
+            apps |= {f"{name}_{style[0]}": (style, flags) for style in CHOICES["consumers"]}
+    return apps
 
 
 def start(project, environ, name, *options):

@@ -150,9 +150,9 @@ SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
 AUTH_USER_MODEL = "accounts.User"
 {% if cookiecutter.auth == "token" %}
 REALTIME_AUTHENTICATORS = ["accounts.authentication.authenticate"]
-REALTIME_TICKETS = "accounts/ticket.js"  # opens the sockets of pages
 TOKEN_DAYS = 90  # until a token expires
 TOKENS_PER_USER = 20  # a new one is refused above this
+REALTIME_TICKETS = "accounts/ticket.js"  # opens the sockets of pages
 {% endif %}
 AUTHENTICATION_BACKENDS = ["realtime.auth.backends.PasswordBackend"]
 PASSWORD_HASHERS = ["realtime.auth.hashers.PBKDF2PasswordHasher"]

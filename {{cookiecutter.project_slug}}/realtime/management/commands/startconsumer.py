@@ -11,6 +11,7 @@ from typing import Any
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.template import Context, Engine
+from django.template.base import BLOCK_TAG_END, BLOCK_TAG_START
 from django.urls import Resolver404, get_resolver, resolve
 
 from realtime.conf import settings
@@ -18,11 +19,12 @@ from realtime.edits import EditError, Source, sort_imports
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "startconsumer"
 # Tags with a line of their own, which leave no line behind.
-TAGS = re.compile(r"^(\{% (?:if|elif|else|endif|verbatim|endverbatim)\b.*%\})\n", re.M)
+WORDS = "if|elif|else|endif|verbatim|endverbatim"
+TAGS = re.compile(rf"^({BLOCK_TAG_START} (?:{WORDS})\b.*{BLOCK_TAG_END})\n", re.M)
 FEEDS = "realtime.feeds"  # numbers what is stored
 LONGEST = 30  # characters of a name, so that no line of the app has more than 100
-# Folders that tools skip, and paths of the proxy and of the project's tests.
-RESERVED = {"build", "dist", "htmlcov", "lobby", "node_modules", "staticfiles", "test", "venv", "ws"}
+SKIPPED = {"build", "dist", "htmlcov", "node_modules", "staticfiles", "venv"}  # by git or tools
+RESERVED = SKIPPED | {"lobby", "test", "ws"}  # by tests of the project, Python and the proxy
 STYLES = {
     "async": {
         "async": "async ",
