@@ -10,7 +10,7 @@ from support.matrix import CHOICES, PYTHONS, TEMPLATE, rotated
 ENGINE = TEMPLATE / "{{cookiecutter.project_slug}}" / "realtime"
 SUFFIXES = {".py", ".md", ".js", ".typed"}
 # Django's templates of new apps, which no tool takes for the files that they become.
-TEMPLATE_SUFFIXES = {".py-tpl", ".js-tpl", ".html-tpl"}
+TEMPLATE_SUFFIXES = {".py-tpl", ".js-tpl", ".css-tpl", ".html-tpl"}
 # A project's own mypy leaves the engine out. These libraries have no types, or wrong ones.
 MYPY = """
 [mypy]

@@ -201,5 +201,10 @@ def test_pages_work(answers, cookies, environment, services):
         name = wall.get_by_role("listitem").first.text_content().partition(":")[0]
         sees(wall, f"{name}: open", f"{name}: again")
         sees(strange)
+        if answers["auth"] != "none":
+            member = visits(ann, "/wall/").page
+            expect(member.get_by_role("status")).to_have_text("Connected.")
+            write_note(member, "me too")
+            sees(wall, f"{name}: open", f"{name}: again", f"{ann.name}: me too")
         visits.check()
         visits.close()
