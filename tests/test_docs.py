@@ -160,10 +160,13 @@ def test_picture_is_drawn_with_what_is_there(emitted):
 
 
 def test_recipes_apply(emitted):
-    """Each recipe applies to the new project, and so do all of them one after another."""
+    """Each recipe applies to the new project, and so do all of them one after another.
+
+    One changes an app that a command of the same page writes.
+    """
     answers, project = emitted
     names = recipes(answers["auth"]) + [JWTS] * (answers["auth"] != "none")
-    patches = [f"docs/recipes/{name}.md" for name in names]
+    patches = [f"docs/recipes/{name}.md" for name in names if name != "add-a-consumer"]
     assert sorted(path.name for path in (project / "docs" / "recipes").iterdir()) == sorted(
         ["README.md", *(f"{name}.md" for name in (*names, DELETE))]
     )

@@ -60,7 +60,7 @@ def see_start_page(project, environ, auth):
             headers = {"Origin": site.url, "Referer": f"{site.url}/"}
             page = visitor.post("/accounts/signup/", data={**fields, "csrfmiddlewaretoken": token}, headers=headers)
         assert (page.status_code, page.url.path) == (200, "/")
-        assert "startapp" in page.text
+        assert "startconsumer" in page.text
         assert visitor.get("/chat/lobby/").status_code == 404
         assert visitor.get("/admin/login/").status_code == (404 if auth == "none" else 200)
 

@@ -43,6 +43,7 @@ RUN = {
     "make screenshots": "test_demo.py::test_pictures_are_taken",
     "make matrix": "test_readme.py::test_matrix_is_listed",
     "python manage.py (check|migrate|collectstatic|serve) ?.*": ("test_readme.py::test_production_without_containers"),
+    "python manage.py startconsumer NAME": "test_startconsumer.py::test_apps_are_clean_and_pass_their_tests",
     "python manage.py cleanup": "test_deploy.py::test_manifests_run_the_site",
     "python manage.py runserver": "test_runserver.py::test_sockets_come_back_after_an_edit",
     "(cp (.env|secret).example\\S* .*|chmod 600 .env)": "test_readme.py::test_examples_are_copied",

@@ -57,15 +57,19 @@ def see_field(site, ann, bob):
 
 
 def see_consumer(site, ann, bob):
-    """Check that a roll of one user shows the same value on both pages."""
+    """Check that a roll of one user shows the same value on both pages, after a note."""
     with sync_playwright() as playwright, launch(playwright, "firefox") as browser:
         visits = Visits(browser, site.url)
         one, other = (visits(person, "/dice/").page for person in (ann, bob))
-        expect(other.get_by_role("button", name="Roll")).to_be_enabled()
-        one.get_by_role("button", name="Roll").click()
         for page in (one, other):
-            expect(page.get_by_role("status")).to_have_text(re.compile(rf"^{re.escape(ann.name)} rolled [1-6]\.$"))
-        assert one.get_by_role("status").text_content() == other.get_by_role("status").text_content()
+            expect(page.get_by_role("status")).to_have_text("Connected.")
+        one.get_by_role("textbox", name="Note").fill("luck")
+        one.get_by_role("button", name="Send").click()
+        one.get_by_role("button", name="Roll").click()
+        rolled = re.compile(rf"^{re.escape(ann.name)}: rolled [1-6]$")
+        for page in (one, other):
+            expect(page.get_by_role("listitem")).to_have_text([f"{ann.name}: luck", rolled])
+        assert one.get_by_role("log").text_content() == other.get_by_role("log").text_content()
         visits.check()
         visits.close()
 

@@ -85,6 +85,7 @@ def leftovers(project):
             r"cookiecutter"
             if path.suffix in {".html", ".js", ".css", ".svg"}
             or name.startswith("docs/recipes/")  # with Django templates
+            or name.endswith("-tpl")  # Django templates themselves
             else r"(?<!\$)\{\{|\{%|\{#|%\}|#\}|cookiecutter"  # GitHub's own expressions have a dollar
         )
         for number, line in enumerate(text.splitlines(), 1):

@@ -193,18 +193,19 @@ def passages(path: Path) -> Iterator[Passage]:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         return
+    suffix = path.suffix.removesuffix("-tpl")  # of a template of a file
     hashes = {".yml", ".yaml", ".toml", ".sh", ".conf", ".cfg", ".example"}
-    if path.suffix == ".py":
+    if suffix == ".py":
         yield from python_passages(text)
-    elif path.suffix in {".js", ".css", ".c"}:
+    elif suffix in {".js", ".css", ".c"}:
         yield from script_passages(text)
-    elif path.suffix in {".html", ".svg"}:
+    elif suffix in {".html", ".svg"}:
         yield from page_passages(text)
-    elif path.suffix == ".md":
+    elif suffix == ".md":
         yield from markdown_passages(text)
-    elif path.suffix == ".json":
+    elif suffix == ".json":
         yield from json_passages(text)
-    elif path.suffix in hashes or path.name.partition(".")[0] in {"Makefile", "Dockerfile", "", "run"}:
+    elif suffix in hashes or path.name.partition(".")[0] in {"Makefile", "Dockerfile", "", "run"}:
         yield from marked_passages(text, "#")
 
 

@@ -44,6 +44,7 @@ DIFFERENCES = {
     ("consumers", "sync"): {
         "AGENTS.md",
         "chat/consumers.py",
+        "config/settings.py",
         "docs/message.md",
         "docs/recipes/add-a-consumer.md",
     },
@@ -70,7 +71,6 @@ DIFFERENCES = {
         "config/settings.py",
         "deploy/nginx.conf",
         "docs/message.md",
-        "docs/recipes/add-a-consumer.md",
         "docs/recipes/sign-in-by-email.md",
         "docs/recipes/sign-in-with-jwts.md",
         "tests/load.py",

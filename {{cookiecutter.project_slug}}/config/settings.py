@@ -110,6 +110,7 @@ MIDDLEWARE = [
 
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
+REALTIME_CONSUMERS = "{{ cookiecutter.consumers }}"  # the style that `startconsumer` writes
 
 TEMPLATES = [
     {
@@ -151,6 +152,7 @@ AUTH_USER_MODEL = "accounts.User"
 REALTIME_AUTHENTICATORS = ["accounts.authentication.authenticate"]
 TOKEN_DAYS = 90  # until a token expires
 TOKENS_PER_USER = 20  # a new one is refused above this
+REALTIME_TICKETS = "accounts/ticket.js"  # opens the sockets of pages
 {% endif %}
 AUTHENTICATION_BACKENDS = ["realtime.auth.backends.PasswordBackend"]
 PASSWORD_HASHERS = ["realtime.auth.hashers.PBKDF2PasswordHasher"]

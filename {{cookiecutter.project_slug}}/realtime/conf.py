@@ -58,6 +58,10 @@ class Defaults:
     REDIS_HOSTS: Sequence[Any] = ()  # as channels_redis takes them; empty: no Redis
     REDIS_PREFIX = "realtime"  # sites that share a Redis each need their own
 
+    # Apps that `startconsumer` writes
+    REALTIME_CONSUMERS = "async"  # or "sync"
+    REALTIME_TICKETS = ""  # static file with `withTicket()`, if sockets of pages need tickets
+
     # Operation
     METRICS_TOKEN = ""
     LOG_LEVEL = 20
