@@ -24,7 +24,12 @@ ignore_missing_imports = true
 follow_imports = skip
 
 [mypy.plugins.django-stubs]
-django_settings_module = config.settings
+django_settings_module = linted
+"""
+# With every app of the engine.
+SETTINGS = """
+from config.settings import *
+INSTALLED_APPS += {"realtime.auth", "realtime.feeds"}.difference(INSTALLED_APPS)
 """
 
 
@@ -69,5 +74,6 @@ def test_engine_is_clean(python, django, cookies, environment, tmp_path):
     run(["uv", "run", "ruff", "format", "--check", *ruff], project, environ)
     configuration = tmp_path / "mypy.ini"
     configuration.write_text(MYPY)
+    (project / "linted.py").write_text(SETTINGS)
     command = ["uv", "run", "mypy", "--config-file", str(configuration), "--cache-dir", str(tmp_path / "cache")]
     run([*command, "realtime"], project, environ)

@@ -47,6 +47,8 @@ PUBLIC = {
     "realtime.auth.models": {"Throttle", "of_address"},
     "realtime.auth.forms": {"PasswordChangeForm", "PasswordResetForm"},
     "realtime.auth.urls": {"urlpatterns", "reset_urlpatterns"},
+    "realtime.feeds.events": {"append", "aappend", "append_many", "FeedHistory"},
+    "realtime.feeds.models": {"take_numbers"},
     "realtime.auth.names": {"look_of", "validate_name", "is_visible"},
     "realtime.batches": {"in_batches"},
     "realtime.keyset": {"paginate", "iterate"},

@@ -11,6 +11,7 @@ from engine.history import JournalHistory, group_of
 from engine.models import append
 from realtime.broadcast import apublish
 from realtime.consumers import RealtimeConsumer
+from realtime.feeds import events
 
 
 class JournalConsumer(RealtimeConsumer):
@@ -43,6 +44,19 @@ class JournalConsumer(RealtimeConsumer):
             await apublish(self.group, entry.event())
         else:
             await self.send_event(entry.event())
+
+
+class FeedConsumer(RealtimeConsumer):
+    """A consumer that follows a feed and appends to it."""
+
+    own_channel = False
+
+    async def joined(self):
+        self.feed = self.scope["url_route"]["kwargs"]["feed"]
+        await self.follow(self.feed, events.FeedHistory(self.feed), latest=2, presence=True, feed=self.feed)
+
+    async def receive_event(self, event):
+        await events.aappend(self.feed, event)
 
 
 class OrdinaryConsumer(RealtimeConsumer):

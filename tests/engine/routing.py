@@ -14,6 +14,7 @@ consumers = import_module(f"engine.{os.environ['ENGINE_CONSUMERS']}_consumers")
 websocket_urlpatterns = [
     path("ws/journal/<str:journal>/", consumers.JournalConsumer.as_asgi()),
     path("ws/open/<str:journal>/", public(consumers.JournalConsumer.as_asgi())),
+    path("ws/feed/<str:feed>/", consumers.FeedConsumer.as_asgi()),
     path("ws/ordinary/", consumers.OrdinaryConsumer.as_asgi()),
     path("ws/slow/", consumers.SlowConsumer.as_asgi()),
     path("ws/stream/", consumers.StreamConsumer.as_asgi()),

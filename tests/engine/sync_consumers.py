@@ -10,6 +10,7 @@ from engine.history import JournalHistory, group_of
 from engine.models import append
 from realtime.broadcast import publish
 from realtime.consumers import SyncRealtimeConsumer
+from realtime.feeds import events
 
 
 class JournalConsumer(SyncRealtimeConsumer):
@@ -42,6 +43,19 @@ class JournalConsumer(SyncRealtimeConsumer):
             publish(self.group, entry.event())
         else:
             self.send_event(entry.event())
+
+
+class FeedConsumer(SyncRealtimeConsumer):
+    """A consumer that follows a feed and appends to it."""
+
+    own_channel = False
+
+    def joined(self):
+        self.feed = self.scope["url_route"]["kwargs"]["feed"]
+        self.follow(self.feed, events.FeedHistory(self.feed), latest=2, presence=True, feed=self.feed)
+
+    def receive_event(self, event):
+        events.append(self.feed, event)
 
 
 class OrdinaryConsumer(SyncRealtimeConsumer):

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
+from itertools import batched
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -13,6 +14,7 @@ from realtime.bus import PROCESSES
 from realtime.process import get_process, running_loop
 from realtime.protocol import encode
 from realtime.protocol import group_name as group_name  # a public name of this module
+from realtime.tasks import TURN
 from realtime.threads import refuse_in_event_loop
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,18 @@ async def apublish(
 ) -> None:
     """Send an event to the group at once, from async code, where no transaction is open."""
     await send(group, layer_message(group, event, sender, numbered))
+
+
+def publish_many(events: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    """Send numbered events like `publish`. Each is a pair of its group and the event."""
+    refuse_in_event_loop("publish_many()", "await sync_to_async(publish_many)()")
+    messages = [(group, layer_message(group, event, "", True)) for group, event in events]
+
+    async def send_all() -> None:
+        for batch in batched(messages, TURN):
+            await asyncio.gather(*(send(group, message) for group, message in batch))
+
+    transaction.on_commit(lambda: run_in_sockets_loop(send_all()))
 
 
 def disconnect_user(user_id: str, credential: str | None = None) -> None:

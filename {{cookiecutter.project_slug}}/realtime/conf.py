@@ -29,6 +29,9 @@ class Defaults:
     REALTIME_REPLAY_SECONDS = 30  # to take 64 KiB of a replay; close with 4408 above this
     REALTIME_THREADS = 16  # for sync handlers and queries, each with a database connection
 
+    # Storage
+    REALTIME_FEED_DAYS = 365  # `manage.py cleanup` deletes events of feeds after this; 0 keeps all
+
     # Sign-in with a password. Above a limit, each further attempt doubles the wait before the next.
     REALTIME_MAX_NAME_FAILURES = 10  # of one user name
     REALTIME_MAX_ADDRESS_FAILURES = 30  # of an address, which many may share; so do sign-ups

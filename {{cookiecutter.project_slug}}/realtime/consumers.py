@@ -19,7 +19,7 @@ from realtime import metrics
 from realtime.auth import FindValid
 from realtime.conf import settings
 from realtime.connection import PATIENCE, Connection, ConnectionMiddleware
-from realtime.history import Events, History, alatest_of, latest_of
+from realtime.history import Events, History, alatest_of, latest_of, parse_after
 from realtime.outbox import Disconnected
 from realtime.process import get_process
 from realtime.protocol import Close, EventError, check_event, check_length, decode, encode, ref_of
@@ -286,6 +286,33 @@ class RealtimeConsumer(BaseConsumer, AsyncJsonWebsocketConsumer):
         """Send the events with `after < seq <= until`, and from then on what is new."""
         await self.catch_up(group, history, after, until)
 
+    async def follow(
+        self,
+        group: str,
+        history: History,
+        *,
+        latest: int = 50,
+        presence: bool = False,
+        key: Any = None,
+        find_valid: FindValid | None = None,
+        **fields: Any,
+    ) -> None:
+        """Join a group, send `welcome` with these fields, and replay what the client has missed.
+
+        The replay starts after the number of the client's `?after=`, or else with the `latest`
+        events. The other arguments are those of `join`.
+        """
+        seq = await self.join(group, history, presence=presence, key=key, find_valid=find_valid)
+        await self.send_event({"type": "welcome", **self.identity, "seq": seq, **fields})
+        try:
+            after = parse_after(self.scope["query_string"])
+        except EventError as error:
+            await self.send_event(error.event())
+            after = None
+        if after is None:
+            after = max(0, seq - latest)
+        await self.replay(group, history, after, seq)
+
     async def send_event(self, event: Mapping[str, Any]) -> None:
         """Send an event to this client."""
         await self.send_json(event)
@@ -361,6 +388,33 @@ class SyncRealtimeConsumer(BaseConsumer, JsonWebsocketConsumer):
         The replay starts when the handler returns, so that no thread waits for a slow client.
         """
         self.replays.append((group, history, after, until))
+
+    def follow(
+        self,
+        group: str,
+        history: History,
+        *,
+        latest: int = 50,
+        presence: bool = False,
+        key: Any = None,
+        find_valid: FindValid | None = None,
+        **fields: Any,
+    ) -> None:
+        """Join a group, send `welcome` with these fields, and replay what the client has missed.
+
+        The replay starts after the number of the client's `?after=`, or else with the `latest`
+        events. The other arguments are those of `join`.
+        """
+        seq = self.join(group, history, presence=presence, key=key, find_valid=find_valid)
+        self.send_event({"type": "welcome", **self.identity, "seq": seq, **fields})
+        try:
+            after = parse_after(self.scope["query_string"])
+        except EventError as error:
+            self.send_event(error.event())
+            after = None
+        if after is None:
+            after = max(0, seq - latest)
+        self.replay(group, history, after, seq)
 
     def send_event(self, event: Mapping[str, Any]) -> None:
         """Send an event to this client."""
