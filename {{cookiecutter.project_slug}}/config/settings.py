@@ -67,6 +67,9 @@ check_processes(REDIS_HOSTS, WEB_CONCURRENCY=WEB_CONCURRENCY, MACHINES=MACHINES)
 INSTALLED_APPS = [
     "realtime",  # before staticfiles, whose `runserver` has no WebSocket
     "channels",
+{% if cookiecutter.examples == "all" %}
+    "realtime.feeds",
+{% endif %}
 {% if cookiecutter.auth != "none" %}
     "realtime.auth",
     "accounts",  # before the admin, which has templates of the same names
@@ -137,6 +140,10 @@ CHANNEL_LAYERS = channel_layers(REDIS_HOSTS, REDIS_PREFIX)
 {% if cookiecutter.examples != "none" %}
 # Limits. `realtime/conf.py` lists those of sockets and requests: override them here.
 
+{% if "notifications" in cookiecutter.__apps.split() %}
+NOTIFICATIONS_DAYS = 365  # until `manage.py cleanup` deletes a notification
+NOTIFICATIONS_EMAIL_MINUTES = 60  # unread, until `manage.py email_unread` mails it
+{% endif %}
 CHAT_ROOMS_PER_DAY = 100  # of each user; `rate_limited` above this
 
 {% endif %}
