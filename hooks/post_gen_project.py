@@ -39,9 +39,10 @@ CHAT_WITH_ACCOUNTS = (
 # Files and folders that are removed as a whole, with the condition.
 UNNEEDED = {
     "accounts": ANSWERS["auth"] == "none",
-    "chat": ANSWERS["examples"] == "none",
+    **{app: app not in ANSWERS["__apps"].split() for app in ANSWERS["_apps"]},
     "docs/message.md": ANSWERS["examples"] == "none",
     "docs/recipes": ANSWERS["examples"] == "none",
+    "docs/recipes/delete-an-app.md": ANSWERS["examples"] != "all",
     "templates/home.html": ANSWERS["examples"] != "none",
     **{f"tests/load.{choice}.py": ANSWERS["examples"] == "none" for choice in ANSWERS["_choices"]["auth"]},
     "docs/recipes/publish-from-a-view.md": ANSWERS["auth"] == "none",
@@ -77,6 +78,7 @@ def keep_chosen_files(project):
         for question in QUESTIONS_WITH_FILES
         for choice in ANSWERS["_choices"][question]
     }
+    marks[".all"] = ANSWERS["examples"] == "all"  # such a file replaces the one without a mark
     for path in sorted(path for path in project.rglob("*.*") if path.is_file()):
         for mark, chosen in marks.items():
             if not path.name.endswith(mark) and f"{mark}." not in path.name:

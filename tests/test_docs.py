@@ -10,7 +10,7 @@ from support.pages import DELETE, JWTS, commands, recipes
 
 # Every combination of the answers that pages depend on. The others take turns.
 POSSIBLE = filter(is_possible, combinations("auth", "channel_layer", "database", "deploy"))
-COMBINATIONS = spread(POSSIBLE, "consumers", "server")
+COMBINATIONS = spread(POSSIBLE, "consumers", "server", examples=["chat", "all"])
 # Words that a page may use only if the choice was made.
 WORDS = {
     ("channel_layer", "redis"): r"redis",
@@ -164,8 +164,9 @@ def test_recipes_apply(emitted):
     answers, project = emitted
     names = recipes(answers["auth"]) + [JWTS] * (answers["auth"] != "none")
     patches = [f"docs/recipes/{name}.md" for name in names]
+    others = ["delete-an-app.md"] * (answers["examples"] == "all")  # commands without edits
     assert sorted(path.name for path in (project / "docs" / "recipes").iterdir()) == sorted(
-        ["README.md", *(f"{name}.md" for name in (*names, DELETE))]
+        ["README.md", *(f"{name}.md" for name in (*names, DELETE)), *others]
     )
     for patch in (*([patch] for patch in patches), [f"docs/recipes/{DELETE}.md"], patches):
         done = subprocess.run(["git", "apply", "--check", *patch], cwd=project, capture_output=True, text=True)

@@ -90,7 +90,7 @@ def projects(cookies_session):
     answers = covering("server", "channel_layer", "consumers", "auth", "database", "deploy", "ci")
     return [
         bake(cookies_session, **one)
-        for one in [*answers, *combinations("channel_layer", "database"), {"examples": "none"}]
+        for one in [*answers, *combinations("channel_layer", "database"), {"examples": "none"}, {"examples": "all"}]
     ]
 
 

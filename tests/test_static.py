@@ -9,10 +9,14 @@ import tomllib
 
 import pytest
 from support.emitted import TEMPLATE, bake, environ_for, production_values, run
-from support.matrix import CHOICES, CORE, PYTHONS, combinations, is_quick, label
+from support.matrix import CHOICES, CORE, PYTHONS, combinations, is_quick, label, spread
 
 COMBINATIONS = combinations(*CORE, "database", "django_version")
+# All sample apps: in each style, for each sign-in and Django.
+ALL = {"examples": ["all"]}
+COMBINATIONS += spread(combinations("consumers", "auth", "django_version"), *CORE, "database", **ALL)
 MARKS = [f".{choice}" for key in ("server", "channel_layer", "consumers", "auth", "license") for choice in CHOICES[key]]
+MARKS.append(".all")
 
 # One process for both commands: starting Django takes longer than either.
 CHECKS = "import django; django.setup(); from django.core.management import call_command; "
@@ -22,15 +26,15 @@ PRODUCTION = CHECKS + "call_command('check', deploy=True, databases=['default'],
 
 # mypy analyses Django and other libraries again if INSTALLED_APPS or Django's version differ, which takes longer than
 # the rest. Combinations with both in common form a group, which one worker checks on one Python.
-def apps_of(answers):
-    return answers["django_version"], answers["auth"] == "none"
+def in_common(answers):
+    return answers["django_version"], answers["auth"] == "none", "examples" in answers
 
 
-GROUPS = sorted({apps_of(answers) for answers in COMBINATIONS})
+GROUPS = sorted({in_common(answers) for answers in COMBINATIONS})
 
 
 def group_of(answers):
-    return GROUPS.index(apps_of(answers))
+    return GROUPS.index(in_common(answers))
 
 
 @pytest.fixture(scope="session")
@@ -152,15 +156,15 @@ def test_pages_and_scripts_are_copied_as_they_are(cookies):
         for path in project.rglob("*"):
             if path.suffix in {".html", ".css", ".js", ".svg"}:
                 copied.setdefault(path.relative_to(project).as_posix(), set()).add(path.read_bytes())
-    originals = {
-        path.relative_to(source).as_posix(): path.read_bytes()
-        for path in source.rglob("*")
-        if path.suffix in {".html", ".css", ".js", ".svg"}
-    }
-    for mark in MARKS:
-        originals = {name.replace(f"{mark}.", "."): content for name, content in originals.items()}
+    originals = {}
+    for path in source.rglob("*"):
+        if path.suffix in {".html", ".css", ".js", ".svg"}:
+            name = path.relative_to(source).as_posix()
+            for mark in MARKS:
+                name = name.replace(f"{mark}.", ".")
+            originals.setdefault(name, set()).add(path.read_bytes())
     assert copied.keys() == originals.keys()
-    assert {name for name in copied if copied[name] != {originals[name]}} <= rendered
+    assert {name for name in copied if copied[name] != originals[name]} <= rendered
 
 
 def test_replay_file_holds_no_secret(cookies, _cookiecutter_config_file):

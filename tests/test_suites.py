@@ -2,7 +2,7 @@
 
 import pytest
 from support.emitted import FAST, bake, environ_for, run
-from support.matrix import is_measured, is_quick, is_whole, label, rotated
+from support.matrix import all_examples, is_measured, is_quick, is_whole, label, rotated
 
 # Tests that start the server or concern the whole project.
 DEPENDENT = ["chat/tests/test_live.py", "tests"]
@@ -26,7 +26,23 @@ def test_emitted_suite_passes(answers, python, cookies, environment, services):
     if not is_measured(answers, python):
         paths = [] if is_whole(answers, python) else DEPENDENT
         command = ["uv", "run", "pytest", "--no-cov", *paths]
-    output = run(command, project, environ, timeout=500)
+    check_summary(run(command, project, environ, timeout=500))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("answers", "python"),
+    [pytest.param(answers, python, id=f"{label(answers)}-{python}") for answers, python in all_examples()],
+)
+def test_suite_of_all_sample_apps_passes(answers, python, cookies, environment, services):
+    """`make test` of a project with all sample apps succeeds with 95 % coverage, and skips no test."""
+    project = bake(cookies, **answers)
+    environ = environ_for(environment(python, answers["django_version"]), **FAST, **services(answers))
+    check_summary(run(["make", "test"], project, environ, timeout=500))
+
+
+def check_summary(output):
+    """Check that pytest passed all tests without a warning."""
     assert " passed" in output
     summary = output.strip().splitlines()[-1]
     assert not any(word in summary for word in ("skipped", "xfailed", "xpassed", "warning")), output

@@ -153,6 +153,13 @@ DIFFERENCES = {
         "+deploy/postgresql.sh",
         "pyproject.toml",
     },
+    ("examples", "all"): {
+        "README.md",
+        "docs/recipes/README.md",
+        "+docs/recipes/delete-an-app.md",
+        "docs/recipes/delete-the-chat.md",
+        "templates/base.html",
+    },
     ("examples", "none"): {
         ".env.example",
         "AGENTS.md",

@@ -83,7 +83,7 @@ def build_environment(cookies, python: str, django: str) -> Path:
     """Build an environment for all projects on one Python and Django. Kept until the requirements change."""
     projects = [
         bake(cookies, **answers, django_version=django)
-        for answers in covering("server", "channel_layer", "consumers", "auth", "database")
+        for answers in covering("server", "channel_layer", "consumers", "auth", "database", "examples")
     ]
     wanted = "".join(f"{line}\n" for line in sorted(set().union(*map(requirements, projects))))
     folder = BUILD / "environments" / f"python{python}-django{django}"

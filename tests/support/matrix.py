@@ -14,6 +14,7 @@ CONTEXT = json.loads((TEMPLATE / "cookiecutter.json").read_text(encoding="utf-8"
 CHOICES = {key: value for key, value in CONTEXT.items() if isinstance(value, list) and not key.startswith("_")}
 CORE = ("server", "channel_layer", "consumers", "auth")
 ENGINE = ("server", "channel_layer", "consumers")  # axes of the engine's own suite
+APPS = CONTEXT["_choices"]["examples"]["all"]["apps"]  # deleted one by one by the recipes
 SIGNED_IN = [auth for auth in CHOICES["auth"] if auth != "none"]
 PYTHONS = ("3.12", "3.13")
 PYTHONS_OF_CI = (*PYTHONS, "3.14")
@@ -28,6 +29,13 @@ Row = TypeVar("Row")
 def combinations(*keys: str) -> list[Answers]:
     """Return every combination of the choices of these questions. The last question changes fastest."""
     return [dict(zip(keys, values, strict=True)) for values in itertools.product(*(CHOICES[key] for key in keys))]
+
+
+def apps_of(answers: Answers) -> list[str]:
+    """Return the sample apps of a project. Some need accounts."""
+    examples = answers.get("examples", CHOICES["examples"][0])
+    lacks = CONTEXT["_choices"]["auth"][answers.get("auth", CHOICES["auth"][0])]["lacks"]
+    return [app for app in CONTEXT["_choices"]["examples"][examples]["apps"] if app not in lacks]
 
 
 def label(answers: Answers) -> str:
@@ -82,6 +90,12 @@ def rotated() -> Runs:
     """
     runs = spread(combinations(*CORE), "database", "django_version", python=PYTHONS)
     return [(answers, answers.pop("python")) for answers in runs]
+
+
+def all_examples() -> Runs:
+    """Return combinations with all sample apps: each style and sign-in, while the other questions take turns."""
+    runs = spread(combinations("consumers", "auth"), *CORE, "database", "django_version", python=PYTHONS)
+    return [({**answers, "examples": "all"}, python) for answers in runs if (python := answers.pop("python"))]
 
 
 def engine_runs() -> Runs:

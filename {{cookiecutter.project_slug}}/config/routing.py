@@ -4,14 +4,14 @@ from typing import Any
 
 from django.urls import re_path
 
-{% if cookiecutter.examples == "chat" %}
-import chat.routing
-{% endif %}
+{% for app in cookiecutter.__apps.split() %}
+import {{ app }}.routing
+{% endfor %}
 from realtime.protocol import Close, refuse
 
 websocket_urlpatterns: list[Any] = [
-{% if cookiecutter.examples == "chat" %}
-    *chat.routing.websocket_urlpatterns,
-{% endif %}
+{% for app in cookiecutter.__apps.split() %}
+    *{{ app }}.routing.websocket_urlpatterns,
+{% endfor %}
     re_path(r"", refuse(Close.NOT_FOUND)),  # type: ignore[arg-type]
 ]

@@ -47,7 +47,7 @@ SIGNUP_OPEN = env.bool("SIGNUP_OPEN", DEBUG)
 EMAIL = env.email("EMAIL_URL", "console:", development=DEBUG)
 DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", "webmaster@localhost")
 {% endif %}
-{% if cookiecutter.examples == "chat" %}
+{% if cookiecutter.examples != "none" %}
 MESSAGE_RETENTION_DAYS = env.int("MESSAGE_RETENTION_DAYS", 0, validate=validate.Range(0, 36_500))
 {% endif %}
 TLS_CERTFILE = env.file("TLS_CERTFILE", None)
@@ -78,9 +78,9 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.staticfiles",
     "servestatic",
-{% if cookiecutter.examples == "chat" %}
-    "chat",
-{% endif %}
+{% for app in cookiecutter.__apps.split() %}
+    "{{ app }}",
+{% endfor %}
 ]
 
 MIDDLEWARE = [
@@ -134,7 +134,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {"default": DATABASE}
 CHANNEL_LAYERS = channel_layers(REDIS_HOSTS, REDIS_PREFIX)
 
-{% if cookiecutter.examples == "chat" %}
+{% if cookiecutter.examples != "none" %}
 # Limits. `realtime/conf.py` lists those of sockets and requests: override them here.
 
 CHAT_ROOMS_PER_DAY = 100  # of each user; `rate_limited` above this

@@ -16,8 +16,10 @@ urlpatterns = [
     path("", TemplateView.as_view(template_name="home.html"), name="home"),
 {% else %}
     path("", rooms, name="home"),  # the start page
-    path("", include("chat.urls")),
 {% endif %}
+{% for app in cookiecutter.__apps.split() %}
+    path("", include("{{ app }}.urls")),
+{% endfor %}
 {% if cookiecutter.auth != "none" %}
     path("", include("accounts.urls")),
 {% endif %}

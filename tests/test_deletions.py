@@ -1,0 +1,61 @@
+"""Deletion of one sample app: its folder and its lines in `config/`. The other apps pass their checks and tests."""
+
+import re
+
+import pytest
+from support.differences import content
+from support.emitted import FAST, bake, environ_for, run
+from support.matrix import APPS, CHOICES, PYTHONS, apps_of, combinations, spread
+from support.pages import DELETE, commands
+
+# Apps that another one imports, with the apps that go with them.
+DEPENDENTS: dict[str, list[str]] = {}
+# The navigation shows the apps that have a URL. Pages are edited by hand.
+MENTIONS = {"templates/base.html"}
+
+
+def parameters():
+    """Return each app in both styles, with each sign-in that it supports. The other answers take turns."""
+    for app in APPS:
+        supported = [auth for auth in CHOICES["auth"] if app in apps_of({"auth": auth, "examples": "all"})]
+        questions = ("server", "channel_layer", "database", "django_version")
+        for answers in spread(combinations("consumers"), *questions, auth=supported):
+            yield pytest.param(app, answers, id="-".join([app, *answers.values()]))
+
+
+def deletion(project, app):
+    """Return the commands of the page that deletes an app."""
+    folder = project / "docs" / "recipes"
+    if app == "chat":
+        return commands((folder / f"{DELETE}.md").read_text(encoding="utf-8"))
+    page = (folder / "delete-an-app.md").read_text(encoding="utf-8")
+    return commands(page.partition(f"## {app.capitalize()}\n")[2].partition("\n## ")[0])
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("app", "answers"), list(parameters()))
+def test_app_can_be_deleted(app, answers, cookies, environment, services):
+    """No other file mentions the app, no migration is missing, and lint and tests of the rest pass."""
+    project = bake(cookies, **answers, examples="all")
+    environ = environ_for(environment(PYTHONS[-1], answers["django_version"]), **FAST, **services(answers))
+    run(["uv", "run", "python", "manage.py", "migrate"], project, environ)
+    deleted = [*DEPENDENTS.get(app, []), app]
+    steps = [deletion(project, name) for name in deleted]  # the chat's page goes with the chat
+    for command in (command for step in steps for command in step):
+        run(["sh", "-c", command], project, environ)
+    assert mentions(project, deleted) == []
+    run(["uv", "run", "python", "manage.py", "makemigrations", "--check"], project, environ)
+    run(["make", "lint"], project, environ)
+    assert " passed" in run(["uv", "run", "pytest", "--no-cov"], project, environ, timeout=400)
+
+
+def mentions(project, apps):
+    """Return the lines that name one of the apps, outside of pages and the engine."""
+    word = re.compile(rf"\b({'|'.join(apps)})\b(?!\.example)", re.I)
+    found = []
+    for name, data in content(project).items():
+        if name.startswith("realtime/") or name.endswith((".md", ".pyc", ".sqlite3")) or name in MENTIONS:
+            continue
+        lines = data.decode(errors="replace").splitlines()
+        found += [f"{name}: {line}" for line in lines if word.search(line)]
+    return found
