@@ -6,8 +6,8 @@ import threading
 
 from django.db import OperationalError
 
-from realtime.jobs.context import JobError, job
-from realtime.jobs.django_tasks import task
+from realtime.work.context import JobError, job
+from realtime.work.django_tasks import task
 
 calls = []  # arguments of `count`, in the order of the calls
 running = threading.Semaphore(0)  # released by each `wait`

@@ -32,7 +32,7 @@ class Defaults:
     # Storage
     REALTIME_FEED_DAYS = 365  # `manage.py cleanup` deletes events of feeds after this; 0 keeps all
 
-    # Jobs, with "realtime.jobs" in INSTALLED_APPS
+    # Jobs, with "realtime.work" in INSTALLED_APPS
     REALTIME_JOB_THREADS = 4  # jobs that a worker runs at once
     REALTIME_JOBS_OPEN = 10  # of a user, waiting or running; `rate_limited` at this number
     REALTIME_JOBS_PER_DAY = 500  # of a user; `rate_limited` at this number

@@ -7,8 +7,8 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from realtime import servers
 from realtime.conf import settings
-from realtime.jobs.worker import Worker
 from realtime.servers import workers
+from realtime.work.worker import Worker
 
 
 class Command(BaseCommand):

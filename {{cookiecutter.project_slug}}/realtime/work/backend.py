@@ -5,7 +5,7 @@ from typing import Any
 
 from django.utils.module_loading import import_string
 
-from realtime.jobs.django_tasks import (
+from realtime.work.django_tasks import (
     AnyResult,
     AnyTask,
     BaseTaskBackend,
@@ -35,7 +35,7 @@ class JobBackend(BaseTaskBackend):
     supports_get_result = True
 
     def enqueue(self, task: Any, args: Any, kwargs: Any) -> AnyResult:
-        from realtime.jobs.queue import start
+        from realtime.work.queue import start
 
         self.validate_task(task)
         context = [None] if task.takes_context else []
@@ -46,7 +46,7 @@ class JobBackend(BaseTaskBackend):
         return result
 
     def get_result(self, result_id: str) -> AnyResult:
-        from realtime.jobs.models import Job
+        from realtime.work.models import Job
 
         try:
             return result_of(Job.objects.get(pk=result_id))
@@ -57,7 +57,7 @@ class JobBackend(BaseTaskBackend):
 def result_of(job: Any) -> AnyResult:
     """Return a job as Django's tasks know it."""
     task: AnyTask = import_string(job.kind)
-    error = TaskError(exception_class_path="realtime.jobs.context.JobError", traceback=job.reason)
+    error = TaskError(exception_class_path="realtime.work.context.JobError", traceback=job.reason)
     result: AnyResult = TaskResult(
         task=task,
         id=str(job.pk),

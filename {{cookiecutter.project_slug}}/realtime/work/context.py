@@ -9,8 +9,8 @@ from django.db.models.functions import Now
 
 from realtime.conf import settings
 from realtime.feeds.events import append
-from realtime.jobs.django_tasks import AnyResult, AnyTask, task
-from realtime.jobs.models import LEASE, Job, State, leased
+from realtime.work.django_tasks import AnyResult, AnyTask, task
+from realtime.work.models import LEASE, Job, State, leased
 
 
 class Stopped(BaseException):
@@ -49,7 +49,7 @@ class JobContext:
     @property
     def task_result(self) -> AnyResult:
         """Result of the task as in Django's TaskContext."""
-        from realtime.jobs.backend import result_of
+        from realtime.work.backend import result_of
 
         return result_of(self.job)
 

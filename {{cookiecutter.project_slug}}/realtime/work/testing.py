@@ -1,8 +1,8 @@
 """Jobs in tests."""
 
-from realtime.jobs.context import JobContext
-from realtime.jobs.models import claim
-from realtime.jobs.worker import run_job
+from realtime.work.context import JobContext
+from realtime.work.models import claim
+from realtime.work.worker import run_job
 
 
 def run_all() -> None:

@@ -6,9 +6,9 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from realtime.jobs import queue
-from realtime.jobs.models import Job
 from realtime.protocol import EventError
+from realtime.work import queue
+from realtime.work.models import Job
 
 
 @admin.register(Job)

@@ -19,15 +19,15 @@ from django.utils import timezone
 
 from engine import jobs
 from realtime.feeds.events import FeedHistory
-from realtime.jobs import worker as worker_module
-from realtime.jobs.context import JobContext, Stopped
-from realtime.jobs.django_tasks import TaskResultDoesNotExist, TaskResultStatus
-from realtime.jobs.models import LOST, Job, State, claim, release
-from realtime.jobs.queue import astart, cancel, retry, start
-from realtime.jobs.testing import run_all
-from realtime.jobs.worker import FAILED, MAX_RESULT_BYTES, Worker
 from realtime.protocol import EventError
 from realtime.testing import url_of_test_database
+from realtime.work import worker as worker_module
+from realtime.work.context import JobContext, Stopped
+from realtime.work.django_tasks import TaskResultDoesNotExist, TaskResultStatus
+from realtime.work.models import LOST, Job, State, claim, release
+from realtime.work.queue import astart, cancel, retry, start
+from realtime.work.testing import run_all
+from realtime.work.worker import FAILED, MAX_RESULT_BYTES, Worker
 
 FEED = "jobs"
 MINUTE = timedelta(minutes=1)
@@ -400,7 +400,7 @@ def test_worker_of_the_same_process_starts_at_once(monkeypatch):
 
 def test_worker_renews_its_leases(monkeypatch):
     """A job without a step for longer than a lease is not taken up by another worker."""
-    monkeypatch.setattr("realtime.jobs.models.LEASE", timedelta(seconds=1))
+    monkeypatch.setattr("realtime.work.models.LEASE", timedelta(seconds=1))
     monkeypatch.setattr(worker_module, "RENEWAL_SECONDS", 0.2)
     monkeypatch.setattr(worker_module, "LOOK_SECONDS", 0.05)
     job = begin(jobs.wait)

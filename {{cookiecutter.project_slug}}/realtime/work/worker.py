@@ -6,14 +6,17 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import Error, InterfaceError, OperationalError, close_old_connections
 from django.utils.module_loading import import_string
 
-from realtime.jobs import local
-from realtime.jobs.backend import JobBackend, result_of
-from realtime.jobs.context import JobContext, JobError, Stopped
-from realtime.jobs.django_tasks import AnyTask, task_finished, task_started
-from realtime.jobs.models import (
+from realtime.conf import settings
+from realtime.protocol import encode, size_of
+from realtime.threads import close_connections, keep_connections
+from realtime.work.backend import JobBackend, result_of
+from realtime.work.context import JobContext, JobError, Stopped
+from realtime.work.django_tasks import AnyTask, task_finished, task_started
+from realtime.work.local import workers
+from realtime.work.models import (
     LEASE,
     State,
     change,
@@ -24,8 +27,6 @@ from realtime.jobs.models import (
     release,
     renew,
 )
-from realtime.protocol import encode, size_of
-from realtime.threads import close_connections, keep_connections
 
 LOOK_SECONDS = 0.25  # between looks at the table; jobs of this process start at once
 RETRY_SECONDS = 1  # after an error of the database
@@ -47,6 +48,7 @@ class Worker:
         self.is_failing = False
         self.stopping = False
         self.woken = threading.Event()
+        self.ended = threading.Event()
 
     def stop(self, *_: object) -> None:
         """Let `run()` return soon. A signal handler may call it, so it acquires no lock."""
@@ -55,22 +57,23 @@ class Worker:
     def run(self) -> None:
         """Run jobs until `stop()` is called. Then give back those that run."""
         keep_connections()
-        local.wakers.add(self.woken)
+        workers.add(self)
         while not self.stopping:
             self.woken.clear()
             try:
                 self.look()
                 close_old_connections()
                 self.is_failing = False
-            except (InterfaceError, OperationalError) as error:
+            except Error as error:  # the table may be missing, too
                 if not self.is_failing:
                     logger.warning("The database was not asked for jobs, retrying: %s", error)
                 self.is_failing = True
                 close_connections()
             self.woken.wait(RETRY_SECONDS if self.is_failing else LOOK_SECONDS)
-        local.wakers.discard(self.woken)
+        workers.discard(self)
         self.give_back()
         close_connections()
+        self.ended.set()
 
     def look(self) -> None:
         """Renew the leases, stop what was cancelled, and start what waits."""
@@ -121,6 +124,20 @@ class Run(threading.Thread):
             close_connections()
             self.worker.runs.discard(self)
             self.worker.woken.set()
+
+
+def start_worker() -> None:
+    """Run jobs in a thread of this process."""
+    worker = Worker(settings.REALTIME_JOB_THREADS)
+    threading.Thread(target=worker.run, name="jobs", daemon=True).start()
+
+
+def stop_workers() -> None:
+    """Give back the jobs of this process, and return when its workers have ended."""
+    for worker in list(workers):
+        worker.stop()
+        worker.woken.set()
+        worker.ended.wait(2 * STOP_SECONDS)
 
 
 def run_job(context: JobContext) -> None:

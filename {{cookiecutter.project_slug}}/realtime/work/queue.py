@@ -10,11 +10,11 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from realtime.conf import settings
-from realtime.jobs import local
-from realtime.jobs.django_tasks import AnyTask
-from realtime.jobs.models import OPEN, Job, State, change
 from realtime.protocol import EventError
 from realtime.threads import refuse_in_event_loop
+from realtime.work import local
+from realtime.work.django_tasks import AnyTask
+from realtime.work.models import OPEN, Job, State, change
 
 DAY = timedelta(days=1)
 
@@ -123,5 +123,5 @@ def lock(user_id: str) -> None:
     """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
-            key = f"realtime_jobs {user_id}"
+            key = f"realtime_work {user_id}"
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])

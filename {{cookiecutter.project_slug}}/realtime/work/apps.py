@@ -3,7 +3,7 @@
 from django.apps import AppConfig
 
 
-class JobsConfig(AppConfig):
-    name = "realtime.jobs"
-    label = "realtime_jobs"
+class WorkConfig(AppConfig):
+    name = "realtime.work"
+    label = "realtime_work"
     default_auto_field = "django.db.models.BigAutoField"
