@@ -539,6 +539,7 @@ def test_retry_has_the_limits_of_a_start(settings):
     job = begin(jobs.fail, {"error": "job"}, once=True)
     run_all()
     other = begin(jobs.fail, {"error": "job"}, once=True)
+    assert not retry(other)
     with pytest.raises(EventError, match="Such a job"):
         retry(job)
     cancel(other)

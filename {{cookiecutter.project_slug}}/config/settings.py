@@ -67,6 +67,10 @@ check_processes(REDIS_HOSTS, WEB_CONCURRENCY=WEB_CONCURRENCY, MACHINES=MACHINES)
 INSTALLED_APPS = [
     "realtime",  # before staticfiles, whose `runserver` has no WebSocket
     "channels",
+{% if cookiecutter.examples == "all" %}
+    "realtime.feeds",
+    "realtime.work",
+{% endif %}
 {% if cookiecutter.auth != "none" %}
     "realtime.auth",
     "accounts",  # before the admin, which has templates of the same names
@@ -133,6 +137,9 @@ TEMPLATES = [
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {"default": DATABASE}
 CHANNEL_LAYERS = channel_layers(REDIS_HOSTS, REDIS_PREFIX)
+{% if cookiecutter.examples == "all" %}
+TASKS = {"default": {"BACKEND": "realtime.work.backend.JobBackend"}}  # run by `manage.py worker`
+{% endif %}
 
 {% if cookiecutter.examples != "none" %}
 # Limits. `realtime/conf.py` lists those of sockets and requests: override them here.

@@ -77,6 +77,8 @@ def retry(job: Job) -> bool:
     ended = Job.objects.filter(state__in=(State.FAILED, State.CANCELLED))
     fields = {"state": State.WAITING, "reason": "", "ended_at": None, "attempts": 0}
     with transaction.atomic():
+        if not ended.filter(pk=job.pk).exists():
+            return False
         if job.once and find_open(job):
             raise EventError("rate_limited", "Such a job is waiting or running.")
         limit(job.user_id)
