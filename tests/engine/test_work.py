@@ -398,10 +398,9 @@ def test_worker_of_the_same_process_starts_at_once(monkeypatch):
         worker.woken.set()
 
 
-def test_worker_renews_its_leases(monkeypatch):
+def test_worker_renews_its_leases(settings, monkeypatch):
     """A job without a step for longer than a lease is not taken up by another worker."""
-    monkeypatch.setattr("realtime.work.models.LEASE", timedelta(seconds=1))
-    monkeypatch.setattr(worker_module, "RENEWAL_SECONDS", 0.2)
+    settings.REALTIME_JOB_LEASE = 1
     monkeypatch.setattr(worker_module, "LOOK_SECONDS", 0.05)
     job = begin(jobs.wait)
     with working(), working():

@@ -34,6 +34,8 @@ class Defaults:
 
     # Jobs, with "realtime.work" in INSTALLED_APPS
     REALTIME_JOB_THREADS = 4  # jobs that a worker runs at once
+    # A job is taken up again if its worker is silent for this long. It reports five times as often.
+    REALTIME_JOB_LEASE: float = 15  # seconds
     REALTIME_JOBS_OPEN = 10  # of a user, waiting or running; `rate_limited` at this number
     REALTIME_JOBS_PER_DAY = 500  # of a user; `rate_limited` at this number
     REALTIME_JOB_STEPS = 10_000  # of a job, which fails above this

@@ -79,7 +79,7 @@ def test_form_is_checked(fields: dict[str, Any]) -> None:
 
 
 def test_too_many_jobs_are_refused(settings: Settings) -> None:
-    """The page says why, and a retry has the same limit."""
+    """The page shows the reason, and a retry has the same limit."""
     settings.REALTIME_JOBS_OPEN = 1
     ann = client_of("ann")
     post(ann, chapters=2, key=uuid4())

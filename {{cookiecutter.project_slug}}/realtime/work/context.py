@@ -5,12 +5,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Concatenate
 
 from django.db import transaction
-from django.db.models.functions import Now
 
 from realtime.conf import settings
 from realtime.feeds.events import append
 from realtime.work.django_tasks import AnyResult, AnyTask, task
-from realtime.work.models import LEASE, Job, State, leased
+from realtime.work.models import Job, State, lease_end, leased
 
 
 class Stopped(BaseException):
@@ -96,7 +95,7 @@ class JobContext:
         self.check()
         with transaction.atomic():
             own = leased([self.job]).filter(state=State.RUNNING)
-            if not own.update(**changes, locked_until=Now() + LEASE):
+            if not own.update(**changes, locked_until=lease_end()):
                 raise Stopped
             if self.job.feed:
                 append(self.job.feed, event)

@@ -11,7 +11,6 @@ from django.utils import timezone
 from realtime.conf import settings
 from realtime.feeds.events import append
 
-LEASE = timedelta(seconds=15)  # a job whose worker renews nothing for this long is taken up again
 LOST = "The worker was lost too often."
 
 
@@ -141,7 +140,7 @@ def claim(most: int) -> list[Job]:
             attempts=attempts + 1,
             started_at=Now(),
             lease=uuid4().hex,
-            locked_until=Now() + LEASE,
+            locked_until=lease_end(),
         ):
             claimed.append(job)
     return claimed
@@ -153,9 +152,14 @@ def leased(jobs: list[Job]) -> models.QuerySet[Job]:
     return Job.objects.filter(pk__in=keys, lease__in=[job.lease for job in jobs])
 
 
+def lease_end() -> Any:
+    """Return when a lease ends that is renewed now, by the clock of the database."""
+    return Now() + timedelta(seconds=settings.REALTIME_JOB_LEASE)
+
+
 def renew(jobs: list[Job]) -> None:
     """Renew the leases of jobs."""
-    leased(jobs).update(locked_until=Now() + LEASE)
+    leased(jobs).update(locked_until=lease_end())
 
 
 def find_running(jobs: list[Job]) -> set[int]:

@@ -17,7 +17,6 @@ from realtime.work.context import JobContext, JobError, Stopped
 from realtime.work.django_tasks import AnyTask, task_finished, task_started
 from realtime.work.local import workers
 from realtime.work.models import (
-    LEASE,
     State,
     change,
     claim,
@@ -30,7 +29,6 @@ from realtime.work.models import (
 
 LOOK_SECONDS = 0.25  # between looks at the table; jobs of this process start at once
 RETRY_SECONDS = 1  # after an error of the database
-RENEWAL_SECONDS = LEASE.total_seconds() / 5
 STOP_SECONDS = 5  # a task that ends no sooner is given back, and ends with the process
 MAX_RESULT_BYTES = 32 * 1024  # of an event; the job fails above this
 FAILED = "Something went wrong."
@@ -80,7 +78,7 @@ class Worker:
         runs = list(self.runs)
         if runs:
             jobs = [run.context.job for run in runs]
-            if time.monotonic() > self.renewed_at + RENEWAL_SECONDS:
+            if time.monotonic() > self.renewed_at + settings.REALTIME_JOB_LEASE / 5:
                 renew(jobs)
                 self.renewed_at = time.monotonic()
             running = find_running(jobs)
