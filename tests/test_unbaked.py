@@ -30,7 +30,7 @@ DISTRIBUTIONS = {
     "pythonjsonlogger": "python-json-logger",
 }
 # Modules that a project may leave out, with their packages, and packages that the start names if it needs them.
-OPTIONAL = {"storage.py": "servestatic", "load.py": "websockets"}
+OPTIONAL = {"storage.py": "servestatic", "load.py": "websockets", "django_tasks.py": "django-tasks"}
 NAMED_BY_THE_START = {"psycopg", "psycopg_pool"}
 PUBLIC = {
     "realtime.consumers": {"RealtimeConsumer", "SyncRealtimeConsumer"},
