@@ -48,7 +48,7 @@ PUBLIC = {
     "realtime.auth.forms": {"PasswordChangeForm", "PasswordResetForm"},
     "realtime.auth.urls": {"urlpatterns", "reset_urlpatterns"},
     "realtime.feeds.events": {"append", "aappend", "append_many", "FeedHistory"},
-    "realtime.feeds.models": {"take_numbers"},
+    "realtime.feeds.models": {"Feed", "take_numbers"},
     "realtime.work.context": {"job", "JobContext", "JobError", "Stopped"},
     "realtime.work.queue": {"start", "astart", "cancel", "retry"},
     "realtime.work.models": {"Job", "State"},
