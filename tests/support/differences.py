@@ -162,6 +162,7 @@ DIFFERENCES = {
         "config/routing.py",
         "config/settings.py",
         "config/urls.py",
+        "deploy/README.md",
         "+docs/jobs.md",
         "docs/recipes/README.md",
         "docs/recipes/add-a-consumer.md",
