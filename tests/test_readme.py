@@ -61,7 +61,7 @@ RUN = {
         "test_containers.py::test_update_loses_nothing"
     ),
     "docker compose restart nginx": "test_containers.py::test_services_restart",
-    "(\\(umask 077; )?docker compose (exec -T postgresql pg_(dump|restore) .*|stop web cleanup( notifications)?)": (
+    "(\\(umask 077; )?docker compose (exec -T postgresql pg_(dump|restore) .*|stop web cleanup( \\w+)*)": (
         "test_containers.py::test_backup_is_restored"
     ),
     "(\\(umask 077; )?docker compose (exec -T|run --rm --no-deps -T) web (python -m sqlite3|sh -c) .*": (
