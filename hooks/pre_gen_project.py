@@ -20,9 +20,9 @@ EMAIL = re.compile(r"[^@\s\"\\<>(),;:]+@[^@\s\"\\<>(),;:]+\.[^@\s\"\\<>(),;:.]+"
 # Packages that emitted projects install. uv cannot install a package into a project of the same name.
 TAKEN = """
     anyio asgiref ast-serialize attrs autobahn automat cbor2 cffi channels channels-redis click colorama constantly
-    coverage cryptography daphne dj-database-url django django-stubs django-stubs-ext environs h11 h2 hiredis hpack
-    httptools hypercorn hyperframe hyperlink idna incremental iniconfig librt marshmallow msgpack mypy mypy-extensions
-    packaging pathspec pluggy priority psycopg psycopg-binary psycopg-pool prometheus-client pycparser pygments
+    coverage cryptography daphne dj-database-url django django-stubs django-stubs-ext django-tasks environs h11 h2
+    hiredis hpack httptools hypercorn hyperframe hyperlink idna incremental iniconfig librt marshmallow msgpack mypy
+    mypy-extensions packaging pathspec pluggy priority psycopg psycopg-binary psycopg-pool prometheus-client pycparser pygments
     pyopenssl pytest pytest-asyncio pytest-cov pytest-django python-dotenv python-json-logger pyyaml redis ruff
     servestatic service-identity sqlparse trustme twisted txaio types-channels types-pyyaml
     typing-extensions tzdata ujson uvicorn uvloop websockets wsproto zope-interface

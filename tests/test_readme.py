@@ -45,6 +45,8 @@ RUN = {
     "make matrix": "test_readme.py::test_matrix_is_listed",
     "python manage.py (check|migrate|collectstatic|serve) ?.*": ("test_readme.py::test_production_without_containers"),
     "python manage.py startconsumer NAME": "test_startconsumer.py::test_apps_are_clean_and_pass_their_tests",
+    "(make|python manage.py) worker": "test_jobs.py::test_job_survives_its_workers_and_servers",
+    "python manage.py runworker estimates": "test_jobs.py::test_channels_worker_answers",
     "python manage.py cleanup": "test_deploy.py::test_manifests_run_the_site",
     "python manage.py runserver": "test_runserver.py::test_sockets_come_back_after_an_edit",
     "(cp (.env|secret).example\\S* .*|chmod 600 .env)": "test_readme.py::test_examples_are_copied",
@@ -60,7 +62,7 @@ RUN = {
         "test_containers.py::test_update_loses_nothing"
     ),
     "docker compose restart nginx": "test_containers.py::test_services_restart",
-    "(\\(umask 077; )?docker compose (exec -T postgresql pg_(dump|restore) .*|stop web cleanup( notifications)?)": (
+    "(\\(umask 077; )?docker compose (exec -T postgresql pg_(dump|restore) .*|stop web cleanup( \\w+)*)": (
         "test_containers.py::test_backup_is_restored"
     ),
     "(\\(umask 077; )?docker compose (exec -T|run --rm --no-deps -T) web (python -m sqlite3|sh -c) .*": (

@@ -30,7 +30,7 @@ DISTRIBUTIONS = {
     "pythonjsonlogger": "python-json-logger",
 }
 # Modules that a project may leave out, with their packages, and packages that the start names if it needs them.
-OPTIONAL = {"storage.py": "servestatic", "load.py": "websockets"}
+OPTIONAL = {"storage.py": "servestatic", "load.py": "websockets", "django_tasks.py": "django-tasks"}
 NAMED_BY_THE_START = {"psycopg", "psycopg_pool"}
 PUBLIC = {
     "realtime.consumers": {"RealtimeConsumer", "SyncRealtimeConsumer"},
@@ -49,6 +49,11 @@ PUBLIC = {
     "realtime.auth.urls": {"urlpatterns", "reset_urlpatterns"},
     "realtime.feeds.events": {"append", "aappend", "append_many", "FeedHistory"},
     "realtime.feeds.models": {"Feed", "take_numbers"},
+    "realtime.work.context": {"job", "JobContext", "JobError", "Stopped"},
+    "realtime.work.queue": {"start", "astart", "cancel", "retry"},
+    "realtime.work.models": {"Job", "State"},
+    "realtime.work.backend": {"JobBackend"},
+    "realtime.work.testing": {"run_all"},
     "realtime.auth.names": {"look_of", "validate_name", "is_visible"},
     "realtime.batches": {"in_batches"},
     "realtime.keyset": {"paginate", "iterate"},

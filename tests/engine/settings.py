@@ -6,9 +6,11 @@ from config.settings import *  # noqa: F403
 from config.settings import INSTALLED_APPS
 
 # The admin's migrations need a user model that has some, too.
-OTHERS = {"accounts", "chat", "django.contrib.admin", "realtime.auth", "realtime.feeds"}
+OWN = {"realtime.auth", "realtime.feeds", "realtime.work"}
+OTHERS = {"accounts", "chat", "django.contrib.admin", *OWN}
 INSTALLED_APPS = [app for app in INSTALLED_APPS if app not in OTHERS]
-INSTALLED_APPS += ["realtime.auth", "realtime.feeds", "engine"]
+INSTALLED_APPS += [*sorted(OWN), "engine"]
+TASKS = {"default": {"BACKEND": "realtime.work.backend.JobBackend"}}
 AUTH_USER_MODEL = os.environ.get("ENGINE_USER_MODEL", "auth.User")
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
 MIDDLEWARE = [

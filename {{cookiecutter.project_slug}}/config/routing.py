@@ -1,4 +1,4 @@
-"""WebSocket paths and their consumers."""
+"""{{ "WebSocket paths, channels" if cookiecutter.examples == "all" else "WebSocket paths" }} and their consumers."""
 
 from typing import Any
 
@@ -15,3 +15,8 @@ websocket_urlpatterns: list[Any] = [
 {% endfor %}
     re_path(r"", refuse(Close.NOT_FOUND)),  # type: ignore[arg-type]
 ]
+{% if cookiecutter.examples == "all" %}
+
+channels: dict[str, Any] = {}  # consumers of `manage.py runworker`
+channels |= jobs.routing.channels
+{% endif %}

@@ -69,6 +69,7 @@ INSTALLED_APPS = [
     "channels",
 {% if cookiecutter.examples == "all" %}
     "realtime.feeds",
+    "realtime.work",
 {% endif %}
 {% if cookiecutter.auth != "none" %}
     "realtime.auth",
@@ -137,6 +138,9 @@ TEMPLATES = [
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {"default": DATABASE}
 CHANNEL_LAYERS = channel_layers(REDIS_HOSTS, REDIS_PREFIX)
+{% if cookiecutter.examples == "all" %}
+TASKS = {"default": {"BACKEND": "realtime.work.backend.JobBackend"}}  # run by `manage.py worker`
+{% endif %}
 
 {% if cookiecutter.examples != "none" %}
 # Limits. `realtime/conf.py` lists those of sockets and requests: override them here.

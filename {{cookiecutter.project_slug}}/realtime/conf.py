@@ -32,6 +32,16 @@ class Defaults:
     # Storage
     REALTIME_FEED_DAYS = 365  # `manage.py cleanup` deletes events of feeds after this; 0 keeps all
 
+    # Jobs, with "realtime.work" in INSTALLED_APPS
+    REALTIME_JOB_THREADS = 4  # jobs that a worker runs at once
+    # A job is taken up again if its worker is silent for this long. It reports five times as often.
+    REALTIME_JOB_LEASE: float = 15  # seconds
+    REALTIME_JOBS_OPEN = 10  # of a user, waiting or running; `rate_limited` at this number
+    REALTIME_JOBS_PER_DAY = 500  # of a user; `rate_limited` at this number
+    REALTIME_JOB_STEPS = 10_000  # of a job, which fails above this
+    REALTIME_JOB_ATTEMPTS = 5  # without a step in between, until a lost worker fails the job
+    REALTIME_JOB_DAYS = 30  # until `manage.py cleanup` deletes a job that ended; 0: never
+
     # Sign-in with a password. Above a limit, each further attempt doubles the wait before the next.
     REALTIME_MAX_NAME_FAILURES = 10  # of one user name
     REALTIME_MAX_ADDRESS_FAILURES = 30  # of an address, which many may share; so do sign-ups

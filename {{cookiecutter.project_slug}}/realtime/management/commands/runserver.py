@@ -53,6 +53,10 @@ class Command(runserver.Command):
             allow_origins(f"{scheme}://{name}:{self.port}" for name in (host, *LOCAL_NAMES))
             self.stdout.write(f"{settings.SERVER} serves {scheme}://{host}:{self.port}/")
             self.stdout.flush()
+            if apps.is_installed("realtime.work"):
+                from realtime.work.worker import start_worker
+
+                start_worker()
             servers.serve(handler, listener)
         except SystemExit as error:  # ends a thread only, and unseen
             self.stderr.write(str(error))
@@ -81,7 +85,13 @@ def drain(*, file_path: Path, **_: Any) -> None:
     Django would let the interpreter end, in which a request that is still served fails.
     """
     loop = running_loop()
-    if loop is None or file_path.suffix != ".py":  # templates are reloaded without a restart
+    if file_path.suffix != ".py":  # templates are reloaded without a restart
+        return
+    if apps.is_installed("realtime.work"):
+        from realtime.work.worker import stop_workers
+
+        stop_workers()
+    if loop is None:
         return
     with contextlib.suppress(TimeoutError):
         asyncio.run_coroutine_threadsafe(processes[loop].drain(), loop).result(timeout=5)

@@ -1,0 +1,9 @@
+"""Application of jobs: their table."""
+
+from django.apps import AppConfig
+
+
+class WorkConfig(AppConfig):
+    name = "realtime.work"
+    label = "realtime_work"
+    default_auto_field = "django.db.models.BigAutoField"

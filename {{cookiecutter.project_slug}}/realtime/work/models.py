@@ -1,0 +1,183 @@
+"""Jobs and their leases. The table is the queue, and all that is known of a job."""
+
+from datetime import timedelta
+from typing import Any, Self
+from uuid import uuid4
+
+from django.db import models, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from realtime.conf import settings
+from realtime.feeds.events import append
+
+LOST = "The worker was lost too often."
+
+
+class State(models.TextChoices):
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+OPEN = (State.WAITING, State.RUNNING)
+
+
+class Job(models.Model):
+    """Call of a task, for a user.
+
+    `user_id` is the primary key of an account or the id of a guest, and no foreign key. Events go
+    to `feed`, if it has a name. `resume` is what the task needs to go on after its last step.
+    A worker that runs the job renews `locked_until`, and changes the row only while `lease` is its
+    own. Nothing runs the job before the lease ends, even if it was cancelled and started again.
+    """
+
+    kind = models.CharField(max_length=200)  # path of the task
+    arguments = models.JSONField(default=dict)
+    user_id = models.CharField(max_length=64, default="")
+    user_name = models.CharField(max_length=150, default="")
+    feed = models.CharField(max_length=100, default="")
+    key = models.CharField(max_length=100, default="")
+    once = models.BooleanField(default=False)
+    state = models.CharField(max_length=9, choices=State.choices, default=State.WAITING)
+    progress = models.FloatField(default=0)  # from 0 to 1
+    steps = models.PositiveIntegerField(default=0)
+    resume = models.JSONField(default=dict)
+    result = models.JSONField(null=True)
+    reason = models.CharField(max_length=500, default="")  # of a failure, for the user
+    attempts = models.PositiveSmallIntegerField(default=0)  # since the last step
+    lease = models.CharField(max_length=32, default="")
+    locked_until = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True, db_index=True)
+
+    class Meta:
+        indexes = (
+            models.Index(fields=("state", "id"), name="job_state"),
+            models.Index(fields=("user_id", "created_at"), name="job_user"),
+        )
+        constraints = (
+            models.UniqueConstraint(
+                fields=("user_id", "kind"),
+                condition=models.Q(once=True, state__in=OPEN),
+                name="job_once",
+            ),
+            models.UniqueConstraint(
+                fields=("user_id", "kind", "key"),
+                condition=~models.Q(key=""),
+                name="job_key_once",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.pk}"
+
+    @property
+    def name(self) -> str:
+        """Name of the task's function."""
+        return self.kind.rpartition(".")[2]
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in OPEN
+
+    @classmethod
+    def expired(cls) -> models.QuerySet[Self]:
+        """Return jobs that ended over REALTIME_JOB_DAYS ago, for `manage.py cleanup` to delete."""
+        days = settings.REALTIME_JOB_DAYS
+        if not days:
+            return cls.objects.none()
+        old = timezone.now() - timedelta(days)
+        return cls.objects.filter(ended_at__lt=old).order_by("ended_at")
+
+    def event(self) -> dict[str, Any]:
+        """Return the event about the job's state that clients get."""
+        return {
+            "type": "job",
+            "job": self.pk,
+            "name": self.name,
+            "state": self.state,
+            "progress": self.progress,
+            "steps": self.steps,
+            "reason": self.reason,
+            "result": self.result,
+        }
+
+    def publish(self) -> None:
+        """Append the event about the state to the feed."""
+        if self.feed:
+            append(self.feed, self.event())
+
+
+def change(jobs: models.QuerySet[Job], pk: int, **fields: Any) -> Job | None:
+    """Change a job and publish its state, if it is one of these jobs. Return it, or None."""
+    with transaction.atomic():
+        if not jobs.filter(pk=pk).update(**fields):
+            return None
+        job = Job.objects.get(pk=pk)
+        job.publish()
+    return job
+
+
+def claim(most: int) -> list[Job]:
+    """Take up waiting jobs, and those whose worker was lost, each with a lease of its own.
+
+    A job that was lost REALTIME_JOB_ATTEMPTS times in a row, without a step in between, fails.
+    """
+    free = models.Q(locked_until=None) | models.Q(locked_until__lt=Now())
+    jobs = Job.objects.filter(free, state__in=OPEN)
+    claimed: list[Job] = []
+    for pk, attempts in jobs.order_by("pk").values_list("pk", "attempts")[:most]:
+        if attempts >= settings.REALTIME_JOB_ATTEMPTS:
+            change(jobs, pk, **ended(State.FAILED, reason=LOST))
+        elif job := change(
+            jobs,
+            pk,
+            state=State.RUNNING,
+            attempts=attempts + 1,
+            started_at=Now(),
+            lease=uuid4().hex,
+            locked_until=lease_end(),
+        ):
+            claimed.append(job)
+    return claimed
+
+
+def leased(jobs: list[Job]) -> models.QuerySet[Job]:
+    """Return the rows that still have the leases of these jobs."""
+    keys = [job.pk for job in jobs]
+    return Job.objects.filter(pk__in=keys, lease__in=[job.lease for job in jobs])
+
+
+def lease_end() -> Any:
+    """Return when a lease ends that is renewed now, by the clock of the database."""
+    return Now() + timedelta(seconds=settings.REALTIME_JOB_LEASE)
+
+
+def renew(jobs: list[Job]) -> None:
+    """Renew the leases of jobs."""
+    leased(jobs).update(locked_until=lease_end())
+
+
+def find_running(jobs: list[Job]) -> set[int]:
+    """Return the keys of the jobs that still run under their leases, and were not cancelled."""
+    return set(leased(jobs).filter(state=State.RUNNING).values_list("pk", flat=True))
+
+
+def release(job: Job) -> None:
+    """End the lease of a job. If the job is not cancelled, another worker takes it up at once."""
+    own = leased([job])
+    given_back = {"state": State.WAITING, "attempts": 0, **UNLOCKED}
+    if not change(own.filter(state=State.RUNNING), job.pk, **given_back):
+        own.update(**UNLOCKED)
+
+
+UNLOCKED = {"lease": "", "locked_until": None}
+
+
+def ended(state: State, **fields: Any) -> dict[str, Any]:
+    """Return the fields of a job that ends by itself."""
+    return {"state": state, "ended_at": timezone.now(), **UNLOCKED, **fields}

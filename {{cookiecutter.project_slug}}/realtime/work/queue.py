@@ -1,0 +1,129 @@
+"""Start, cancellation and retry of jobs, from any Django code."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from inspect import signature
+from typing import Any
+
+from channels.db import database_sync_to_async
+from django.db import connection, transaction
+from django.utils import timezone
+
+from realtime.conf import settings
+from realtime.protocol import EventError
+from realtime.threads import refuse_in_event_loop
+from realtime.work import local
+from realtime.work.django_tasks import AnyTask
+from realtime.work.models import OPEN, Job, State, change
+
+DAY = timedelta(days=1)
+
+
+def start(
+    task: AnyTask,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    user_id: str = "",
+    user_name: str = "",
+    feed: str = "",
+    once: bool = False,
+    key: str = "",
+) -> tuple[Job, bool]:
+    """Store a job, which a worker takes up once the transaction is committed.
+
+    Return it and True. Return the stored one and False if the user started a job of this task and
+    `key` before, or, with `once`, if one is waiting or running. Raise EventError if the user has
+    too many. The feed gets events about state, progress and steps.
+    """
+    refuse_in_event_loop("start()", "await astart()")
+    context = [None] if task.takes_context else []
+    bound = signature(task.func).bind(*context, **(arguments or {}))  # raises TypeError here
+    job = Job(
+        kind=task.module_path,
+        arguments=dict(list(bound.arguments.items())[len(context) :]),
+        user_id=user_id,
+        user_name=user_name,
+        feed=feed,
+        once=once,
+        key=key,
+    )
+    with transaction.atomic():
+        if stored := find_stored(job):
+            return stored, False
+        limit(user_id)
+        job.save(force_insert=True)
+        job.publish()
+    transaction.on_commit(local.wake)
+    return job, True
+
+
+astart = database_sync_to_async(start)
+
+
+def cancel(job: Job) -> bool:
+    """Cancel a job that has not ended, and return whether it had not.
+
+    If it runs, its task is stopped within a second, or at its next step.
+    """
+    fields = {"state": State.CANCELLED, "ended_at": timezone.now()}
+    return change(Job.objects.filter(state__in=OPEN), job.pk, **fields) is not None
+
+
+def retry(job: Job) -> bool:
+    """Let a job that failed or was cancelled go on after its last step.
+
+    Return whether it could. Raise EventError if the user has too many, or one that runs `once`.
+    """
+    ended = Job.objects.filter(state__in=(State.FAILED, State.CANCELLED))
+    fields = {"state": State.WAITING, "reason": "", "ended_at": None, "attempts": 0}
+    with transaction.atomic():
+        if not ended.filter(pk=job.pk).exists():
+            return False
+        if job.once and find_open(job):
+            raise EventError("rate_limited", "Such a job is waiting or running.")
+        limit(job.user_id)
+        changed = change(ended, job.pk, **fields)
+    transaction.on_commit(local.wake)
+    return changed is not None
+
+
+def find_stored(job: Job) -> Job | None:
+    """Return the job that stands in for a new one, if there is one."""
+    if job.key:
+        lock(job.user_id)
+        own = Job.objects.filter(user_id=job.user_id, kind=job.kind, key=job.key)
+        if stored := own.first():
+            return stored
+    return find_open(job) if job.once else None
+
+
+def find_open(job: Job) -> Job | None:
+    """Return the user's job of this kind that is waiting or running, of those that are `once`."""
+    lock(job.user_id)
+    own = Job.objects.filter(user_id=job.user_id, kind=job.kind, once=True, state__in=OPEN)
+    return own.first()
+
+
+def limit(user_id: str) -> None:
+    """Raise EventError if the user has REALTIME_JOBS_OPEN or REALTIME_JOBS_PER_DAY jobs."""
+    if not user_id:
+        return
+    lock(user_id)
+    own = Job.objects.filter(user_id=user_id)
+    most = settings.REALTIME_JOBS_OPEN
+    if own.filter(state__in=OPEN).count() >= most:
+        raise EventError("rate_limited", f"At most {most} jobs wait or run. Try again later.")
+    most = settings.REALTIME_JOBS_PER_DAY
+    if own.filter(created_at__gt=timezone.now() - DAY).count() >= most:
+        raise EventError("rate_limited", f"You may start {most} jobs a day. Try again later.")
+
+
+def lock(user_id: str) -> None:
+    """Run one transaction of the user at a time, or each would miss the others' jobs.
+
+    SQLite has one writer at a time anyway.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            key = f"realtime_work {user_id}"
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])

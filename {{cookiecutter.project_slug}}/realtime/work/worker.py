@@ -1,0 +1,173 @@
+"""Worker: runs jobs in threads, and renews their leases."""
+
+import logging
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+from django.db import Error, InterfaceError, OperationalError, close_old_connections
+from django.utils.module_loading import import_string
+
+from realtime.conf import settings
+from realtime.protocol import encode, size_of
+from realtime.threads import close_connections, keep_connections
+from realtime.work.backend import JobBackend, result_of
+from realtime.work.context import JobContext, JobError, Stopped
+from realtime.work.django_tasks import AnyTask, task_finished, task_started
+from realtime.work.local import workers
+from realtime.work.models import (
+    State,
+    change,
+    claim,
+    ended,
+    find_running,
+    leased,
+    release,
+    renew,
+)
+
+LOOK_SECONDS = 0.25  # between looks at the table; jobs of this process start at once
+RETRY_SECONDS = 1  # after an error of the database
+STOP_SECONDS = 5  # a task that ends no sooner is given back, and ends with the process
+MAX_RESULT_BYTES = 32 * 1024  # of an event; the job fails above this
+FAILED = "Something went wrong."
+
+logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """Runner of jobs, up to a number of them at once."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.runs: set[Run] = set()
+        self.renewed_at = 0.0
+        self.is_failing = False
+        self.stopping = False
+        self.woken = threading.Event()
+        self.ended = threading.Event()
+
+    def stop(self, *_: object) -> None:
+        """Let `run()` return soon. A signal handler may call it, so it acquires no lock."""
+        self.stopping = True
+
+    def run(self) -> None:
+        """Run jobs until `stop()` is called. Then give back those that run."""
+        keep_connections()
+        workers.add(self)
+        while not self.stopping:
+            self.woken.clear()
+            try:
+                self.look()
+                close_old_connections()
+                self.is_failing = False
+            except Error as error:  # the table may be missing, too
+                if not self.is_failing:
+                    logger.warning("The database was not asked for jobs, retrying: %s", error)
+                self.is_failing = True
+                close_connections()
+            self.woken.wait(RETRY_SECONDS if self.is_failing else LOOK_SECONDS)
+        workers.discard(self)
+        self.give_back()
+        close_connections()
+        self.ended.set()
+
+    def look(self) -> None:
+        """Renew the leases, stop what was cancelled, and start what waits."""
+        runs = list(self.runs)
+        if runs:
+            jobs = [run.context.job for run in runs]
+            if time.monotonic() > self.renewed_at + settings.REALTIME_JOB_LEASE / 5:
+                renew(jobs)
+                self.renewed_at = time.monotonic()
+            running = find_running(jobs)
+            for run in runs:
+                if run.context.job.pk not in running:
+                    run.context.stopped.set()
+        for job in claim(self.threads - len(self.runs)):
+            run = Run(self, JobContext(job))
+            self.runs.add(run)
+            run.start()
+
+    def give_back(self) -> None:
+        """Stop the tasks, and give back their jobs, also those that do not end in time."""
+        runs = list(self.runs)
+        for run in runs:
+            run.context.stopped.set()
+        deadline = time.monotonic() + STOP_SECONDS
+        for run in runs:
+            run.join(max(0, deadline - time.monotonic()))
+            if run.is_alive():
+                release(run.context.job)
+
+
+class Run(threading.Thread):
+    """Thread that runs one job."""
+
+    def __init__(self, worker: Worker, context: JobContext) -> None:
+        super().__init__(name=f"job-{context.job.pk}", daemon=True)
+        self.worker = worker
+        self.context = context
+
+    def run(self) -> None:
+        """Run the job. An error of the database leaves it to its lease."""
+        keep_connections()
+        job = self.context.job
+        try:
+            run_job(self.context)
+        except (InterfaceError, OperationalError) as error:
+            logger.warning("%s is taken up again after its lease: %s", job, error)
+        finally:
+            close_connections()
+            self.worker.runs.discard(self)
+            self.worker.woken.set()
+
+
+def start_worker() -> None:
+    """Run jobs in a thread of this process."""
+    worker = Worker(settings.REALTIME_JOB_THREADS)
+    threading.Thread(target=worker.run, name="jobs", daemon=True).start()
+
+
+def stop_workers() -> None:
+    """Give back the jobs of this process, and return when its workers have ended."""
+    for worker in list(workers):
+        worker.stop()
+        worker.woken.set()
+        worker.ended.wait(2 * STOP_SECONDS)
+
+
+def run_job(context: JobContext) -> None:
+    """Run a job, and store how it ended. Give it back if it was stopped."""
+    job = context.job
+    try:
+        changes = call_task(context)
+    except Stopped:
+        return release(job)
+    own = leased([job]).filter(state=State.RUNNING)
+    if ended_job := change(own, job.pk, **changes):
+        with suppress(ImportError):  # the task is not there any more
+            task_finished.send(JobBackend, task_result=result_of(ended_job))
+    else:
+        release(job)
+
+
+def call_task(context: JobContext) -> dict[str, Any]:
+    """Call the task of a job. Return the fields of the job at its end."""
+    job = context.job
+    try:
+        task: AnyTask = import_string(job.kind)
+        task_started.send(JobBackend, task_result=result_of(job))
+        arguments = [context] if task.takes_context else []
+        result = task.call(*arguments, **job.arguments)
+        if size_of(encode({"result": result})) > MAX_RESULT_BYTES:
+            raise JobError(f"The result has more than {MAX_RESULT_BYTES} bytes.")
+        return ended(State.DONE, result=result, progress=1)
+    except (InterfaceError, OperationalError):
+        raise
+    except JobError as error:
+        return ended(State.FAILED, reason=str(error)[:500])
+    except Exception:
+        logger.exception("%s failed", job)
+        return ended(State.FAILED, reason=FAILED)
