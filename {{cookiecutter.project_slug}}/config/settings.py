@@ -145,6 +145,11 @@ TASKS = {"default": {"BACKEND": "realtime.work.backend.JobBackend"}}  # run by `
 # Limits. `realtime/conf.py` lists those of sockets and requests: override them here.
 
 CHAT_ROOMS_PER_DAY = 100  # of each user; `rate_limited` above this
+{% if cookiecutter.examples == "all" %}
+ASSISTANT_PROVIDER = "assistant.scripted.Scripted"  # as in assistant/providers.py
+ASSISTANT_CONVERSATIONS = 100  # of each user of the assistant; one more is refused
+ASSISTANT_DAYS = 365  # `manage.py cleanup` deletes older conversations with the assistant; 0: never
+{% endif %}
 
 {% endif %}
 # Sign-in and security
