@@ -42,6 +42,7 @@ UNNEEDED = {
     **{app: app not in ANSWERS["__apps"].split() for app in ANSWERS["_apps"]},
     "docs/message.md": ANSWERS["examples"] == "none",
     "docs/recipes": ANSWERS["examples"] == "none",
+    "docs/jobs.md": "jobs" not in ANSWERS["__apps"].split(),
     "docs/recipes/delete-an-app.md": ANSWERS["examples"] != "all",
     "templates/home.html": ANSWERS["examples"] != "none",
     **{f"tests/load.{choice}.py": ANSWERS["examples"] == "none" for choice in ANSWERS["_choices"]["auth"]},

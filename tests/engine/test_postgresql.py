@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 from django.db import OperationalError, connection
+from django.test import AsyncClient
 
 from engine.test_batches import Callers, Store
 from engine.test_checks import found
@@ -103,3 +104,18 @@ async def test_callers_fail_at_once_while_the_database_is_down(style, monkeypatc
         assert store.batches == [["a"]]
         await asyncio.sleep(0.5)
         assert await callers.call("c") == "c"
+
+
+async def test_process_is_unready_while_callers_fail(database, monkeypatch):
+    """A balancer sends clients only when what they store is accepted again, though the database answers before."""
+    monkeypatch.setattr(batches, "PATIENCE", 0)
+    monkeypatch.setattr(batches, "REST", 0.5)
+
+    with closing(Store(lose_connection)) as store, closing(Callers("async", store)) as callers:
+        with pytest.raises(OperationalError):
+            await callers.call("a")
+        response = await AsyncClient().get("/readyz")
+        assert (response.status_code, response.content) == (503, b"away: database\n")
+        await asyncio.sleep(0.5)
+        assert (await AsyncClient().get("/readyz")).status_code == 200
+        assert await callers.call("b") == "b"

@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
@@ -31,6 +32,9 @@ MOST = 100  # items of a batch; the others wait for the next one
 PATIENCE = 1  # seconds; a batch that the database failed after this time is not tried again
 REST = 1  # seconds after such a batch of a database that is down, in which items fail at once
 
+# Those of the process, for its readiness.
+ALL: "weakref.WeakSet[Batches]" = weakref.WeakSet()
+
 type Waiting = tuple[Any, Future[Any] | asyncio.Future[Any]]  # an item, and what its caller awaits
 
 
@@ -50,7 +54,13 @@ def in_batches[Item, Result](
     seconds, so that more items share the next one.
     """
     batches = Batches(function, using, pause)
+    ALL.add(batches)
     return batches.call, batches.acall
+
+
+def any_rests() -> bool:
+    """Return whether the items of some function fail at once after an outage."""
+    return any(batches.rests() for batches in ALL)
 
 
 class Batches:
@@ -93,6 +103,10 @@ class Batches:
         self.put(item, future)
         return unwrap(await future)
 
+    def rests(self) -> bool:
+        """Return whether items fail at once, because the database did not answer a moment ago."""
+        return time.monotonic() < self.rests_until
+
     def put(self, item: Any, future: Future[Any] | asyncio.Future[Any]) -> None:
         """Queue an item for the one thread. Raise OperationalError while the database is down.
 
@@ -100,7 +114,7 @@ class Batches:
         It is not a thread for queries of connections, which may hold up others. An executor would
         take twice the CPU time of this hop.
         """
-        if time.monotonic() < self.rests_until:
+        if self.rests():
             raise OperationalError("The database did not answer a moment ago.")
         if self.thread is None:
             with self.starting:

@@ -8,6 +8,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
 
+from realtime.batches import any_rests
 from realtime.layers import probe
 from realtime.process import get_process
 
@@ -48,3 +49,5 @@ async def answers_in_time(service: Awaitable[None]) -> bool:
 def probe_database() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
+    if any_rests():
+        raise TimeoutError("What is stored is still refused.")

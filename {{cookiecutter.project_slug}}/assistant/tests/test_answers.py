@@ -1,11 +1,10 @@
 """Answers of the model: how they are stored, continued and limited."""
 
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
-from django.conf import settings as site
 from django.core.management import call_command
 from django.utils import timezone
 from pytest_django import Settings
@@ -156,9 +155,7 @@ def test_stop_ends_an_answer_while_the_model_is_silent(
     assert (Turn.objects.get().answer, said(conversation)) == ("Fine, ", "Fine, ")
 
 
-def test_earlier_turns_are_the_context(
-    model: type[Model], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_earlier_turns_are_the_context(model: type[Model], monkeypatch: pytest.MonkeyPatch) -> None:
     """The model gets the latest turns that fit, without those that have no answer."""
     monkeypatch.setattr(tasks, "MAX_CONTEXT", 2 * len("?Fine, thanks."))
     conversation = begin("ann")
@@ -207,13 +204,10 @@ def test_only_the_latest_answer_goes_on() -> None:
     stop(begin("bob"), first.pk)
 
 
-def test_deleted_conversation_leaves_nothing(
-    model: type[Model], django_assert_max_num_queries: Callable[..., Any]
-) -> None:
+def test_deleted_conversation_leaves_nothing(model: type[Model]) -> None:
     """Its answer is stopped, its events are deleted, and a question is refused."""
     conversation = begin("ann", "a")
-    deleted = Conversation.objects.get()
-    deleted.delete()
+    Conversation.objects.get().delete()
     run_all()
     assert (model.asked, Job.objects.get().state) == ([], State.CANCELLED)
     assert (Turn.objects.count(), FeedEvent.objects.count()) == (0, 0)
@@ -224,12 +218,12 @@ def test_deleted_conversation_leaves_nothing(
 def test_old_conversations_are_cleaned_up(settings: Settings) -> None:
     """The age is that of the latest question. Without a limit all are kept."""
     old, new = begin("ann", "a"), begin("bob", "b")
-    age = timezone.timedelta(days=site.ASSISTANT_DAYS + 1)
+    age = timedelta(settings.ASSISTANT_DAYS + 1)
     Conversation.objects.filter(pk=old.pk).update(asked_at=timezone.now() - age)
-    settings.ASSISTANT_DAYS = 0
+    days, settings.ASSISTANT_DAYS = settings.ASSISTANT_DAYS, 0
     call_command("cleanup")
     assert Conversation.objects.count() == 2
-    settings.ASSISTANT_DAYS = 365
+    settings.ASSISTANT_DAYS = days
     call_command("cleanup")
     assert [found.pk for found in Conversation.objects.all()] == [new.pk]
 

@@ -1,0 +1,235 @@
+"""The sample app of jobs on real sites, with workers in processes of their own, in a real browser."""
+
+import contextlib
+import os
+import random
+import subprocess
+import time
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+from support.browsers import OUTAGE, Visits, launch
+from support.client import Person
+from support.emitted import bake, environ_for, run
+from support.matrix import CHOICES, PYTHONS, combinations, label, spread
+from support.servers import end_group, start_site, wait_until
+
+SECONDS = int(os.environ.get("JOB_SECONDS", 15))  # of the job whose server and workers are killed
+KILLS = 5  # of each
+LEASE = 2
+MANAGE = ["uv", "run", "python", "manage.py"]
+SERVE = [*MANAGE, "serve"]
+
+SITES = spread(combinations("server"), "channel_layer", "consumers", "auth", "database", "django_version")
+# Prints how often a worker took up a job.
+RUNS = """
+import json; from realtime.feeds.models import FeedEvent
+print(sum(json.loads(event.body).get("state") == "running" for event in FeedEvent.objects.all()))
+"""
+
+
+def test_no_choice_is_left_out():
+    """Each server, layer, style, sign-in, database and Django occurs."""
+    for question in SITES[0]:
+        assert {site[question] for site in SITES} == set(CHOICES[question])
+
+
+class Work:
+    """Emitted project with an empty database. Its leases are short."""
+
+    def __init__(self, project, environ, auth):
+        self.project, self.environ, self.auth = project, environ, auth
+        with (project / "config" / "settings.py").open("a") as settings:
+            settings.write(f"\nREALTIME_JOB_LEASE = {LEASE}\n")
+        self.manage("migrate", "--verbosity", "0")
+
+    def manage(self, *command):
+        return run([*MANAGE, *command], self.project, self.environ)
+
+    def shell(self, code):
+        return self.manage("shell", "--verbosity", "0", "-c", code).strip()
+
+    @contextlib.contextmanager
+    def running(self, *command):
+        """Run a command of manage.py in a process group, which is killed at the end."""
+        with (self.project.parent / "worker.log").open("ab") as output:
+            process = subprocess.Popen(
+                [*MANAGE, *command],
+                cwd=self.project,
+                env=self.environ,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        try:
+            yield process
+        finally:
+            end_group(process)
+
+
+@pytest.fixture
+def work(cookies, environment, services):
+    """Return a function that prepares a project for these answers."""
+
+    def prepare(answers):
+        project = bake(cookies, **answers, examples="all")
+        django = answers.get("django_version", CHOICES["django_version"][0])
+        known = {"channel_layer": CHOICES["channel_layer"][0], "database": CHOICES["database"][0], **answers}
+        environ = environ_for(environment(PYTHONS[-1], django), **services(known))
+        return Work(project, environ, answers["auth"])
+
+    return prepare
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """One browser for all tests."""
+    with sync_playwright() as playwright, launch(playwright, "chromium") as browser:
+        yield browser
+
+
+@contextlib.contextmanager
+def visiting(browser, site):
+    """Yield a function that opens windows. At the end, no console may contain an unexpected problem."""
+    visits = Visits(browser, site.url)
+    visits.expect_problem(OUTAGE)
+    try:
+        yield visits
+        visits.check()
+    finally:
+        visits.close()
+
+
+def prepare_report(page, chapters):
+    """Press the button, and return the newest job."""
+    page.get_by_label("Chapters").fill(str(chapters))
+    page.get_by_role("button", name="Prepare report").click()
+    return page.locator(".job").first
+
+
+def see_done(page, chapters):
+    """Check that the newest job has its result, and each step once."""
+    job = page.locator(".job").first
+    expect(job).to_have_attribute("data-state", "done", timeout=60_000)
+    expect(job.locator(".result")).to_have_text(f"{chapters} chapters, {50 * chapters * (chapters + 1)} words")
+    steps = [f"Chapter {number} of {chapters} is written." for number in range(1, chapters + 1)]
+    expect(job.locator(".steps-done li")).to_have_text(steps)
+    assert job.locator("progress").evaluate("progress => progress.value") == 1
+
+
+@pytest.mark.timeout(20 * SECONDS + 240)
+@pytest.mark.parametrize("answers", SITES, ids=label)
+def test_job_survives_its_workers_and_servers(answers, work, browser):
+    """Server and worker are killed five times each. The page ends with every step once, and the right result."""
+    work = work(answers)
+    with contextlib.ExitStack() as servers, contextlib.ExitStack() as workers:
+        site = servers.enter_context(start_site(SERVE, work.project, work.environ))
+        workers.enter_context(work.running("worker"))
+
+        def restart_server():
+            servers.close()
+            servers.enter_context(start_site(SERVE, work.project, work.environ, site.port))
+
+        def restart_worker():
+            workers.close()
+            workers.enter_context(work.running("worker"))
+
+        with visiting(browser, site) as visit:
+            person = Person(site, work.auth)
+            mine, other = visit(person, "/jobs/").page, visit(person, "/jobs/").page
+            expect(prepare_report(mine, SECONDS)).to_be_visible()
+            faults = [restart_server, restart_worker] * KILLS
+            for fault in faults:
+                time.sleep(random.uniform(0, SECONDS / len(faults)))
+                fault()
+            for page in (mine, other):
+                see_done(page, SECONDS)
+            mine.reload()
+            see_done(mine, SECONDS)
+    assert int(work.shell(RUNS)) > 1
+
+
+@pytest.mark.timeout(300)
+def test_job_is_cancelled_retried_and_fails(work, browser):
+    """Every tab shows it at once, and a reload shows the same. Another user sees none of it."""
+    work = work({"channel_layer": "redis", "auth": "session"})
+    with (
+        start_site(SERVE, work.project, work.environ) as site,
+        work.running("worker"),
+        visiting(browser, site) as visit,
+    ):
+        person, stranger = Person(site, "session"), Person(site, "session")
+        mine, other, theirs = (visit(one, "/jobs/").page for one in (person, person, stranger))
+        job, copy = prepare_report(mine, 100), other.locator(".job").first
+        expect(copy.locator(".steps-done li")).to_have_count(2)
+        copy.get_by_role("button", name="Cancel").click()
+        for seen in (job, copy):
+            expect(seen).to_have_attribute("data-state", "cancelled")
+            expect(seen.get_by_role("button", name="Cancel")).to_be_hidden()
+        count = copy.locator(".steps-done li").count()
+        work.shell("from realtime.work.models import Job; Job.objects.update(arguments={'chapters': 'x'})")
+        job.get_by_role("button", name="Retry").click()
+        for seen in (job, copy):
+            expect(seen.locator(".reason")).to_have_text("Something went wrong.")
+        work.shell(f"from realtime.work.models import Job; Job.objects.update(arguments={{'chapters': {count + 2}}})")
+        copy.get_by_role("button", name="Retry").click()
+        for seen in (job, copy):
+            expect(seen.locator(".state")).to_have_text("Done")
+            expect(seen.locator(".reason")).to_have_text("")
+            expect(seen.locator(".steps-done li")).to_have_count(count + 2)
+        expect(theirs.locator(".job")).to_have_count(0)
+        expect(theirs.get_by_text("No jobs yet.")).to_be_visible()
+
+
+@pytest.mark.timeout(300)
+def test_development_server_runs_jobs(work, browser):
+    """One command runs site and worker. A changed file restarts both, and the job goes on."""
+    work = work({"auth": "session"})
+    command = [*MANAGE, "runserver"]
+    with start_site(command, work.project, work.environ) as site, visiting(browser, site) as visit:
+        page = visit(Person(site, "session"), "/jobs/").page
+        job = prepare_report(page, 8)
+        expect(job.locator(".steps-done li")).to_have_count(2)
+        (work.project / "jobs" / "views.py").touch()
+        see_done(page, 8)
+    log = site.log.read_text()
+    assert "changed, reloading" in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("database", CHOICES["database"])
+def test_two_workers_run_each_job_once(database, work):
+    """Forty jobs of two worker processes run once each."""
+    work = work({"auth": "session", "database": database})
+    work.shell(
+        "from jobs import tasks; from realtime.work.queue import start\n"
+        "for n in range(40): start(tasks.prepare_report, {'chapters': 1}, feed=f'feed-{n}')"
+    )
+    done = "from realtime.work.models import Job; print(Job.objects.filter(state='done').count())"
+    with work.running("worker"), work.running("worker"):
+        wait_until(lambda: work.shell(done) == "40", "the end of forty jobs", 90)
+    assert work.shell(RUNS) == "40"
+
+
+@pytest.mark.timeout(300)
+def test_channels_worker_answers(work, browser):
+    """`runworker` in a process of its own receives the question of a page through Redis."""
+    work = work({"channel_layer": "redis", "auth": "session"})
+    work.shell(
+        "from jobs import tasks; from realtime.work.queue import start; start(tasks.prepare_report, {'chapters': 1})"
+    )
+    with (
+        start_site(SERVE, work.project, work.environ) as site,
+        work.running("runworker", "estimates"),
+        visiting(browser, site) as visit,
+    ):
+        page = visit(Person(site, "session"), "/jobs/").page
+
+        def is_answered():
+            page.reload()
+            with contextlib.suppress(AssertionError):
+                expect(page.locator(".estimate")).to_have_text("Jobs that wait: 1", timeout=2_000)
+                return True
+
+        wait_until(is_answered, "an answer of the worker")
