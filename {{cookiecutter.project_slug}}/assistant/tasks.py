@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from queue import SimpleQueue
 
@@ -59,7 +59,9 @@ def messages_of(turn: Turn) -> list[Message]:
     return messages
 
 
-def in_batches(pieces: Iterator[str], context: JobContext) -> Iterator[str]:
+def in_batches(
+    pieces: Iterator[str], context: JobContext
+) -> Generator[str, None, None]:
     """Yield what arrives within each BATCH_SECONDS as one text.
 
     Another thread waits for the model, so that an answer is stopped while the model is silent.
