@@ -13,19 +13,19 @@ from support.client import Person, receive, send
 from support.client import open_socket as connect
 from support.emitted import bake, environ_for
 from support.matrix import CHOICES, PYTHONS, combinations, label, spread
-from support.servers import start_site
+from support.servers import start_site, wait_until
 from support.workers import SERVE, Work
 
-SECONDS = float(os.environ.get("ANSWER_SECONDS", 7))  # of the answer while whose server is killed
+SECONDS = float(os.environ.get("ANSWER_SECONDS", 7))  # of the answer while the server is killed
 KILLS = int(os.environ.get("ANSWER_KILLS", 3))
 PIECE_SECONDS = 0.02
 PATIENCE = 60_000  # ms until an answer must have ended
 
 SITES = spread(combinations("server"), "channel_layer", "consumers", "auth", "database", "django_version")
 
-# Counts how often it is asked, and says a text that HTML, JSON and UTF-16 could change.
+# Counts how often it is asked, and says a text that HTML, JSON and UTF-16 could change. Ends if there is no file `hold`.
 MODEL = f"""
-import json, time
+import json, os, time
 
 WORDS = ["<b>&amp;", " 👋🏽", " 日本\\n\\n", "  ", "é", "\\\\u0041", ' "q"', "\\t", " e\\u0301"]
 PIECES = [f"{{WORDS[n % len(WORDS)]}} {{n}}" for n in range({int(SECONDS / PIECE_SECONDS)})]
@@ -38,6 +38,8 @@ class Model:
         stored = 0
         for piece in PIECES:
             stored += len(piece)
+            while piece is PIECES[-1] and os.path.exists("hold"):
+                time.sleep({PIECE_SECONDS})
             if stored > len(spoken):
                 time.sleep({PIECE_SECONDS})
                 yield piece[max(0, len(piece) - (stored - len(spoken))):]
@@ -94,7 +96,8 @@ def whole_text():
 
 def asked(work):
     """Return the questions that the model got, each with the text that was stored."""
-    return [json.loads(line) for line in (work.project / "asked").read_text(encoding="utf-8").splitlines()]
+    file = work.project / "asked"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
 def begin(visit, person, question="How are you?"):
@@ -122,6 +125,7 @@ def see_answer(page, text, state="done"):
 def test_answer_survives_the_server(answers, work, browser):
     """The server is killed again and again. Every viewer has the model's text, and the model was asked once."""
     work = work(answers)
+    (hold := work.project / "hold").touch()
     with contextlib.ExitStack() as servers, work.running("worker"):
         site = servers.enter_context(start_site(SERVE, work.project, work.environ))
         with visiting(browser, site) as visit:
@@ -135,6 +139,7 @@ def test_answer_survives_the_server(answers, work, browser):
                 time.sleep(random.uniform(0, SECONDS / 2 / KILLS))
                 servers.close()
                 servers.enter_context(start_site(SERVE, work.project, work.environ, site.port))
+            hold.unlink()
             device.reload()
             for page in (mine, tab, device):
                 see_answer(page, whole_text())
@@ -155,10 +160,11 @@ def test_answer_survives_the_worker(answers, work, browser):
     work = work(answers)
     with start_site(SERVE, work.project, work.environ) as site, visiting(browser, site) as visit:
         page = begin(visit, Person(site, work.auth)).page
-        for number in range(1, KILLS + 1):
+        for number in range(KILLS):
             with work.running("worker"):
-                expect(page.locator(".turn")).to_have_attribute("data-state", "running")
-                length = f"() => document.querySelector('.answer').textContent.length > {50 * number}"
+                wait_until(lambda number=number: len(asked(work)) > number, "the worker's question")
+                _, spoken = asked(work)[-1]
+                length = f"() => [...document.querySelector('.answer').textContent].length > {len(spoken) + 50}"
                 page.wait_for_function(length, timeout=PATIENCE)
         with work.running("worker"):
             see_answer(page, whole_text())

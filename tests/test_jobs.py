@@ -19,6 +19,7 @@ KILLS = 5  # of each
 LEASE = 2
 MANAGE = ["uv", "run", "python", "manage.py"]
 SERVE = [*MANAGE, "serve"]
+WORKER = ["make", "worker"]
 
 SITES = spread(combinations("server"), "channel_layer", "consumers", "auth", "database", "django_version")
 # Prints how often a worker took up a job.
@@ -51,10 +52,10 @@ class Work:
 
     @contextlib.contextmanager
     def running(self, *command):
-        """Run a command of manage.py in a process group, which is killed at the end."""
+        """Run a command in a process group, which is killed at the end."""
         with (self.project.parent / "worker.log").open("ab") as output:
             process = subprocess.Popen(
-                [*MANAGE, *command],
+                command,
                 cwd=self.project,
                 env=self.environ,
                 stdout=output,
@@ -124,7 +125,7 @@ def test_job_survives_its_workers_and_servers(answers, work, browser):
     work = work(answers)
     with contextlib.ExitStack() as servers, contextlib.ExitStack() as workers:
         site = servers.enter_context(start_site(SERVE, work.project, work.environ))
-        workers.enter_context(work.running("worker"))
+        workers.enter_context(work.running(*WORKER))
 
         def restart_server():
             servers.close()
@@ -132,7 +133,7 @@ def test_job_survives_its_workers_and_servers(answers, work, browser):
 
         def restart_worker():
             workers.close()
-            workers.enter_context(work.running("worker"))
+            workers.enter_context(work.running(*WORKER))
 
         with visiting(browser, site) as visit:
             person = Person(site, work.auth)
@@ -155,7 +156,7 @@ def test_job_is_cancelled_retried_and_fails(work, browser):
     work = work({"channel_layer": "redis", "auth": "session"})
     with (
         start_site(SERVE, work.project, work.environ) as site,
-        work.running("worker"),
+        work.running(*WORKER),
         visiting(browser, site) as visit,
     ):
         person, stranger = Person(site, "session"), Person(site, "session")
@@ -207,7 +208,7 @@ def test_two_workers_run_each_job_once(database, work):
         "for n in range(40): start(tasks.prepare_report, {'chapters': 1}, feed=f'feed-{n}')"
     )
     done = "from realtime.work.models import Job; print(Job.objects.filter(state='done').count())"
-    with work.running("worker"), work.running("worker"):
+    with work.running(*WORKER), work.running(*WORKER):
         wait_until(lambda: work.shell(done) == "40", "the end of forty jobs", 90)
     assert work.shell(RUNS) == "40"
 
@@ -221,7 +222,7 @@ def test_channels_worker_answers(work, browser):
     )
     with (
         start_site(SERVE, work.project, work.environ) as site,
-        work.running("runworker", "estimates"),
+        work.running(*MANAGE, "runworker", "estimates"),
         visiting(browser, site) as visit,
     ):
         page = visit(Person(site, "session"), "/jobs/").page

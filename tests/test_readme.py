@@ -43,6 +43,8 @@ RUN = {
     "make screenshots": "test_demo.py::test_pictures_are_taken",
     "make matrix": "test_readme.py::test_matrix_is_listed",
     "python manage.py (check|migrate|collectstatic|serve) ?.*": ("test_readme.py::test_production_without_containers"),
+    "(make|python manage.py) worker": "test_jobs.py::test_job_survives_its_workers_and_servers",
+    "python manage.py runworker estimates": "test_jobs.py::test_channels_worker_answers",
     "python manage.py cleanup": "test_deploy.py::test_manifests_run_the_site",
     "python manage.py runserver": "test_runserver.py::test_sockets_come_back_after_an_edit",
     "(cp (.env|secret).example\\S* .*|chmod 600 .env)": "test_readme.py::test_examples_are_copied",

@@ -30,7 +30,7 @@ DISTRIBUTIONS = {
     "pythonjsonlogger": "python-json-logger",
 }
 # Modules that a project may leave out, with their packages, and packages that the start names if it needs them.
-OPTIONAL = {"storage.py": "servestatic", "load.py": "websockets"}
+OPTIONAL = {"storage.py": "servestatic", "load.py": "websockets", "django_tasks.py": "django-tasks"}
 NAMED_BY_THE_START = {"psycopg", "psycopg_pool"}
 PUBLIC = {
     "realtime.consumers": {"RealtimeConsumer", "SyncRealtimeConsumer"},
@@ -48,7 +48,7 @@ PUBLIC = {
     "realtime.auth.forms": {"PasswordChangeForm", "PasswordResetForm"},
     "realtime.auth.urls": {"urlpatterns", "reset_urlpatterns"},
     "realtime.feeds.events": {"append", "aappend", "append_many", "FeedHistory"},
-    "realtime.feeds.models": {"take_numbers"},
+    "realtime.feeds.models": {"Feed", "take_numbers"},
     "realtime.work.context": {"job", "JobContext", "JobError", "Stopped"},
     "realtime.work.queue": {"start", "astart", "cancel", "retry"},
     "realtime.work.models": {"Job", "State"},

@@ -44,6 +44,20 @@ def test_page_knows_the_pages_beside_it(beside, expected):
     assert page(2, **beside) == expected
 
 
+def test_order_may_be_reversed():
+    """Pages of the reverse order lead to each other, too."""
+    for beside, names, previous, following in (
+        ({}, "ed", None, "d"),
+        ({"after": "d"}, "cb", "c", "b"),
+        ({"after": "b"}, "a", "a", None),
+        ({"before": "a"}, "cb", "c", "b"),
+        ({"before": "c"}, "ed", None, "d"),
+    ):
+        found = paginate(Journal.objects.order_by("name"), "-name", 2, **beside)
+        assert "".join(journal.name for journal in found.rows) == names
+        assert (found.previous, found.next) == (previous, following)
+
+
 def test_list_that_fits_is_one_page():
     """No page leads to an empty one."""
     assert page(5) == ("abcde", None, None)

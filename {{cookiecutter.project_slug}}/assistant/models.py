@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from assistant.events import MAX_QUESTION
 from realtime.broadcast import group_name, remove_from_group
-from realtime.feeds.models import delete_feed
+from realtime.feeds.models import Feed
 from realtime.work.models import OPEN, Job
 from realtime.work.queue import cancel
 
@@ -82,5 +82,5 @@ def end_conversation(instance: Conversation, **_: Any) -> None:
     Conversation.objects.select_for_update().filter(pk=instance.pk).first()  # before its jobs
     for job in Job.objects.filter(feed=instance.feed, state__in=OPEN):
         cancel(job)
-    delete_feed(instance.feed)
+    Feed.objects.filter(name=instance.feed).delete()
     remove_from_group(instance.feed, instance.user_id)

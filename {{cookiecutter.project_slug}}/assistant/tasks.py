@@ -1,12 +1,9 @@
 """Task that writes an answer. A worker runs it, and again from its start if a worker was lost."""
 
 import re
-import threading
-from collections.abc import Generator, Iterator
 from contextlib import closing
-from queue import SimpleQueue
 
-from django.db import connections, transaction
+from django.db import transaction
 from django.db.models import Value
 from django.db.models.functions import Concat
 
@@ -14,6 +11,7 @@ from assistant.models import Turn
 from assistant.providers import Message, get_provider
 from realtime.keyset import iterate
 from realtime.work.context import JobContext, JobError, job
+from realtime.work.streams import collect
 
 MAX_ANSWER = 20_000  # characters; the answer ends at this number
 MAX_CONTEXT = 20_000  # characters of earlier turns that the model gets with a question
@@ -25,11 +23,12 @@ UNSTORABLE = re.compile("[\0\r\ud800-\udfff]")  # what a database or a page cann
 def answer(context: JobContext, turn: int) -> None:
     """Write the answer of a turn, piece by piece, after what is stored of it."""
     asked = Turn.objects.get(pk=turn)
-    pieces = get_provider().stream(messages_of(asked), asked.answer)
-    with closing(in_batches(pieces, context)) as texts:
-        for text in texts:
+    stream = get_provider().stream(messages_of(asked), asked.answer)
+    with closing(collect(context, stream, BATCH_SECONDS)) as batches:
+        for pieces in batches:
+            text = UNSTORABLE.sub("", "".join(pieces))
             room = MAX_ANSWER - len(asked.answer)
-            if room:
+            if text[:room]:
                 store(context, asked, text[:room])
             if len(text) > room:
                 raise JobError(f"The answer has more than {MAX_ANSWER} characters.")
@@ -57,53 +56,3 @@ def messages_of(turn: Turn) -> list[Message]:
         messages.insert(0, {"role": "assistant", "content": other.answer})
         messages.insert(0, {"role": "user", "content": other.question})
     return messages
-
-
-def in_batches(
-    pieces: Iterator[str], context: JobContext
-) -> Generator[str, None, None]:
-    """Yield what arrives within each BATCH_SECONDS as one text.
-
-    Another thread waits for the model, so that an answer is stopped while the model is silent.
-    """
-    reader = Reader(pieces)
-    reader.start()
-    try:
-        is_reading = True
-        while is_reading:
-            context.sleep(BATCH_SECONDS)
-            is_reading = reader.is_alive()  # before the queue is emptied
-            if text := UNSTORABLE.sub("", reader.take()):
-                yield text
-        if reader.error:
-            raise reader.error
-    finally:
-        reader.closed.set()
-
-
-class Reader(threading.Thread):
-    """Thread that reads what a model says."""
-
-    def __init__(self, pieces: Iterator[str]) -> None:
-        super().__init__(name="reader", daemon=True)
-        self.pieces = pieces
-        self.arrived: SimpleQueue[str] = SimpleQueue()
-        self.closed = threading.Event()
-        self.error: Exception | None = None
-
-    def run(self) -> None:
-        """Read until the model ends, fails, or is told to stop."""
-        try:
-            for piece in self.pieces:
-                if self.closed.is_set():
-                    break
-                self.arrived.put(piece)
-        except Exception as error:
-            self.error = error
-        finally:
-            del self.pieces  # ends the request
-            connections.close_all()  # of this thread, if the provider queries
-
-    def take(self) -> str:
-        """Return what has arrived since the last call."""
-        return "".join(self.arrived.get() for _ in range(self.arrived.qsize()))

@@ -15,21 +15,24 @@ class Page[Row: Model](NamedTuple):
 
 
 def paginate[Row: Model](
-    rows: QuerySet[Row], field: str, size: int, *, after: Any = None, before: Any = None
+    rows: QuerySet[Row], order: str, size: int, *, after: Any = None, before: Any = None
 ) -> Page[Row]:
-    """Return the page after a value of the field, or before one, in the order of the field.
+    """Return the page after a value of a unique field, or before one.
 
-    The field is unique. Without a value, or with an empty one, return the first page. This is a
-    full one, even for visitors who come back from the second.
+    The order is that of the field, such as "seq" or "-seq". Without a value, or with an empty one,
+    return the first page. This is a full one, even for visitors who come back from the second.
     """
+    field = order.removeprefix("-")
+    back, beyond = ("lt", "gt") if field == order else ("gt", "lt")
     if before:
-        found = list(rows.filter(**{f"{field}__lt": before}).order_by(f"-{field}")[: size + 1])
+        backwards = rows.filter(**{f"{field}__{back}": before}).order_by(order).reverse()
+        found = list(backwards[: size + 1])
         if len(found) > size:
             found = found[:size][::-1]
             return Page(found, getattr(found[0], field), getattr(found[-1], field))
     if after:
-        rows = rows.filter(**{f"{field}__gt": after})
-    found = list(rows.order_by(field)[: size + 1])
+        rows = rows.filter(**{f"{field}__{beyond}": after})
+    found = list(rows.order_by(order)[: size + 1])
     previous = getattr(found[0], field) if after and found else None
     following = getattr(found[size - 1], field) if len(found) > size else None
     return Page(found[:size], previous, following)

@@ -90,11 +90,6 @@ def reserve(counts: Mapping[str, int]) -> dict[str, tuple[int, int]]:
     return found
 
 
-def delete_feed(name: str) -> None:
-    """Delete a feed and its events, with the thing that it was about. Its name is not used again."""
-    Feed.objects.filter(name=name).delete()
-
-
 def latest_seqs(names: Any) -> dict[str, int]:
     """Return the number of the latest event of each feed that exists."""
     return dict(Feed.objects.filter(name__in=names).values_list("name", "seq"))

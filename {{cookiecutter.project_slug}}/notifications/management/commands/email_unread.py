@@ -1,0 +1,87 @@
+"""Mails about notifications that stay unread; to be run every few minutes."""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.mail import send_mail
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+from django.db.models import QuerySet
+from django.urls import reverse
+from django.utils import timezone
+
+from notifications.models import Notification
+
+logger = logging.getLogger(__name__)
+
+SHOWN = 20  # notifications listed in a mail; the others are counted
+
+
+class Command(BaseCommand):
+    """Command that mails each user once about what is unread for NOTIFICATIONS_EMAIL_MINUTES."""
+
+    help = "Mail users about notifications that stay unread. Run it every few minutes."
+
+    def handle(self, **options: Any) -> None:
+        if not settings.EMAIL:
+            self.stdout.write("EMAIL_URL is empty: no mail is sent.")
+            return
+        sent = failed = 0
+        for user_id in set(due().values_list("user", flat=True)):
+            claimed = claim(user_id)
+            try:
+                sent += mail(claimed)
+            except OSError:  # also of smtplib
+                logger.exception("A mail about notifications was not sent")
+                failed += 1
+                release(claimed)
+        self.stdout.write(f"Sent {sent} mails.")
+        if failed:
+            raise CommandError(f"{failed} mails failed. The next run sends them.")
+
+
+def due() -> QuerySet[Notification]:
+    """Return what is unread for NOTIFICATIONS_EMAIL_MINUTES, and of which no mail was sent."""
+    latest = timezone.now() - timedelta(minutes=settings.NOTIFICATIONS_EMAIL_MINUTES)
+    address = get_user_model().get_email_field_name()
+    return Notification.objects.filter(
+        read_at=None, mailed_at=None, created_at__lte=latest, user__is_active=True
+    ).exclude(**{f"user__{address}": ""})
+
+
+def claim(user_id: Any) -> list[Notification]:
+    """Mark what is due of a user as mailed, and return it.
+
+    If two commands run at once, the rows are locked, and each is returned to one of them.
+    """
+    with transaction.atomic():
+        rows = due().filter(user=user_id).select_related("user").order_by("pk")
+        found = list(rows.select_for_update(of=("self",)))
+        Notification.objects.filter(pk__in=[row.pk for row in found]).update(
+            mailed_at=timezone.now()
+        )
+    return found
+
+
+def release(claimed: list[Notification]) -> None:
+    """Let the next run mail these."""
+    Notification.objects.filter(pk__in=[row.pk for row in claimed]).update(mailed_at=None)
+
+
+def mail(notifications: list[Notification]) -> int:
+    """Send one mail about all notifications of a user. Return the number of mails."""
+    if not notifications:
+        return 0
+    count = len(notifications)
+    user = notifications[0].user
+    address = getattr(user, user.get_email_field_name())
+    lines = [f"- {notification.text}" for notification in notifications[:SHOWN]]
+    if count > SHOWN:
+        lines.append(f"and {count - SHOWN} more")
+    link = f"{settings.ALLOWED_ORIGINS[0]}{reverse('notifications')}"
+    subject = f"{count} unread notification{'' if count == 1 else 's'}"
+    send_mail(subject, "\n".join([*lines, "", link]), None, [address])
+    return 1

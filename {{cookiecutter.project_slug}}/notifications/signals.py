@@ -1,0 +1,17 @@
+"""Notifications about what happens elsewhere in the site. Add receivers of your own here."""
+
+from typing import Any
+
+from django.conf import settings
+from django.db.models.signals import post_save
+from django.dispatch import receiver
+
+from notifications.notify import notify
+from realtime.identity import display_name
+
+
+@receiver(post_save, sender=settings.AUTH_USER_MODEL)
+def on_new_account(instance: Any, created: bool, raw: bool, **_: Any) -> None:
+    """Welcome a new user."""
+    if created and not raw:  # not while fixtures are loaded
+        notify(instance, f"Welcome, {display_name(instance)}!", "/")
