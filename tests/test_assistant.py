@@ -79,7 +79,7 @@ def browser():
 def visiting(browser, site):
     """Yield a function that opens windows. At the end, no console may contain an unexpected problem."""
     visits = Visits(browser, site.url)
-    visits.expect_problem(OUTAGE)
+    visits.expect_problem(f"{OUTAGE}|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET")
     try:
         yield visits
         visits.check()

@@ -15,7 +15,7 @@ from assistant.providers import Message
 from assistant.questions import ask, go_on, stop
 from assistant.scripted import UNKNOWN, Scripted
 from assistant.tests.helpers import Model, begin, events_of, said
-from realtime.feeds.models import FeedEvent
+from realtime.feeds.models import Feed
 from realtime.protocol import EventError
 from realtime.work.context import JobError
 from realtime.work.models import Job, State
@@ -210,7 +210,8 @@ def test_deleted_conversation_leaves_nothing(model: type[Model]) -> None:
     Conversation.objects.get().delete()
     run_all()
     assert (model.asked, Job.objects.get().state) == ([], State.CANCELLED)
-    assert (Turn.objects.count(), FeedEvent.objects.count()) == (0, 0)
+    assert not Turn.objects.exists()
+    assert not Feed.objects.filter(name=conversation.feed).exists()
     with pytest.raises(EventError, match="was deleted"):
         ask(conversation, "b", "b")
 
