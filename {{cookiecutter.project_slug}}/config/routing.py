@@ -4,7 +4,7 @@ from typing import Any
 
 from django.urls import re_path
 
-{% for app in cookiecutter.__apps.split() %}
+{% for app in cookiecutter.__apps.split() | sort %}
 import {{ app }}.routing
 {% endfor %}
 from realtime.protocol import Close, refuse
