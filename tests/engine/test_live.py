@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import socket
 import time
 from contextlib import suppress
 
@@ -47,6 +48,26 @@ async def test_replay_arrives_once_and_in_order(open_socket, serve):
         assert [(await receive(bob))["text"] for _ in texts] == texts
 
 
+async def test_client_that_stalls_gets_the_rest(open_socket, serve):
+    """Events wait for a client that reads nothing, as long as they fit. They arrive once and in order."""
+    address, _ = await serve()
+    host, port = address.split(":")
+    narrow = socket.socket()  # with which the server's kernel does not hold all events
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+    narrow.connect((host, int(port)))
+    narrow.setblocking(False)
+    ann = await open_socket(f"ws://{address}{PATH}", sock=narrow, max_queue=1)
+    bob = await open_socket(f"ws://{address}{PATH}", "bob")
+    assert [(await receive(client))["type"] for client in (ann, bob)] == ["welcome"] * 2
+    ann.transport.pause_reading()
+    texts = [str(number) * 60_000 for number in range(10)] + ["x" * 60_000] * 5
+    for number, text in enumerate(texts):
+        await bob.send(json.dumps({"type": "append", "ref": str(number), "text": text}))
+        assert (await receive(bob))["seq"] == number + 1
+    ann.transport.resume_reading()
+    assert [(await receive(ann))["text"] for _ in texts] == texts
+
+
 async def test_server_delivers_events_and_enforces_limits(open_socket, serve):
     """Both clients receive an event, and a violation of the protocol gets its error or close code."""
     address, _ = await serve()
@@ -84,8 +105,8 @@ async def test_server_drains_on_sigterm(open_socket, serve):
     """SIGTERM closes each client with 4012, and what was acknowledged is stored."""
     address, server = await serve()
     sockets = [await open_socket(f"ws://{address}{PATH}", name) for name in ("ann", "bob", "cem")]
-    for socket in sockets:
-        await receive(socket)
+    for client in sockets:
+        await receive(client)
     await sockets[0].send('{"type":"append","ref":"a1","text":"hi"}')
     assert (await receive(sockets[0]))["ref"] == "a1"
     server.terminate()
@@ -111,10 +132,10 @@ async def test_connections_do_not_wait_for_each_other(open_socket, serve):
     address, _ = await serve()
     sockets = [await open_socket(f"ws://{address}/ws/slow/") for _ in range(8)]
     start = time.monotonic()
-    for socket in sockets:
-        await socket.send('{"type":"work"}')
-    for socket in sockets:
-        assert await receive(socket) == {"type": "done"}
+    for client in sockets:
+        await client.send('{"type":"work"}')
+    for client in sockets:
+        assert await receive(client) == {"type": "done"}
     assert time.monotonic() - start < 2
 
 

@@ -5,8 +5,10 @@ import json
 import socket
 import struct
 import time
+from contextlib import suppress
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 PATHS = ["/ws/stream/", "/ws/stream/member/", "/ws/stream/plain/"]
 PATIENCE = 15  # seconds, less than the interval of pings
@@ -36,7 +38,15 @@ async def stall_and_abort(client):
     await abort(client)
 
 
-@pytest.mark.parametrize("leave", [close, abort, stall_and_abort])
+async def read_and_abort(client):
+    """Read as fast as possible, then reset the connection. A sync handler does not wait: 4408 ends the reading."""
+    with suppress(ConnectionClosed):
+        for _ in range(3000):
+            await client.recv()
+    await abort(client)
+
+
+@pytest.mark.parametrize("leave", [close, abort, stall_and_abort, read_and_abort])
 async def test_stream_ends_with_its_client(leave, open_socket, serve):
     """A handler that only sends ends when its client leaves, and keeps no socket, task or thread."""
     address, _ = await serve()

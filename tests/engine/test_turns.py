@@ -10,6 +10,7 @@ from realtime.batches import set_results
 from realtime.bus import REFRESH_BEATS
 from realtime.groups import Group
 from realtime.hub import TOGETHER
+from realtime.outbox import Outbox
 from realtime.process import get_process
 from realtime.tasks import TURN
 
@@ -178,3 +179,21 @@ async def test_events_share_a_turn_if_they_need_few_calls(calls, sizes, process,
     while sum(accepted) < TOGETHER + 50:
         await asyncio.sleep(0)
     assert accepted == sizes
+
+
+@pytest.mark.parametrize("lent", [False, True])
+async def test_sender_leaves_turns_to_others(lent, turns):
+    """A handler that sends without an end to a client that takes everything does not stop the event loop."""
+
+    class Server:
+        async def send(self, message):
+            turns.note()
+
+        def lend(self, give_back):
+            return turns.note if lent else None
+
+    outbox = Outbox(Server().send, lambda code: None)
+    for _ in range(MANY):
+        await outbox.send({"type": "websocket.send", "text": "more"})
+    assert len(turns.seen) == MANY
+    assert max(turns.counts.values()) <= TURN

@@ -8,6 +8,7 @@ from typing import Protocol
 from realtime import metrics
 from realtime.conf import settings
 from realtime.protocol import Close, frame_of, size_of
+from realtime.tasks import TURN
 from realtime.types import Message, Send, Write, start
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Outbox:
         "lend",
         "loop",
         "send_to_server",
+        "sends",
         "waiting",
         "write_frame",
         "writer",
@@ -63,6 +65,7 @@ class Outbox:
         self.waiting: list[Message] = []  # an empty deque takes 760 bytes
         self.count = self.bytes = 0  # of waiting messages, also those held back by memberships
         self.writer: asyncio.Task[None] | None = None
+        self.sends = 0
         self.accepted = self.closed = self.ended = False
 
     def deliver(self, message: Message) -> None:
@@ -164,7 +167,8 @@ class Outbox:
         await self.wait_until_empty()
         if self.ended:
             raise Disconnected
-        if self.closed:
+        self.sends += 1
+        if self.closed or self.sends % TURN == 0:
             await asyncio.sleep(0)  # nothing else yields to the other connections
 
     def post(self, message: Message) -> None:
