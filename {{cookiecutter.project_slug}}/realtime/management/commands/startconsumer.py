@@ -24,7 +24,8 @@ TAGS = re.compile(rf"^({BLOCK_TAG_START} (?:{WORDS})\b.*{BLOCK_TAG_END})\n", re.
 FEEDS = "realtime.feeds"  # numbers what is stored
 LONGEST = 30  # characters of a name, so that no line of the app has more than 100
 SKIPPED = {"build", "dist", "htmlcov", "node_modules", "staticfiles", "venv"}  # by git or tools
-RESERVED = SKIPPED | {"lobby", "test", "ws"}  # by tests of the project, Python and the proxy
+# By the tests of the project, the base of consumers, Python, and the proxy.
+RESERVED = SKIPPED | {"lobby", "sync_realtime", "test", "ws"}
 STYLES = {
     "async": {
         "async": "async ",
