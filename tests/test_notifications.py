@@ -140,6 +140,38 @@ def see_count(page, text):
 @pytest.mark.timeout(300)
 @with_sites(IN_BROWSER[:1])
 @NETWORK
+def test_hidden_page_has_no_socket(site):
+    """A page that is hidden for 30 seconds closes its socket. It has the count again once it is shown."""
+    with site.serve(), sync_playwright() as playwright, launch(playwright, "chromium") as browser:
+        visits = Visits(browser, site.url)
+        person = Person(site, site.answers["auth"])
+        page = visits(person, "/").page
+        see_count(page, "1")
+        page.clock.install()
+        with page.expect_websocket() as opened:
+            page.reload()
+        see_count(page, "1")
+        with opened.value.expect_event("close"):
+            show(page, hidden=True)
+            page.clock.run_for(31_000)
+        site.manage("notify", person.name, "Done")
+        show(page, hidden=False)
+        see_count(page, "2")
+        visits.check()
+
+
+def show(page, *, hidden):
+    """Let the page be hidden, or be shown again."""
+    page.evaluate(
+        "hidden => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });"
+        " document.dispatchEvent(new Event('visibilitychange')); }",
+        hidden,
+    )
+
+
+@pytest.mark.timeout(300)
+@with_sites(IN_BROWSER[:1])
+@NETWORK
 def test_pages_are_accessible_and_fit_into_320_pixels(site):
     """Axe finds nothing on the list and in the header, in both colour schemes, and no page scrolls sideways."""
     with site.serve(), sync_playwright() as playwright, launch(playwright, "chromium") as browser:

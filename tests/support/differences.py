@@ -156,6 +156,7 @@ DIFFERENCES = {
     ("examples", "all"): {
         "AGENTS.md",
         "README.md",
+        "SECURITY.md",
         "config/routing.py",
         "config/settings.py",
         "compose.yaml",
