@@ -3,10 +3,12 @@
 from typing import Any
 
 from django.conf import settings
-from django.db.models.signals import post_save
+from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 
+from notifications.models import feed_of
 from notifications.notify import notify
+from realtime.feeds.models import Feed
 from realtime.identity import display_name
 
 
@@ -15,3 +17,9 @@ def on_new_account(instance: Any, created: bool, raw: bool, **_: Any) -> None:
     """Welcome a new user."""
     if created and not raw:  # not while fixtures are loaded
         notify(instance, f"Welcome, {display_name(instance)}!", "/")
+
+
+@receiver(post_delete, sender=settings.AUTH_USER_MODEL)
+def on_deleted_account(instance: Any, **_: Any) -> None:
+    """Delete the events of a deleted user, which have the texts of the notifications."""
+    Feed.objects.filter(name=feed_of(instance.pk)).delete()

@@ -8,9 +8,10 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 
 from accounts.models import User
-from notifications.models import Notification, count_unread, mark_read
+from notifications.models import Notification, count_unread, feed_of, mark_read
 from notifications.notify import notify, notify_many
 from notifications.views import PER_PAGE
+from realtime.feeds.events import FeedHistory
 from tests.people import login_of, user_of
 
 LIST = "/notifications/"
@@ -46,6 +47,15 @@ def test_new_user_is_welcome() -> None:
     """A notification stands at the beginning of each account."""
     assert texts(page(name="bob")) == ["Welcome, bob!"]
     assert count_unread(user_of("bob").pk) == (1, 1)
+
+
+def test_deleted_user_leaves_nothing(ann: User) -> None:
+    """The notifications and their events end with the account. Those of others stay."""
+    feeds = [feed_of(user.pk) for user in (ann, user_of("bob"))]
+    notify(ann, "Secret")
+    ann.delete()
+    assert Notification.objects.get().user == user_of("bob")
+    assert FeedHistory.latest(feeds) == {feeds[1]: 1}
 
 
 def test_list_has_pages(ann: User) -> None:
