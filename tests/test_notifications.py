@@ -121,11 +121,13 @@ def test_bell_counts_in_all_tabs(site):
             first.get_by_role("link", name="Notifications").click()
             first.get_by_role("link", name="Report <1>").click()
             expect(first).to_have_url(f"{site.url}/")
-            see_count(second, "2")
+            for page in (first, second):
+                see_count(page, "2")
             expect(second.locator(".is-unread")).to_have_count(2)
             second.get_by_role("button", name="Mark all as read").click()
-            for page in (first, second):
-                see_count(page, "")
+            see_count(first, "")
+            expect(second.locator(".is-unread")).to_have_count(0)  # a new page, so nothing is announced
+            expect(second.locator(".bell .count")).to_be_hidden()
         visits.check()
 
 
@@ -133,6 +135,38 @@ def see_count(page, text):
     """Check the number on the bell."""
     expect(page.locator(".bell .count")).to_have_text(text)
     expect(page.locator(".unread-count")).to_have_text(f"{text or 0} unread notification{'' if text == '1' else 's'}")
+
+
+@pytest.mark.timeout(300)
+@with_sites(IN_BROWSER[:1])
+@NETWORK
+def test_hidden_page_has_no_socket(site):
+    """A page that is hidden for 30 seconds closes its socket. It has the count again once it is shown."""
+    with site.serve(), sync_playwright() as playwright, launch(playwright, "chromium") as browser:
+        visits = Visits(browser, site.url)
+        person = Person(site, site.answers["auth"])
+        page = visits(person, "/").page
+        see_count(page, "1")
+        page.clock.install()
+        with page.expect_websocket() as opened:
+            page.reload()
+        see_count(page, "1")
+        with opened.value.expect_event("close"):
+            show(page, hidden=True)
+            page.clock.run_for(31_000)
+        site.manage("notify", person.name, "Done")
+        show(page, hidden=False)
+        see_count(page, "2")
+        visits.check()
+
+
+def show(page, *, hidden):
+    """Let the page be hidden, or be shown again."""
+    page.evaluate(
+        "hidden => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });"
+        " document.dispatchEvent(new Event('visibilitychange')); }",
+        hidden,
+    )
 
 
 @pytest.mark.timeout(300)

@@ -159,6 +159,7 @@ DIFFERENCES = {
         "README.md",
         "compose.yaml",
         "config/asgi.py",
+        "SECURITY.md",
         "config/routing.py",
         "config/settings.py",
         "config/urls.py",
