@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from support.emitted import bake, clean_environ, run
 from support.matrix import combinations, is_possible, label, spread
-from support.pages import DELETE, JWTS, commands, recipes
+from support.pages import DELETE, JWTS, MODEL, commands, recipes
 
 # Every combination of the answers that pages depend on. The others take turns.
 POSSIBLE = filter(is_possible, combinations("auth", "channel_layer", "database", "deploy"))
@@ -162,7 +162,7 @@ def test_picture_is_drawn_with_what_is_there(emitted):
 def test_recipes_apply(emitted):
     """Each recipe applies to the new project, and so do all of them one after another."""
     answers, project = emitted
-    names = recipes(answers["auth"]) + [JWTS] * (answers["auth"] != "none")
+    names = recipes(answers["auth"]) + [JWTS] * (answers["auth"] != "none") + [MODEL] * (answers["examples"] == "all")
     patches = [f"docs/recipes/{name}.md" for name in names]
     others = ["delete-an-app.md"] * (answers["examples"] == "all")  # commands without edits
     assert sorted(path.name for path in (project / "docs" / "recipes").iterdir()) == sorted(
