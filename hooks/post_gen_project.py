@@ -39,7 +39,11 @@ CHAT_WITH_ACCOUNTS = (
 # Files and folders that are removed as a whole, with the condition.
 UNNEEDED = {
     "accounts": ANSWERS["auth"] == "none",
-    **{app: app not in ANSWERS["__apps"].split() for app in ANSWERS["_apps"]},
+    **{
+        name: app not in ANSWERS["__apps"].split()
+        for app in ANSWERS["_apps"]
+        for name in (app, f"deploy/kubernetes/{app}.yaml")
+    },
     "docs/message.md": ANSWERS["examples"] == "none",
     "docs/recipes": ANSWERS["examples"] == "none",
     "docs/jobs.md": "jobs" not in ANSWERS["__apps"].split(),

@@ -50,11 +50,11 @@ def test_app_can_be_deleted(app, answers, cookies, environment, services):
 
 
 def mentions(project, apps):
-    """Return the lines that name one of the apps, outside of pages and the engine."""
+    """Return the lines that name one of the apps, outside of pages, pipelines and the engine."""
     word = re.compile(rf"\b({'|'.join(apps)})\b(?!\.example)", re.I)
     found = []
     for name, data in content(project).items():
-        if name.startswith("realtime/") or name.endswith((".md", ".pyc", ".sqlite3")) or name in MENTIONS:
+        if name.startswith(("realtime/", ".github/")) or name.endswith((".md", ".pyc", ".sqlite3")) or name in MENTIONS:
             continue
         lines = data.decode(errors="replace").splitlines()
         found += [f"{name}: {line}" for line in lines if word.search(line)]

@@ -225,7 +225,7 @@ def test_linter_finds_mistakes(linter, tmp_path):
 @pytest.fixture(scope="module")
 def cluster(cookies_session):
     """Return a project for a cluster, and its manifests by kind and name."""
-    project = bake(cookies_session, **CLUSTER, project_slug="my_site")
+    project = bake(cookies_session, **CLUSTER, project_slug="my_site", examples="all")
     folder = project / "deploy" / "kubernetes"
     found = [document for path in sorted(folder.glob("*.yaml")) for document in documents(path)]
     named = {(one["kind"], one.get("metadata", {}).get("name")): one for one in found}
@@ -257,7 +257,10 @@ def pod(manifests, kind="Deployment", name="web"):
 
 def containers(manifests):
     """Return each container of each pod, with its pod."""
-    for one in (pod(manifests), pod(manifests, "Job", "migrate"), pod(manifests, "CronJob", "cleanup")):
+    for kind, name in manifests:
+        if kind not in {"Deployment", "Job", "CronJob"}:
+            continue
+        one = pod(manifests, kind, name)
         for container in one.get("initContainers", []) + one["containers"]:
             yield one, container
 
@@ -286,15 +289,23 @@ def test_pods_have_no_privileges(cluster):
 
 
 @pytest.mark.quick
-def test_cleanup_runs_daily(cluster):
-    """Cleanup runs daily: by a cron job that never overlaps in a cluster, by a service with pauses in Compose."""
+@pytest.mark.parametrize(
+    ("name", "command", "schedule", "seconds"),
+    [
+        ("cleanup", "cleanup", r"\d+ \d+ \* \* \*", 86400),
+        ("notifications", "email_unread", r"\*/5 \* \* \* \*", 300),
+    ],
+)
+def test_commands_run_regularly(cluster, name, command, schedule, seconds):
+    """A cron job that never overlaps runs each in a cluster, and a service with pauses in Compose."""
     project, manifests = cluster
-    job = manifests["CronJob", "cleanup"]["spec"]
-    assert re.fullmatch(r"\d+ \d+ \* \* \*", job["schedule"])
+    job = manifests["CronJob", name]["spec"]
+    assert re.fullmatch(schedule, job["schedule"])
     assert job["concurrencyPolicy"] == "Forbid"
+    assert pod(manifests, "CronJob", name)["containers"][0]["command"] == ["python", "manage.py", command]
     (compose,) = documents(project / "compose.yaml")
-    service = compose["services"]["cleanup"]
-    assert service["command"] == ["sh", "-c", "while python manage.py cleanup; do sleep 86400; done"]
+    service = compose["services"][name]
+    assert service["command"] == ["sh", "-c", f"while python manage.py {command}; do sleep {seconds}; done"]
     assert (service["restart"], service["init"], service["healthcheck"]) == ("unless-stopped", True, {"disable": True})
 
 

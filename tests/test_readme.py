@@ -33,6 +33,7 @@ RUN = {
     "uv run .*|git apply.*|touch .*|perl -pi .*": "test_recipes.py::test_recipes_work",
     'uv add "djangorestframework-simplejwt.*': "test_recipes.py::test_jwts_open_sockets_until_they_expire",
     "uvx cruft create https://.*|uvx cruft update": "test_update.py::test_update_keeps_edits",
+    "(rm -rf|perl -00 -ni|perl -ni) .*": "test_deletions.py::test_app_can_be_deleted",
     "rm -r chat .*": "test_examples.py::test_chat_can_be_deleted",
     'uvx "cruft.*" update --variables-to-update .*': "test_changed_answers.py::test_cruft_changes_the_files",
     "uv add .*": "test_changed_answers.py::test_added_packages_are_enough",
@@ -60,7 +61,7 @@ RUN = {
         "test_containers.py::test_update_loses_nothing"
     ),
     "docker compose restart nginx": "test_containers.py::test_services_restart",
-    "(\\(umask 077; )?docker compose (exec -T postgresql pg_(dump|restore) .*|stop web cleanup)": (
+    "(\\(umask 077; )?docker compose (exec -T postgresql pg_(dump|restore) .*|stop web cleanup( \\w+)*)": (
         "test_containers.py::test_backup_is_restored"
     ),
     "(\\(umask 077; )?docker compose (exec -T|run --rm --no-deps -T) web (python -m sqlite3|sh -c) .*": (

@@ -34,7 +34,7 @@ def get_process() -> "Process":
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that serves sockets, or None if no socket was opened here."""
+    """Return the event loop of the sockets, or of a worker, or None if neither is here."""
     return next((loop for loop in processes if loop.is_running()), None)
 
 

@@ -11,7 +11,7 @@ from accounts.models import User
 from notifications.models import Notification, count_unread, mark_read
 from notifications.notify import notify, notify_many
 from notifications.views import PER_PAGE
-from tests.people import client_of, login_of, user_of
+from tests.people import login_of, user_of
 
 LIST = "/notifications/"
 
@@ -26,8 +26,15 @@ def ann() -> User:
     return user
 
 
+def browser_of(name: str) -> Client:
+    """Return the browser of a user, with a session."""
+    client = Client()
+    client.force_login(user_of(name))
+    return client
+
+
 def page(path: str = LIST, name: str = "ann") -> str:
-    return client_of(name).get(path).content.decode()
+    return browser_of(name).get(path).content.decode()
 
 
 def texts(html: str) -> list[str]:
@@ -67,9 +74,9 @@ def test_list_is_searched_and_escaped(ann: User) -> None:
 def test_opened_notification_is_read(ann: User) -> None:
     """The link leads to the URL, or to the list. That of another user is not found."""
     report, other = notify(ann, "Done", "/reports/"), notify(ann, "Done")
-    assert client_of("bob").get(report.get_absolute_url()).status_code == 404
+    assert browser_of("bob").get(report.get_absolute_url()).status_code == 404
     for notification, url in ((report, "/reports/"), (other, LIST)):
-        assert client_of("ann").get(notification.get_absolute_url())["Location"] == url
+        assert browser_of("ann").get(notification.get_absolute_url())["Location"] == url
     assert count_unread(ann.pk)[1] == 0
 
 
@@ -78,9 +85,9 @@ def test_all_are_marked_as_read(ann: User) -> None:
     notify_many([ann] * 3, "Done")
     (last,) = re.findall('name="last" value="(.*?)"', page())
     notify(ann, "Later")
-    assert client_of("ann").post(f"{LIST}read/", {"last": last})["Location"] == LIST
+    assert browser_of("ann").post(f"{LIST}read/", {"last": last})["Location"] == LIST
     assert (count_unread(ann.pk)[1], page().count('class="is-unread"')) == (1, 2)  # and a template
-    assert client_of("ann").post(f"{LIST}read/").status_code == 400
+    assert browser_of("ann").post(f"{LIST}read/").status_code == 400
 
 
 def test_bell_is_on_every_page_of_a_user() -> None:
@@ -109,7 +116,7 @@ def test_action_requires_a_permission(ann: User) -> None:
     """Staff who may not add notifications do not see the action."""
     ann.is_staff = True
     ann.save()
-    assert client_of("ann").get("/admin/accounts/user/").status_code == 403
+    assert browser_of("ann").get("/admin/accounts/user/").status_code == 403
     for permission, sees in (("view_user", False), ("add_notification", True)):
         ann.user_permissions.add(Permission.objects.get(codename=permission))
         assert ("Notify selected" in page("/admin/accounts/user/")) == sees

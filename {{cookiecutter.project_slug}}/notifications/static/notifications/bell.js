@@ -41,7 +41,7 @@ function showCount(number) {
   const changed = number !== unread;
   unread = number;
   badge.hidden = !unread;
-  badge.textContent = unread > MOST_SHOWN ? `${MOST_SHOWN}+` : unread;
+  badge.textContent = unread > MOST_SHOWN ? `${MOST_SHOWN}+` : unread || "";
   if (changed) spoken.textContent = `${unread} unread notification${unread === 1 ? "" : "s"}`;
 }
 

@@ -1,12 +1,15 @@
 """Worker process of jobs."""
 
+import asyncio
 import signal
+import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
 from realtime import servers
 from realtime.conf import settings
+from realtime.process import get_process
 from realtime.servers import workers
 from realtime.work.worker import Worker
 
@@ -30,5 +33,13 @@ class Command(BaseCommand):
             signal.signal(number, worker.stop)
         if options["exit_with_parent"]:
             workers.stop_after(workers.wait_for_parent)
+        keep_channel_layer()
         worker.run()
         servers.exit_now()  # a task that did not end in time still runs in its thread
+
+
+def keep_channel_layer() -> None:
+    """Run an event loop in which all jobs publish. Otherwise each event would open a connection."""
+    loop = asyncio.new_event_loop()
+    loop.call_soon(get_process)
+    threading.Thread(target=loop.run_forever, name="channel-layer", daemon=True).start()
