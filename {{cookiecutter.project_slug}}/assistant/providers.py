@@ -20,10 +20,10 @@ class Provider(Protocol):
     def stream(self, messages: list[Message], spoken: str) -> Iterator[str]:
         """Yield the answer to the last message, piece by piece, as the model gives it.
 
-        `spoken` is the stored beginning of the answer, "" at first. If it has a text, the worker was
-        lost or the user continues the answer: yield only the rest. Raise JobError with a line for
-        the user if the model fails. A thread reads the iterator. It is closed if the user stops the
-        answer.
+        `spoken` is the stored beginning of the answer, "" at first. It has a text if a worker was
+        lost, or if the user continues the answer: yield only the rest. Raise JobError with a line
+        for the user if the model fails. A thread reads the iterator, and closes it if the user
+        stops the answer.
         """
 
 
