@@ -47,6 +47,7 @@ UNNEEDED = {
     "docs/message.md": ANSWERS["examples"] == "none",
     "docs/recipes": ANSWERS["examples"] == "none",
     "docs/jobs.md": "jobs" not in ANSWERS["__apps"].split(),
+    "docs/recipes/connect-a-language-model.md": "assistant" not in ANSWERS["__apps"].split(),
     "docs/recipes/delete-an-app.md": ANSWERS["examples"] != "all",
     "templates/home.html": ANSWERS["examples"] != "none",
     **{f"tests/load.{choice}.py": ANSWERS["examples"] == "none" for choice in ANSWERS["_choices"]["auth"]},

@@ -23,7 +23,7 @@ PATIENCE = 60_000  # ms until an answer must have ended
 
 SITES = spread(combinations("server"), "channel_layer", "consumers", "auth", "database", "django_version")
 
-# Counts how often it is asked, and says a text that HTML, JSON and UTF-16 could change. Ends if there is no file `hold`.
+# Logs each question, and answers with a text that HTML, JSON and UTF-16 could change. Waits for the end of `hold`.
 MODEL = f"""
 import json, os, time
 
@@ -88,7 +88,7 @@ def visiting(browser, site):
 
 
 def whole_text():
-    """Return what the model says."""
+    """Return the text of the model."""
     names = {}
     exec(MODEL, names)
     return "".join(names["PIECES"])
@@ -179,7 +179,7 @@ def test_answer_survives_the_worker(answers, work, browser):
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("auth", CHOICES["auth"])
 def test_page_shows_stops_and_continues_answers(auth, work, browser):
-    """A person reads an answer as it comes, in two tabs and after a reload, stops it and lets it go on."""
+    """A person reads an answer as it comes, in two tabs and after a reload, stops it and continues it."""
     work = work({"auth": auth, "channel_layer": "redis"})
     with (
         start_site(SERVE, work.project, work.environ) as site,

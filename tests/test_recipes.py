@@ -1,6 +1,7 @@
 """Recipes of docs/recipes/ are applied as written, and their results are tested."""
 
 import re
+import threading
 
 import httpx
 import pytest
@@ -9,7 +10,8 @@ from support.browsers import Visits, launch
 from support.client import PASSWORD, Person, cookie, csrf_token, receive, send
 from support.emitted import FAST, bake, clean_environ, environ_for, run
 from support.matrix import CHOICES, PYTHONS, combinations, label, spread
-from support.pages import JWTS, RECIPES, commands, recipes
+from support.models import language_model
+from support.pages import JWTS, MODEL, RECIPES, commands, recipes
 from support.servers import start_site
 
 from demo import find_python
@@ -154,3 +156,62 @@ def test_jwts_open_sockets_until_they_expire(auth, cookies):
     follow(JWTS, project, environ)
     run(["make", "lint"], project, environ)
     run(["uv", "run", "pytest", "--no-cov", "accounts"], project, environ)
+
+
+@pytest.mark.timeout(900)
+def test_language_model_answers(cookies):
+    """The recipe adds a library, which speaks to a local server by HTTP in the provider's format. A key stays secret.
+
+    The server stands in for the provider: this proves the connection, and nothing about a model.
+    """
+    key = "sk-ant-api03-secret"
+    project = bake(cookies, examples="all")
+    with language_model() as service, sync_playwright() as playwright, launch(playwright, "chromium") as browser:
+        environ = clean_environ(
+            UV_PYTHON=find_python(PYTHONS[-1]), ANTHROPIC_BASE_URL=service.url, ANTHROPIC_API_KEY=key, **FAST
+        )
+        run(["make", "setup"], project, environ)
+        follow(MODEL, project, environ)
+        lint(project, environ)
+        run(["uv", "run", "pytest", "--no-cov", "assistant"], project, environ)
+        with start_site([*PYTHON, "manage.py", "runserver"], project, environ) as site:
+            visits = Visits(browser, site.url)
+            page = visits(Person(site, "session"), "/assistant/").page
+            page.get_by_role("button", name="New conversation").click()
+
+            def ask(question, *answers):
+                service.answers += answers
+                page.get_by_role("textbox", name="Question").fill(question)
+                page.get_by_role("button", name="Ask").click()
+
+            def see(answer, state):
+                expect(page.locator(".state").last).to_have_text(state)
+                expect(page.locator(".answer").last).to_have_text(answer, use_inner_text=True)
+
+            ask("How are you?", ["Fine, ", "thanks 👋"])
+            see("Fine, thanks 👋", "")
+            ask("And now?", ["Still", None])
+            see("Still", "The model did not answer. Try again later.")
+            service.answers.append([" fine.", silence := threading.Event()])
+            page.get_by_role("button", name="Retry").click()
+            see("Still fine.", "Answering…")
+            page.get_by_role("button", name="Stop").click()
+            see("Still fine.", "Stopped.")
+            silence.set()
+            service.answers += [(429, "rate_limit_error")] * 3  # the library tries again twice
+            page.get_by_role("button", name="Continue").click()
+            see("Still fine.", "The model has too much to do. Try again later.")
+            ask("Why?", (401, "authentication_error"))
+            see("", "The model did not answer. Try again later.")
+            html = page.content()
+            visits.check()
+            visits.close()
+        log = site.log.read_text()
+    assert (key in log, key in html, "authentication_error" in log, "Traceback" in log) == (False, False, True, False)
+    path, headers, body = service.requests[2]
+    texts = [message["content"] for message in body["messages"]]
+    assert (path, headers["Authorization"], body["stream"]) == ("/v1/messages", f"Bearer {key}", True)
+    assert texts[:-1] == ["How are you?", "Fine, thanks 👋", "And now?", "Still"]
+    assert texts[-1].startswith("Your answer was interrupted.")
+    assert [message["role"] for message in body["messages"]] == ["user", "assistant"] * 2 + ["user"]
+    assert len(service.requests) == 7

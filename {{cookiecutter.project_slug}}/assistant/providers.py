@@ -1,4 +1,4 @@
-"""What a language model has to offer. The setting ASSISTANT_PROVIDER names a class that does."""
+"""Protocol of language models. The setting ASSISTANT_PROVIDER names a class that follows it."""
 
 from collections.abc import Iterator
 from typing import Literal, Protocol, TypedDict
@@ -20,9 +20,10 @@ class Provider(Protocol):
     def stream(self, messages: list[Message], spoken: str) -> Iterator[str]:
         """Yield the answer to the last message, piece by piece, as the model gives it.
 
-        `spoken` is the beginning that is stored: after the loss of a worker, or if the user lets an
-        answer go on. Yield only what follows it. Raise JobError with a line for the user if the
-        model fails. The iterator is read in a thread, and closed if the user stops the answer.
+        `spoken` is the stored beginning of the answer, "" at first. It has a text if a worker was
+        lost, or if the user continues the answer: yield only the rest. Raise JobError with a line
+        for the user if the model fails. A thread reads the iterator, and closes it if the user
+        stops the answer.
         """
 
 

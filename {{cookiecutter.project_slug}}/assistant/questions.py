@@ -71,7 +71,7 @@ def ask(conversation: Conversation, ref: str, text: str) -> None:
 
 
 def stop(conversation: Conversation, job: int) -> None:
-    """Stop an answer at once. What was said is kept."""
+    """Stop an answer at once. Keep the text that is there."""
     if found := Job.objects.filter(feed=conversation.feed, pk=job).first():
         cancel(found)
 

@@ -1,4 +1,4 @@
-"""Language model without a model: answers that are written here, for development and tests."""
+"""Scripted answers in place of a language model, for development and tests."""
 
 import re
 import time
@@ -9,16 +9,16 @@ from assistant.providers import Message
 PIECE_SECONDS = 0.04
 
 ANSWERS = {
-    "hello": "Hello! Ask me about this page, or about Channels. I only know what is written in "
-    "assistant/scripted.py, and I say it slowly, as a language model does.",
+    "hello": "Hello! Ask about this page, or about Channels. My answers are in "
+    "assistant/scripted.py, and come slowly, as those of a language model do.",
     "channels": "Channels lets Django speak WebSocket. A browser opens a socket, a consumer "
     "answers it, and a channel layer carries events between processes.\n\nThis answer is a job of "
     "a worker. Each piece is stored with a number and then published, so that a page which "
     "reconnects gets what it has missed, and no more.",
     "page": "This page shows an answer while it is written. Reload it, open it in a second tab, or "
     "restart the server: the answer goes on where it was, because every piece is stored before it "
-    "is sent.\n\nIf the worker is lost, another one goes on after the last piece. Stop ends the "
-    "answer at once and keeps what was said. Continue lets it go on.",
+    "is sent.\n\nIf the worker is lost, another one continues after the last piece. Stop ends the "
+    "answer at once and keeps its text. Continue resumes it.",
 }
 UNKNOWN = (
     "I have no answer to that, because I am a script and not a language model. Ask me about this "

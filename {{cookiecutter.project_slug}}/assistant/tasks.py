@@ -16,7 +16,7 @@ from realtime.work.streams import collect
 MAX_ANSWER = 20_000  # characters; the answer ends at this number
 MAX_CONTEXT = 20_000  # characters of earlier turns that the model gets with a question
 BATCH_SECONDS = 0.05  # pieces that arrive within this time are one event
-UNSTORABLE = re.compile("[\0\r\ud800-\udfff]")  # what a database or a page cannot hold
+UNSTORABLE = re.compile("[\0\r\ud800-\udfff]")  # a database or a page would change them
 
 
 @job

@@ -11,7 +11,7 @@ from tests.people import id_of
 
 
 class Model:
-    """Provider that remembers what it was asked, and says what the test gives it."""
+    """Provider that remembers what it was asked, and answers with the pieces of the test."""
 
     asked: ClassVar[list[tuple[list[Message], str]]] = []
     pieces: ClassVar[list[str | Exception]] = []
@@ -38,6 +38,6 @@ def events_of(conversation: Conversation, kind: str) -> list[dict[str, Any]]:
     return [event for row in rows if (event := row.event())["type"] == kind]
 
 
-def said(conversation: Conversation) -> str:
+def streamed(conversation: Conversation) -> str:
     """Return the text of all pieces."""
     return "".join(event["text"] for event in events_of(conversation, "piece"))

@@ -15,7 +15,7 @@ CONVERSATIONS = "/admin/assistant/conversation/"
 
 
 def test_staff_find_and_read_conversations(admin_client: Client) -> None:
-    """They see questions and answers, and cannot write any."""
+    """Staff see questions and answers, and cannot write any."""
     conversation = begin("ann", "How are you?")
     begin("bob", "Who are you?")
     run_all()

@@ -14,7 +14,7 @@ from assistant.models import Conversation, Turn
 from assistant.providers import Message
 from assistant.questions import ask, go_on, stop
 from assistant.scripted import UNKNOWN, Scripted
-from assistant.tests.helpers import Model, begin, events_of, said
+from assistant.tests.helpers import Model, begin, events_of, streamed
 from realtime.feeds.models import Feed
 from realtime.protocol import EventError
 from realtime.work.context import JobError
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 QUESTION: Message = {"role": "user", "content": "How are you?"}
 
 
-def test_answer_is_stored_as_it_is_said(model: type[Model]) -> None:
+def test_answer_is_stored_as_it_arrives(model: type[Model]) -> None:
     """The pieces of the feed are the stored answer, and the model was asked once."""
     conversation = begin("ann", "How are you?")
     run_all()
     turn = Turn.objects.get()
-    assert (turn.answer, said(conversation)) == ("Fine, thanks.", "Fine, thanks.")
+    assert (turn.answer, streamed(conversation)) == ("Fine, thanks.", "Fine, thanks.")
     assert model.asked == [([QUESTION], "")]
     assert turn.job is not None
     assert events_of(conversation, "question") == [
@@ -57,7 +57,7 @@ def test_pieces_that_arrive_together_are_one_event(
     model.pieces = ["word "] * 1000
     conversation = begin("ann", "q")
     run_all()
-    assert said(conversation) == "word " * 1000
+    assert streamed(conversation) == "word " * 1000
     assert len(events_of(conversation, "piece")) <= 3
 
 
@@ -78,10 +78,10 @@ def test_answer_goes_on_after_the_loss_of_a_worker(model: type[Model]) -> None:
     model.pieces = ["thanks."]
     run_all()
     assert model.asked == [([QUESTION], "Fine, ")]
-    assert (Turn.objects.get().answer, said(conversation)) == ("Fine, thanks.", "thanks.")
+    assert (Turn.objects.get().answer, streamed(conversation)) == ("Fine, thanks.", "thanks.")
 
 
-def test_failed_answer_keeps_what_was_said(model: type[Model]) -> None:
+def test_failed_answer_keeps_its_text(model: type[Model]) -> None:
     """The user sees the reason of the model, and a retry continues."""
     model.pieces = ["Fine, ", JobError("The model is busy.")]
     conversation = begin("ann", "q")
@@ -92,7 +92,7 @@ def test_failed_answer_keeps_what_was_said(model: type[Model]) -> None:
     model.pieces = ["thanks."]
     go_on(conversation, job.pk)
     run_all()
-    assert (Turn.objects.get().answer, said(conversation)) == ("Fine, thanks.", "Fine, thanks.")
+    assert (Turn.objects.get().answer, streamed(conversation)) == ("Fine, thanks.", "Fine, thanks.")
 
 
 def test_unknown_error_is_not_shown(model: type[Model], caplog: pytest.LogCaptureFixture) -> None:
@@ -105,7 +105,7 @@ def test_unknown_error_is_not_shown(model: type[Model], caplog: pytest.LogCaptur
 
 
 def test_empty_answer_fails(model: type[Model]) -> None:
-    """A model that says nothing has failed."""
+    """A model without an answer has failed."""
     model.pieces = [""]
     begin("ann", "q")
     run_all()
@@ -113,13 +113,13 @@ def test_empty_answer_fails(model: type[Model]) -> None:
 
 
 def test_long_answer_is_cut(model: type[Model], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer ends at the limit, and the reason says so. A retry adds nothing."""
+    """The answer ends at the limit, and the reason names it. A retry adds nothing."""
     monkeypatch.setattr(tasks, "MAX_ANSWER", 5)
     model.pieces = ["Fine, thanks."]
     conversation = begin("ann", "q")
     run_all()
     job = Job.objects.get()
-    assert (Turn.objects.get().answer, said(conversation)) == ("Fine,", "Fine,")
+    assert (Turn.objects.get().answer, streamed(conversation)) == ("Fine,", "Fine,")
     assert (job.state, job.reason) == (State.FAILED, "The answer has more than 5 characters.")
     go_on(conversation, job.pk)
     run_all()
@@ -131,13 +131,13 @@ def test_characters_that_cannot_be_stored_are_left_out(model: type[Model]) -> No
     model.pieces = ["a\0b\r\n", "\ud800c 👋"]
     conversation = begin("ann", "q")
     run_all()
-    assert (Turn.objects.get().answer, said(conversation)) == ("ab\nc 👋", "ab\nc 👋")
+    assert (Turn.objects.get().answer, streamed(conversation)) == ("ab\nc 👋", "ab\nc 👋")
 
 
 def test_stop_ends_an_answer_while_the_model_is_silent(
     model: type[Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was said is kept, and the worker does not wait for the model."""
+    """The text is kept, and the worker does not wait for the model."""
     conversation = begin("ann", "q")
     job = Job.objects.get().pk
 
@@ -152,7 +152,7 @@ def test_stop_ends_an_answer_while_the_model_is_silent(
     monkeypatch.setattr(Model, "stream", stream)
     run_all()
     assert Job.objects.get().state == State.CANCELLED
-    assert (Turn.objects.get().answer, said(conversation)) == ("Fine, ", "Fine, ")
+    assert (Turn.objects.get().answer, streamed(conversation)) == ("Fine, ", "Fine, ")
 
 
 def test_earlier_turns_are_the_context(model: type[Model], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +205,7 @@ def test_only_the_latest_answer_goes_on() -> None:
 
 
 def test_deleted_conversation_leaves_nothing(model: type[Model]) -> None:
-    """Its answer is stopped, its events are deleted, and a question is refused."""
+    """A deletion stops the answer, deletes the events, and refuses questions."""
     conversation = begin("ann", "a")
     Conversation.objects.get().delete()
     run_all()

@@ -81,7 +81,7 @@ def test_others_find_nothing() -> None:
 
 
 async def test_socket_of_others_is_not_found(visit: Visit) -> None:
-    """It is closed as the one of a conversation that does not exist."""
+    """The socket is closed as the one of a conversation that does not exist."""
     conversation = await sync_to_async(begin)("ann", "secret")
     for path, name in ((conversation.pk, "bob"), (conversation.pk + 1, "ann"), (10**30, "ann")):
         socket = await visit(f"/ws/assistant/{path}/", name)
