@@ -107,8 +107,8 @@ def test_job_reports_to_its_feed():
     assert events() == [
         {"seq": 1, **about, **before, "state": "waiting"},
         {"seq": 2, **about, **before, "state": "running"},
-        {"seq": 3, **step, "step": 1, "text": "Number 1"},
-        {"seq": 4, **step, "step": 2, "text": "Number 2"},
+        {"seq": 3, **step, "step": 1, "text": "Number 1", "progress": 0.5},
+        {"seq": 4, **step, "step": 2, "text": "Number 2", "progress": 1},
         {"seq": 5, **about, "state": "done", "progress": 1, "steps": 2, "result": {"total": 3}},
     ]
     job.refresh_from_db()

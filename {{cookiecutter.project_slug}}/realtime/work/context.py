@@ -59,19 +59,21 @@ class JobContext:
     def append(
         self, event: Mapping[str, Any], *, progress: float | None = None, resume: Any = None
     ) -> None:
-        """Store a step with an event of its own for the feed, which also gets `job` and `step`.
+        """Store a step with an event of its own for the feed.
 
-        The step, its event, `progress` and `resume` are stored together, or not at all.
+        The event also gets `job`, `step`, and `progress` if there is one. The step, its event,
+        `progress` and `resume` are stored together, or not at all.
         """
         step = self.job.steps + 1
         if step > settings.REALTIME_JOB_STEPS:
             raise JobError(f"The job has more than {settings.REALTIME_JOB_STEPS} steps.")
         changes: dict[str, Any] = {"steps": step, "attempts": 0}
+        event = {**event, "job": self.job.pk, "step": step}
         if progress is not None:
-            changes["progress"] = progress
+            changes["progress"] = event["progress"] = progress
         if resume is not None:
             changes["resume"] = resume
-        self.store(changes, {**event, "job": self.job.pk, "step": step})
+        self.store(changes, event)
 
     def progress(self, fraction: float) -> None:
         """Store how far the job is, from 0 to 1. Less than one more percent changes nothing."""
