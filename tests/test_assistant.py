@@ -154,7 +154,7 @@ def test_answer_survives_the_server(answers, work, browser):
 
 
 @pytest.mark.timeout(20 * SECONDS + 240)
-@pytest.mark.parametrize("answers", SITES[:2], ids=label)
+@pytest.mark.parametrize("answers", SITES, ids=label)
 def test_answer_survives_the_worker(answers, work, browser):
     """Each worker that is lost is followed by one that goes on after the last stored piece."""
     work = work(answers)

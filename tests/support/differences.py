@@ -191,7 +191,6 @@ DIFFERENCES = {
         "deploy/README.md",
         "+docs/jobs.md",
         "docs/recipes/README.md",
-        "docs/recipes/add-a-consumer.md",
         "+docs/recipes/connect-a-language-model.md",
         "+docs/recipes/delete-an-app.md",
         "docs/recipes/delete-the-chat.md",

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.urls import re_path
 
-{% for app in cookiecutter.__apps.split() | sort %}
+{% for app in cookiecutter.__apps.split() %}
 import {{ app }}.routing
 {% endfor %}
 from realtime.protocol import Close, refuse

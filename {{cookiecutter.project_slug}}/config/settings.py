@@ -145,16 +145,16 @@ TASKS = {"default": {"BACKEND": "realtime.work.backend.JobBackend"}}  # run by `
 {% if cookiecutter.examples != "none" %}
 # Limits. `realtime/conf.py` lists those of sockets and requests: override them here.
 
-{% if "notifications" in cookiecutter.__apps.split() %}
-NOTIFICATIONS_DAYS = 365  # until `manage.py cleanup` deletes a notification
-NOTIFICATIONS_EMAIL_MINUTES = 60  # unread, until `manage.py email_unread` mails it
-{% endif %}
-CHAT_ROOMS_PER_DAY = 100  # of each user; `rate_limited` above this
 {% if cookiecutter.examples == "all" %}
 ASSISTANT_PROVIDER = "assistant.scripted.Scripted"  # as in assistant/providers.py
 ASSISTANT_CONVERSATIONS = 100  # of each user of the assistant; one more is refused
 ASSISTANT_DAYS = 365  # `manage.py cleanup` deletes older conversations with the assistant; 0: never
 {% endif %}
+{% if "notifications" in cookiecutter.__apps.split() %}
+NOTIFICATIONS_DAYS = 365  # until `manage.py cleanup` deletes a notification
+NOTIFICATIONS_EMAIL_MINUTES = 60  # unread, until `manage.py email_unread` mails it
+{% endif %}
+CHAT_ROOMS_PER_DAY = 100  # of each user; `rate_limited` above this
 
 {% endif %}
 # Sign-in and security
