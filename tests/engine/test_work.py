@@ -21,6 +21,7 @@ from engine import jobs
 from realtime.feeds.events import FeedHistory
 from realtime.protocol import EventError
 from realtime.testing import url_of_test_database
+from realtime.work import context as context_module
 from realtime.work import worker as worker_module
 from realtime.work.context import JobContext, Stopped
 from realtime.work.django_tasks import TaskResultDoesNotExist, TaskResultStatus
@@ -337,6 +338,20 @@ def test_error_of_the_database_loses_only_the_run():
         run_all()
     job.refresh_from_db()
     assert job.state == State.RUNNING
+
+
+def test_step_is_stored_with_its_event(monkeypatch):
+    """If the event cannot be stored, the step is not, and comes again."""
+    job = begin(jobs.count, {"to": 2})
+    with monkeypatch.context() as broken:
+        broken.setattr(context_module, "append", lambda *_: jobs.fail.func(None, "database"))
+        with pytest.raises(OperationalError):
+            run_all()
+    job.refresh_from_db()
+    assert (job.steps, job.progress, job.resume) == (0, 0, {})
+    end_leases()
+    run_all()
+    assert texts() == ["Number 1", "Number 2"]
 
 
 def test_worker_without_its_lease_changes_nothing():
