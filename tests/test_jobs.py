@@ -3,22 +3,19 @@
 import contextlib
 import os
 import random
-import subprocess
 import time
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 from support.browsers import OUTAGE, Visits, launch
 from support.client import Person
-from support.emitted import bake, environ_for, run
+from support.emitted import bake, environ_for
 from support.matrix import CHOICES, PYTHONS, combinations, label, spread
-from support.servers import end_group, start_site, wait_until
+from support.servers import start_site, wait_until
+from support.workers import MANAGE, SERVE, Work
 
 SECONDS = int(os.environ.get("JOB_SECONDS", 15))  # of the job whose server and workers are killed
 KILLS = 5  # of each
-LEASE = 2
-MANAGE = ["uv", "run", "python", "manage.py"]
-SERVE = [*MANAGE, "serve"]
 WORKER = ["make", "worker"]
 
 SITES = spread(combinations("server"), "channel_layer", "consumers", "auth", "database", "django_version")
@@ -33,39 +30,6 @@ def test_no_choice_is_left_out():
     """Each server, layer, style, sign-in, database and Django occurs."""
     for question in SITES[0]:
         assert {site[question] for site in SITES} == set(CHOICES[question])
-
-
-class Work:
-    """Emitted project with an empty database. Its leases are short."""
-
-    def __init__(self, project, environ, auth):
-        self.project, self.environ, self.auth = project, environ, auth
-        with (project / "config" / "settings.py").open("a") as settings:
-            settings.write(f"\nREALTIME_JOB_LEASE = {LEASE}\n")
-        self.manage("migrate", "--verbosity", "0")
-
-    def manage(self, *command):
-        return run([*MANAGE, *command], self.project, self.environ)
-
-    def shell(self, code):
-        return self.manage("shell", "--verbosity", "0", "-c", code).strip()
-
-    @contextlib.contextmanager
-    def running(self, *command):
-        """Run a command in a process group, which is killed at the end."""
-        with (self.project.parent / "worker.log").open("ab") as output:
-            process = subprocess.Popen(
-                command,
-                cwd=self.project,
-                env=self.environ,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        try:
-            yield process
-        finally:
-            end_group(process)
 
 
 @pytest.fixture
