@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 
 from realtime.work.context import JobError, job
 from realtime.work.django_tasks import task
@@ -65,6 +65,15 @@ def ignore(context):
     running.release()
     go_on.wait(5)
     context.step("Went on")
+
+
+@job
+def hold(context):
+    """Store a step in a transaction that lasts until `go_on`."""
+    with transaction.atomic():
+        context.step("Held")
+        running.release()
+        go_on.wait(15)
 
 
 @job

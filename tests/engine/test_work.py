@@ -404,8 +404,15 @@ def test_worker_runs_as_many_jobs_as_it_has_threads():
 def test_worker_of_the_same_process_starts_at_once(monkeypatch):
     """The start wakes the worker before its next look at the table."""
     monkeypatch.setattr(worker_module, "LOOK_SECONDS", 60)
+    looked = threading.Event()
+
+    def look(most):
+        looked.set()
+        return claim(most)
+
+    monkeypatch.setattr(worker_module, "claim", look)
     with working() as worker:
-        eventually(lambda: worker.renewed_at == 0 and not worker.woken.is_set())
+        assert looked.wait(5)
         begin(jobs.wait)
         assert jobs.running.acquire(timeout=5)
         jobs.go_on.set()
@@ -425,6 +432,17 @@ def test_worker_renews_its_leases(settings, monkeypatch):
         eventually(lambda: Job.objects.get().state == State.DONE)
     assert states() == ["waiting", "running", "done"]
     assert Job.objects.get().result == job.pk
+
+
+def test_run_that_may_have_lost_its_lease_is_stopped(settings, monkeypatch):
+    """A worker that could not renew for as long as a lease stops its tasks: others may run them."""
+    settings.REALTIME_JOB_LEASE = 1
+    monkeypatch.setattr(worker_module, "renew", lambda _: jobs.fail.func(None, "database"))
+    begin(jobs.wait)
+    with working() as worker:
+        jobs.running.acquire()
+        (run,) = worker.runs
+        eventually(run.context.stopped.is_set)
 
 
 def test_stopped_worker_gives_its_jobs_back():

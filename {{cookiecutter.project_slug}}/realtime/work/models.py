@@ -125,24 +125,19 @@ def change(jobs: models.QuerySet[Job], pk: int, **fields: Any) -> Job | None:
 def claim(most: int) -> list[Job]:
     """Take up waiting jobs, and those whose worker was lost, each with a lease of its own.
 
-    A job that was lost REALTIME_JOB_ATTEMPTS times in a row, without a step in between, fails.
+    Jobs whose rows are locked are left to the next call. No event is stored, because the feed may
+    be locked, and the channel layer slow: the run itself publishes its start.
     """
     free = models.Q(locked_until=None) | models.Q(locked_until__lt=Now())
-    jobs = Job.objects.filter(free, state__in=OPEN)
-    claimed: list[Job] = []
-    for pk, attempts in jobs.order_by("pk").values_list("pk", "attempts")[:most]:
-        if attempts >= settings.REALTIME_JOB_ATTEMPTS:
-            change(jobs, pk, **ended(State.FAILED, reason=LOST))
-        elif job := change(
-            jobs,
-            pk,
-            state=State.RUNNING,
-            attempts=attempts + 1,
-            started_at=Now(),
-            lease=uuid4().hex,
-            locked_until=lease_end(),
-        ):
-            claimed.append(job)
+    jobs = Job.objects.filter(free, state__in=OPEN).order_by("pk")
+    if not jobs.exists():  # without a transaction, which would lock an SQLite database
+        return []
+    with transaction.atomic():
+        claimed = list(jobs.select_for_update(skip_locked=True)[:most])
+        for job in claimed:
+            job.state, job.attempts, job.lease = State.RUNNING, job.attempts + 1, uuid4().hex
+            job.locked_until = lease_end()
+            job.save(update_fields=["state", "attempts", "lease", "locked_until"])
     return claimed
 
 
@@ -158,13 +153,15 @@ def lease_end() -> Any:
 
 
 def renew(jobs: list[Job]) -> None:
-    """Renew the leases of jobs."""
-    leased(jobs).update(locked_until=lease_end())
+    """Renew the leases of jobs, except of rows that are locked, by a step of the task usually."""
+    with transaction.atomic():
+        free = leased(jobs).select_for_update(skip_locked=True).values("pk")
+        Job.objects.filter(pk__in=free).update(locked_until=lease_end())
 
 
-def find_running(jobs: list[Job]) -> set[int]:
-    """Return the keys of the jobs that still run under their leases, and were not cancelled."""
-    return set(leased(jobs).filter(state=State.RUNNING).values_list("pk", flat=True))
+def find_running(jobs: list[Job]) -> set[str]:
+    """Return the leases of these jobs under which they still run, and were not cancelled."""
+    return set(leased(jobs).filter(state=State.RUNNING).values_list("lease", flat=True))
 
 
 def release(job: Job) -> None:

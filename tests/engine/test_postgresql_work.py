@@ -1,0 +1,67 @@
+"""Jobs on PostgreSQL, whose transactions lock rows, and not the database."""
+
+import threading
+
+import pytest
+from django.db import connection, connections, transaction
+
+from engine import jobs
+from engine.test_work import begin, eventually, quiet, states, working  # noqa: F401
+from realtime.feeds.events import append
+from realtime.work.models import Job, State, claim
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_transaction_of_a_task_holds_up_no_other_job(settings):
+    """While a task holds its row, the other leases are renewed, and other jobs start."""
+    settings.REALTIME_JOB_LEASE = 1
+    begin(jobs.wait, user_id="bob", feed="bob")
+    with working(3), working(3):
+        assert jobs.running.acquire(timeout=5)
+        begin(jobs.hold)
+        assert jobs.running.acquire(timeout=5)
+        assert not jobs.running.acquire(timeout=3)
+        begin(jobs.count, {"to": 1}, user_id="eve", feed="eve")
+        eventually(lambda: states("eve") == ["waiting", "running", "done"])
+        jobs.go_on.set()
+        eventually(lambda: states("bob") == ["waiting", "running", "done"])
+
+
+@pytest.mark.usefixtures("quiet")
+def test_locked_feed_holds_up_only_its_jobs():
+    """A worker starts the jobs of others while a program holds the feed of a user."""
+    begin(jobs.count, {"to": 1})
+    locked, done = threading.Event(), threading.Event()
+
+    def hold():
+        with transaction.atomic():
+            append("jobs", {"type": "other"})
+            locked.set()
+            assert done.wait(15)
+        connections.close_all()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert locked.wait(5)
+    with working(2):
+        begin(jobs.count, {"to": 1}, user_id="bob", feed="bob")
+        eventually(lambda: states("bob") == ["waiting", "running", "done"])
+        done.set()
+        holder.join()
+        eventually(lambda: states() == ["waiting", "running", "done"])
+
+
+def test_locked_job_is_left_to_the_next_call():
+    """A row that another transaction holds does not keep a worker from the next one."""
+    first, second = begin(jobs.count, {"to": 1}), begin(jobs.count, {"to": 1})
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute(f"SELECT 1 FROM {Job._meta.db_table} WHERE id = %s FOR UPDATE", [first.pk])
+        assert [job.pk for job in claim(2)] == [second.pk]
+    finally:
+        other.close()
+    assert Job.objects.get(pk=first.pk).state == State.WAITING
