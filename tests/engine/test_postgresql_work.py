@@ -6,9 +6,13 @@ import pytest
 from django.db import connection, connections, transaction
 
 from engine import jobs
-from engine.test_work import begin, eventually, quiet, states, working  # noqa: F401
+from engine.test_work import Task, begin, eventually, quiet, states, working  # noqa: F401
 from realtime.feeds.events import append
+from realtime.work import worker as worker_module
+from realtime.work.context import JobError
 from realtime.work.models import Job, State, claim
+from realtime.work.testing import run_all
+from realtime.work.worker import FAILED
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -65,3 +69,16 @@ def test_locked_job_is_left_to_the_next_call():
     finally:
         other.close()
     assert Job.objects.get(pk=first.pk).state == State.WAITING
+
+
+@pytest.mark.parametrize(
+    "result", ["a\0b", "\ud800", float("nan"), JobError("\0")], ids=["NUL", "surrogate", "NaN", "reason"]
+)
+def test_end_that_cannot_be_stored_fails_the_job(result, monkeypatch):
+    """The task is called once, and its user sees that something went wrong."""
+    job = begin(jobs.answer, {"result": None})
+    monkeypatch.setattr(worker_module, "import_string", lambda _: Task(result))
+    run_all()
+    job.refresh_from_db()
+    assert (job.state, job.reason, job.attempts) == (State.FAILED, FAILED, 1)
+    assert states() == ["waiting", "running", "failed"]

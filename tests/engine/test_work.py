@@ -158,7 +158,7 @@ def test_result_that_no_event_can_carry_fails_the_job(result, monkeypatch):
 
 
 class Task:
-    """Task that returns a value which cannot be stored as an argument."""
+    """Task that returns a value which cannot be stored as an argument, or raises it."""
 
     takes_context = False
     backend = "default"
@@ -168,6 +168,8 @@ class Task:
         self.result = result
 
     def call(self, **_):
+        if isinstance(self.result, Exception):
+            raise self.result
         return self.result
 
 

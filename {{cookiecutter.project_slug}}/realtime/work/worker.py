@@ -183,7 +183,14 @@ def run_job(context: JobContext) -> None:
             return release(job)
     else:
         return release(job)
-    if ended_job := change(own, job.pk, **changes):
+    try:
+        ended_job = change(own, job.pk, **changes)
+    except (InterfaceError, OperationalError):
+        raise
+    except Exception:  # such as NUL or NaN, which a database refuses
+        logger.exception("The end of %s cannot be stored", job)
+        ended_job = change(own, job.pk, **ended(State.FAILED, reason=FAILED))
+    if ended_job:
         with suppress(ImportError):  # the task is not there any more
             task_finished.send(JobBackend, task_result=result_of(ended_job))
     else:
