@@ -585,6 +585,22 @@ def test_retry_has_the_limits_of_a_start(settings):
     assert job.state == State.FAILED
 
 
+def test_retries_are_limited(settings):
+    """A job has REALTIME_JOB_RETRIES, and each one counts as a start of the day."""
+    settings.REALTIME_JOB_RETRIES, settings.REALTIME_JOBS_PER_DAY = 2, 4
+    job = begin(jobs.count, {"to": 1})
+    for _ in range(2):
+        assert cancel(job)
+        assert retry(job)
+    cancel(job)
+    with pytest.raises(EventError, match="2 times at most") as refusal:
+        retry(job)
+    assert refusal.value.code == "rate_limited"
+    cancel(begin(jobs.count, {"to": 1}))
+    with pytest.raises(EventError, match="4 jobs a day"):
+        begin(jobs.count, {"to": 1})
+
+
 # Django's tasks
 
 

@@ -48,6 +48,7 @@ class Job(models.Model):
     result = models.JSONField(null=True)
     reason = models.CharField(max_length=500, default="")  # of a failure, for the user
     attempts = models.PositiveSmallIntegerField(default=0)  # since the last step
+    retries = models.PositiveSmallIntegerField(default=0)
     lease = models.CharField(max_length=32, default="")
     locked_until = models.DateTimeField(null=True)
     created_at = models.DateTimeField(default=timezone.now)

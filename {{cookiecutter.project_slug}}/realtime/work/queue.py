@@ -7,6 +7,7 @@ from typing import Any
 
 from channels.db import database_sync_to_async
 from django.db import connection, transaction
+from django.db.models import F, Sum
 from django.utils import timezone
 
 from realtime.conf import settings
@@ -72,17 +73,21 @@ def cancel(job: Job) -> bool:
 def retry(job: Job) -> bool:
     """Let a job that failed or was cancelled go on after its last step.
 
-    Return whether it could. Raise EventError if the user has too many, or one that runs `once`.
+    Return whether it could. Raise EventError if the user has too many, or one that runs `once`, or
+    if the job was retried REALTIME_JOB_RETRIES times.
     """
     ended = Job.objects.filter(state__in=(State.FAILED, State.CANCELLED))
     fields = {"state": State.WAITING, "reason": "", "ended_at": None, "attempts": 0}
+    most = settings.REALTIME_JOB_RETRIES
     with transaction.atomic():
-        if not ended.filter(pk=job.pk).exists():
+        if not (stored := ended.filter(pk=job.pk).first()):
             return False
+        if stored.retries >= most:
+            raise EventError("rate_limited", f"A job is started again {most} times at most.")
         if job.once and find_open(job):
             raise EventError("rate_limited", "Such a job is waiting or running.")
         limit(job.user_id)
-        changed = change(ended, job.pk, **fields)
+        changed = change(ended, job.pk, retries=F("retries") + 1, **fields)
     transaction.on_commit(local.wake)
     return changed is not None
 
@@ -114,7 +119,8 @@ def limit(user_id: str) -> None:
     if own.filter(state__in=OPEN).count() >= most:
         raise EventError("rate_limited", f"At most {most} jobs wait or run. Try again later.")
     most = settings.REALTIME_JOBS_PER_DAY
-    if own.filter(created_at__gt=timezone.now() - DAY).count() >= most:
+    today = own.filter(created_at__gt=timezone.now() - DAY)
+    if (today.aggregate(runs=Sum(F("retries") + 1))["runs"] or 0) >= most:
         raise EventError("rate_limited", f"You may start {most} jobs a day. Try again later.")
 
 
