@@ -22,6 +22,7 @@ from realtime.feeds.events import FeedHistory
 from realtime.protocol import EventError
 from realtime.testing import url_of_test_database
 from realtime.work import context as context_module
+from realtime.work import models
 from realtime.work import worker as worker_module
 from realtime.work.context import JobContext, Stopped
 from realtime.work.django_tasks import TaskResultDoesNotExist, TaskResultStatus
@@ -386,6 +387,26 @@ def test_oldest_job_is_first():
     """Jobs are taken up in the order of their start."""
     started = [begin(jobs.count, {"to": 1}).pk for _ in range(3)]
     assert [job.pk for job in claim(2)] == started[:2]
+
+
+def test_users_take_turns():
+    """A user's many jobs wait for the first of another user, also for those that run already."""
+    of_ann = [begin(jobs.count, {"to": 1}).pk for _ in range(4)]
+    of_bob = [begin(jobs.count, {"to": 1}, user_id="bob").pk for _ in range(2)]
+    assert [job.pk for job in claim(1)] == of_ann[:1]
+    assert [job.pk for job in claim(4)] == [of_bob[0], of_ann[1], of_bob[1], of_ann[2]]
+
+
+def test_jobs_are_taken_up_together_or_not_at_all(monkeypatch):
+    """An error of the database leaves no job to a worker that does not know of it."""
+    begin(jobs.count, {"to": 1})
+    begin(jobs.count, {"to": 1})
+    ends = [Now()]
+    with monkeypatch.context() as broken:
+        broken.setattr(models, "lease_end", lambda: ends.pop() if ends else jobs.fail.func(None, "database"))
+        with pytest.raises(OperationalError):
+            claim(2)
+    assert list(Job.objects.values_list("state", "attempts")) == [(State.WAITING, 0)] * 2
 
 
 # Workers

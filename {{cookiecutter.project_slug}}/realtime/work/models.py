@@ -1,5 +1,6 @@
 """Jobs and their leases. The table is the queue, and all that is known of a job."""
 
+from collections import Counter
 from datetime import timedelta
 from typing import Any, Self
 from uuid import uuid4
@@ -126,19 +127,30 @@ def change(jobs: models.QuerySet[Job], pk: int, **fields: Any) -> Job | None:
 def claim(most: int) -> list[Job]:
     """Take up waiting jobs, and those whose worker was lost, each with a lease of its own.
 
-    Jobs whose rows are locked are left to the next call. No event is stored, because the feed may
-    be locked, and the channel layer slow: the run itself publishes its start.
+    Users with the fewest running jobs are first, then the oldest jobs, so that a user with many
+    jobs holds up no others. Jobs whose rows are locked are left to the next call. No event is
+    stored, because the feed may be locked, and the channel layer slow: the run itself publishes
+    its start.
     """
     free = models.Q(locked_until=None) | models.Q(locked_until__lt=Now())
-    jobs = Job.objects.filter(free, state__in=OPEN).order_by("pk")
+    jobs = Job.objects.filter(free, state__in=OPEN)
     if not jobs.exists():  # without a transaction, which would lock an SQLite database
         return []
+    claimed: list[Job] = []
+    running = Counter({"": 0})  # of each user
+    running.update(Job.objects.filter(state=State.RUNNING).values_list("user_id", flat=True))
     with transaction.atomic():
-        claimed = list(jobs.select_for_update(skip_locked=True)[:most])
-        for job in claimed:
+        while len(claimed) < most:
+            whens = (models.When(user_id=user, then=count) for user, count in running.items())
+            turn = models.Case(*whens, default=0)
+            job = jobs.select_for_update(skip_locked=True).order_by(turn, "pk").first()
+            if job is None:
+                break
             job.state, job.attempts, job.lease = State.RUNNING, job.attempts + 1, uuid4().hex
             job.locked_until = lease_end()
             job.save(update_fields=["state", "attempts", "lease", "locked_until"])
+            running[job.user_id] += 1
+            claimed.append(job)
     return claimed
 
 
