@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 
 from realtime.work.context import JobError, job
 from realtime.work.django_tasks import task
@@ -39,9 +39,22 @@ def die(context):
     raise KilledError
 
 
+class LockedError(Exception):
+    """Error of a database driver."""
+
+    sqlstate = "55P03"
+
+
 @job
 def fail(context, error):
-    raise {"job": JobError, "other": ValueError, "database": OperationalError}[error]("the reason")
+    errors = {"job": JobError, "other": ValueError, "database": OperationalError}
+    raise errors[error]("the reason") from LockedError()
+
+
+@job
+def query(context, sql):
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
 
 
 @job

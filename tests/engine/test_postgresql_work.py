@@ -82,3 +82,20 @@ def test_end_that_cannot_be_stored_fails_the_job(result, monkeypatch):
     job.refresh_from_db()
     assert (job.state, job.reason, job.attempts) == (State.FAILED, FAILED, 1)
     assert states() == ["waiting", "running", "failed"]
+
+
+def test_slow_query_fails_the_job(caplog):
+    """A repetition would take as long. The log has the reason."""
+    job = begin(jobs.query, {"sql": "SET LOCAL statement_timeout = 100; SELECT pg_sleep(5)"})
+    run_all()
+    job.refresh_from_db()
+    assert (job.state, job.reason) == (State.FAILED, FAILED)
+    assert "canceling statement due to statement timeout" in caplog.text
+
+
+def test_lost_connection_leaves_the_job_to_its_lease(caplog):
+    """The database may come back, and the job goes on then."""
+    begin(jobs.query, {"sql": "SELECT pg_terminate_backend(pg_backend_pid())"})
+    with working() as worker:
+        eventually(lambda: "after its lease" in caplog.text and not worker.runs)
+    assert Job.objects.get().state == State.RUNNING

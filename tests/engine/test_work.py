@@ -343,6 +343,15 @@ def test_error_of_the_database_loses_only_the_run():
     assert job.state == State.RUNNING
 
 
+def test_wrong_query_fails_the_job(caplog):
+    """Some databases report a missing table like a lost connection, but a repetition would not help."""
+    job = begin(jobs.query, {"sql": "SELECT * FROM missing"})
+    run_all()
+    job.refresh_from_db()
+    assert (job.state, job.reason) == (State.FAILED, FAILED)
+    assert "missing" in caplog.text
+
+
 def test_step_is_stored_with_its_event(monkeypatch):
     """If the event cannot be stored, the step is not, and comes again."""
     job = begin(jobs.count, {"to": 2})

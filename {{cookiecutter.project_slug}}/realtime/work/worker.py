@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from django.db import Error, InterfaceError, OperationalError, close_old_connections
+from django.db import Error, InterfaceError, OperationalError, close_old_connections, connection
 from django.db.models.functions import Now
 from django.utils.module_loading import import_string
 
@@ -35,6 +35,7 @@ RETRY_SECONDS = 1  # after an error of the database
 STOP_SECONDS = 5  # a task that ends no sooner is given back, and ends with the process
 MAX_RESULT_BYTES = 32 * 1024  # of an event; the job fails above this
 FAILED = "Something went wrong."
+LOCKED = {"40001", "40P01", "55P03", "SQLITE_BUSY"}  # codes of errors that a repetition avoids
 
 logger = logging.getLogger(__name__)
 
@@ -208,10 +209,19 @@ def call_task(context: JobContext) -> dict[str, Any]:
         if size_of(encode({"result": result})) > MAX_RESULT_BYTES:
             raise JobError(f"The result has more than {MAX_RESULT_BYTES} bytes.")
         return ended(State.DONE, result=result, progress=1)
-    except (InterfaceError, OperationalError):
-        raise
     except JobError as error:
         return ended(State.FAILED, reason=str(error)[:500])
-    except Exception:
+    except Exception as error:
+        if is_transient(error):
+            raise
         logger.exception("%s failed", job)
         return ended(State.FAILED, reason=FAILED)
+
+
+def is_transient(error: Exception) -> bool:
+    """Return whether the database was lost or locked. A wrong or slow query would fail again."""
+    if not isinstance(error, (InterfaceError, OperationalError)):
+        return False
+    cause = error.__cause__
+    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
+    return code in LOCKED or not connection.is_usable()
