@@ -183,13 +183,20 @@ def test_steps_of_a_job_are_bounded(settings):
     assert (job.state, job.steps, job.reason) == (State.FAILED, 3, "The job has more than 3 steps.")
 
 
-def test_task_that_was_renamed_fails():
-    """A job whose task is not there any more does not wait for ever."""
+def test_unknown_task_is_left_to_other_workers(settings, caplog):
+    """A worker of a newer version may know it. If none does, the job fails in the end."""
+    settings.REALTIME_JOB_ATTEMPTS = 2
     job = begin(jobs.count, {"to": 1})
     Job.objects.update(kind="engine.jobs.gone")
+    for attempt in (1, 2):
+        with working() as worker:
+            eventually(lambda: caplog.text.count("after its lease") == attempt and not worker.runs)
+        job.refresh_from_db()
+        assert (job.state, job.attempts) == (State.RUNNING, attempt)
+        end_leases()
     run_all()
     job.refresh_from_db()
-    assert (job.state, job.reason) == (State.FAILED, FAILED)
+    assert (job.state, job.reason) == (State.FAILED, LOST)
 
 
 # Start

@@ -140,12 +140,15 @@ class Run(threading.Thread):
         self.context = context
 
     def run(self) -> None:
-        """Run the job. An error of the database leaves it to its lease."""
+        """Run the job. Leave it to its lease after an error of the database, or if it is unknown.
+
+        A newer version may know it, whose workers run already.
+        """
         keep_connections()
         job = self.context.job
         try:
             run_job(self.context)
-        except (InterfaceError, OperationalError) as error:
+        except (ImportError, InterfaceError, OperationalError) as error:
             logger.warning("%s is taken up again after its lease: %s", job, error)
         finally:
             close_connections()
@@ -178,8 +181,9 @@ def run_job(context: JobContext) -> None:
         changes = ended(State.FAILED, reason=LOST)
     elif started := change(own, job.pk, started_at=Now()):
         context.job = started
+        task = import_string(job.kind)
         try:
-            changes = call_task(context)
+            changes = call_task(context, task)
         except Stopped:
             return release(job)
     else:
@@ -198,11 +202,10 @@ def run_job(context: JobContext) -> None:
         release(job)
 
 
-def call_task(context: JobContext) -> dict[str, Any]:
+def call_task(context: JobContext, task: AnyTask) -> dict[str, Any]:
     """Call the task of a job. Return the fields of the job at its end."""
     job = context.job
     try:
-        task: AnyTask = import_string(job.kind)
         task_started.send(JobBackend, task_result=result_of(job))
         arguments = [context] if task.takes_context else []
         result = task.call(*arguments, **job.arguments)
