@@ -118,6 +118,21 @@ def add(one, other=2):
     return one + other
 
 
+@task
+def collect(first, **others):
+    return [first, others]
+
+
+@task
+def add_all(*numbers):
+    return sum(numbers)
+
+
+@task
+def negate(number, /):
+    return -number
+
+
 @task(takes_context=True)
 def attempt(context):
     return [context.attempt, context.task_result.id]

@@ -653,6 +653,22 @@ def test_tasks_of_django_are_jobs_without_a_user():
     assert set(Job.objects.values_list("user_id", "feed")) == {("", "")}
 
 
+def test_task_takes_any_names():
+    """What a function collects by `**` arrives as it was passed."""
+    result = jobs.collect.enqueue(1, name=2, others=3)
+    run_all()
+    result.refresh()
+    assert result.return_value == [1, {"name": 2, "others": 3}]
+
+
+@pytest.mark.parametrize(("task", "name"), [(jobs.add_all, "numbers"), (jobs.negate, "number")])
+def test_arguments_without_names_are_refused(task, name):
+    """A job stores arguments by their names, so the caller gets a TypeError."""
+    with pytest.raises(TypeError, match=f"takes {name} by position, and a job only by name"):
+        task.enqueue(1)
+    assert Job.objects.count() == 0
+
+
 def test_failed_task_has_its_error():
     """A task that failed or was cancelled is FAILED."""
     results = [jobs.fail.enqueue("job"), jobs.fail.enqueue("job")]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 from channels.db import database_sync_to_async
@@ -37,11 +37,9 @@ def start(
     too many. The feed gets events about state, progress and steps.
     """
     refuse_in_event_loop("start()", "await astart()")
-    context = [None] if task.takes_context else []
-    bound = signature(task.func).bind(*context, **(arguments or {}))  # raises TypeError here
     job = Job(
         kind=task.module_path,
-        arguments=dict(list(bound.arguments.items())[len(context) :]),
+        arguments=bind(task, **(arguments or {})),
         user_id=user_id,
         user_name=user_name,
         feed=feed,
@@ -59,6 +57,21 @@ def start(
 
 
 astart = database_sync_to_async(start)
+
+
+def bind(task: AnyTask, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Return the arguments of a call by their names. Raise TypeError if they do not fit."""
+    context = [None] if task.takes_context else []
+    call = signature(task.func)
+    bound = call.bind(*context, *args, **kwargs).arguments
+    named = dict(list(bound.items())[len(context) :])
+    for name in list(named):
+        kind = call.parameters[name].kind
+        if kind is Parameter.VAR_KEYWORD:
+            named |= named.pop(name)
+        elif kind in (Parameter.VAR_POSITIONAL, Parameter.POSITIONAL_ONLY):
+            raise TypeError(f"{task.name}() takes {name} by position, and a job only by name.")
+    return named
 
 
 def cancel(job: Job) -> bool:
