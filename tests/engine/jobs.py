@@ -8,6 +8,7 @@ from django.db import OperationalError, connection, transaction
 
 from realtime.work.context import JobError, job
 from realtime.work.django_tasks import task
+from realtime.work.queue import start
 
 calls = []  # arguments of `count`, in the order of the calls
 running = threading.Semaphore(0)  # released by each `wait`
@@ -87,6 +88,16 @@ def hold(context):
         context.step("Held")
         running.release()
         go_on.wait(15)
+
+
+@job
+def chain(context):
+    """Start the next job of the user together with a step."""
+    with transaction.atomic():
+        context.step("First")
+        running.release()
+        go_on.wait(0.5)
+        start(count, {"to": 1}, user_id=context.job.user_id, feed=context.job.feed)
 
 
 @job

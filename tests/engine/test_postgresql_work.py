@@ -99,3 +99,14 @@ def test_lost_connection_leaves_the_job_to_its_lease(caplog):
     with working() as worker:
         eventually(lambda: "after its lease" in caplog.text and not worker.runs)
     assert Job.objects.get().state == State.RUNNING
+
+
+@pytest.mark.usefixtures("quiet")
+def test_task_and_user_start_jobs_at_the_same_time():
+    """A start after a step waits for no request of the user that waits for the step."""
+    begin(jobs.chain)
+    with working(1):
+        assert jobs.running.acquire(timeout=5)
+        begin(jobs.count, {"to": 1})
+        eventually(lambda: Job.objects.filter(state=State.DONE).count() == 3)
+    assert states().count("failed") == 0

@@ -11,6 +11,7 @@ from django.db.models import F, Sum
 from django.utils import timezone
 
 from realtime.conf import settings
+from realtime.feeds.models import take_numbers
 from realtime.protocol import EventError
 from realtime.threads import refuse_in_event_loop
 from realtime.work import local
@@ -47,6 +48,7 @@ def start(
         key=key,
     )
     with transaction.atomic():
+        lock(job)
         if stored := find_stored(job):
             return stored, False
         limit(user_id)
@@ -93,6 +95,7 @@ def retry(job: Job) -> bool:
     fields = {"state": State.WAITING, "reason": "", "ended_at": None, "attempts": 0}
     most = settings.REALTIME_JOB_RETRIES
     with transaction.atomic():
+        lock(job)
         if not (stored := ended.filter(pk=job.pk).first()):
             return False
         if stored.retries >= most:
@@ -108,7 +111,6 @@ def retry(job: Job) -> bool:
 def find_stored(job: Job) -> Job | None:
     """Return the job that stands in for a new one, if there is one."""
     if job.key:
-        lock(job.user_id)
         own = Job.objects.filter(user_id=job.user_id, kind=job.kind, key=job.key)
         if stored := own.first():
             return stored
@@ -117,7 +119,6 @@ def find_stored(job: Job) -> Job | None:
 
 def find_open(job: Job) -> Job | None:
     """Return the user's job of this kind that is waiting or running, of those that are `once`."""
-    lock(job.user_id)
     own = Job.objects.filter(user_id=job.user_id, kind=job.kind, once=True, state__in=OPEN)
     return own.first()
 
@@ -126,7 +127,6 @@ def limit(user_id: str) -> None:
     """Raise EventError if the user has REALTIME_JOBS_OPEN or REALTIME_JOBS_PER_DAY jobs."""
     if not user_id:
         return
-    lock(user_id)
     own = Job.objects.filter(user_id=user_id)
     most = settings.REALTIME_JOBS_OPEN
     if own.filter(state__in=OPEN).count() >= most:
@@ -137,12 +137,17 @@ def limit(user_id: str) -> None:
         raise EventError("rate_limited", f"You may start {most} jobs a day. Try again later.")
 
 
-def lock(user_id: str) -> None:
+def lock(job: Job) -> None:
     """Run one transaction of the user at a time, or each would miss the others' jobs.
 
+    The feed is first, because a task that starts a job after a step has locked its feed already.
     SQLite has one writer at a time anyway.
     """
-    if connection.vendor == "postgresql":
+    if connection.vendor != "postgresql":
+        return
+    if job.feed:
+        take_numbers({job.feed: 0})
+    if job.user_id or job.key or job.once:
         with connection.cursor() as cursor:
-            key = f"realtime_work {user_id}"
+            key = f"realtime_work {job.user_id}"
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
