@@ -2,6 +2,7 @@
 
 import logging
 from datetime import timedelta
+from smtplib import SMTPDataError, SMTPRecipientsRefused
 from typing import Any
 
 from django.conf import settings
@@ -34,10 +35,11 @@ class Command(BaseCommand):
             claimed = claim(user_id)
             try:
                 sent += mail(claimed)
-            except OSError:  # also of smtplib
-                logger.exception("A mail about notifications was not sent")
-                failed += 1
-                release(claimed)
+            except (OSError, ValueError) as error:  # also of smtplib, and of an invalid address
+                logger.exception("A mail about notifications to user %s was not sent", user_id)
+                if not is_final(error):
+                    failed += 1
+                    release(claimed)
         self.stdout.write(f"Sent {sent} mails.")
         if failed:
             raise CommandError(f"{failed} mails failed. The next run sends them.")
@@ -69,6 +71,15 @@ def claim(user_id: Any) -> list[Notification]:
 def release(claimed: list[Notification]) -> None:
     """Let the next run mail these."""
     Notification.objects.filter(pk__in=[row.pk for row in claimed]).update(mailed_at=None)
+
+
+def is_final(error: Exception) -> bool:
+    """Return whether the mail would fail again: codes from 500 on are final (RFC 5321, 4.2.1)."""
+    if isinstance(error, SMTPRecipientsRefused):
+        return all(code >= 500 for code, _ in error.recipients.values())
+    if isinstance(error, SMTPDataError):
+        return error.smtp_code >= 500
+    return isinstance(error, ValueError)
 
 
 def mail(notifications: list[Notification]) -> int:
