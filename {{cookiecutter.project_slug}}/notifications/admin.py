@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth import get_user_model
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
@@ -48,6 +49,12 @@ def notify_users(model_admin: Any, request: HttpRequest, users: QuerySet[Any]) -
         "opts": model_admin.opts,
         "form": form,
         "users": users,
+        # If all users are selected, the keys are those of one page.
+        "selection": [
+            (name, value)
+            for name in ("select_across", ACTION_CHECKBOX_NAME)
+            for value in request.POST.getlist(name)
+        ],
     }
     return render(request, "notifications/notify_users.html", context)
 

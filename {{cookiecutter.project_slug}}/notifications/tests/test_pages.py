@@ -90,6 +90,13 @@ def test_opened_notification_is_read(ann: User) -> None:
     assert count_unread(ann.pk)[1] == 0
 
 
+def test_head_request_reads_nothing(ann: User) -> None:
+    """Programs that check links leave a notification unread."""
+    report = notify(ann, "Done", "/reports/")
+    assert browser_of("ann").head(report.get_absolute_url())["Location"] == "/reports/"
+    assert count_unread(ann.pk)[1] == 1
+
+
 def test_all_are_marked_as_read(ann: User) -> None:
     """The button covers what the page showed, and nothing that came later."""
     notify_many([ann] * 3, "Done")
@@ -120,6 +127,18 @@ def test_staff_notify_users_in_the_admin(admin_client: Client, ann: User) -> Non
     assert sorted(found) == sorted(user.pk for user in users)
     changes = admin_client.get("/admin/notifications/notification/", {"q": "Hi"}).content.decode()
     assert changes.count('class="action-select"') == 2
+
+
+def test_staff_notify_more_users_than_a_form_has_fields(admin_client: Client) -> None:
+    """If all users are selected, the form has the keys of one page only."""
+    names = [f"user-{number}" for number in range(1100)]
+    users = User.objects.bulk_create(User(username=name, display_name=name) for name in names)
+    chosen = {"action": "notify_users", "_selected_action": users[0].pk, "select_across": "1"}
+    html = admin_client.post("/admin/accounts/user/", chosen).content.decode()
+    assert f"Users ({User.objects.count()}): " in html
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="(\w+)">', html))
+    admin_client.post("/admin/accounts/user/", {**fields, "text": "Hi"})
+    assert Notification.objects.filter(text="Hi").count() == User.objects.count()
 
 
 def test_action_requires_a_permission(ann: User) -> None:
