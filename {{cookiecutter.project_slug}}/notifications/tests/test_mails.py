@@ -10,7 +10,8 @@ import pytest
 from django.core import mail
 from django.core.mail import EmailMessage
 from django.core.management import CommandError, call_command
-from django.db import connections
+from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -48,6 +49,26 @@ def test_user_gets_one_mail_about_what_stays_unread(ann: User) -> None:
     assert (message.to, message.subject) == (["ann@example.com"], "2 unread notifications")
     link = "https://chat.example.com/notifications/"
     assert message.body == f"- Welcome, ann!\n- Done\n\n{link}"
+
+
+def test_mail_links_to_a_page_that_browsers_open(settings: Settings) -> None:
+    """Apps and wildcards among the origins are passed over. Without any other, nothing is sent."""
+    pass_time(minutes=61)
+    settings.ALLOWED_ORIGINS = ["capacitor://localhost", "https://*.example.com"]
+    with pytest.raises(CommandError, match="ALLOWED_ORIGINS: mails cannot link"):
+        call_command("email_unread")
+    settings.ALLOWED_ORIGINS += ["https://site.example.com", "https://other.example.com"]
+    call_command("email_unread")
+    assert mail.outbox[0].body.endswith("\n\nhttps://site.example.com/notifications/")
+
+
+def test_users_are_read_once(ann: User) -> None:
+    """A user with many unread notifications is one row of the list."""
+    notify_many([ann] * 99, "Done")
+    pass_time(minutes=61)
+    with CaptureQueriesContext(connection) as queries:
+        call_command("email_unread")
+    assert "SELECT DISTINCT" in queries[0]["sql"]
 
 
 def test_long_mail_is_short(ann: User) -> None:

@@ -30,11 +30,12 @@ class Command(BaseCommand):
         if not settings.EMAIL:
             self.stdout.write("EMAIL_URL is empty: no mail is sent.")
             return
+        page = site_origin() + reverse("notifications")
         sent = failed = 0
-        for user_id in set(due().values_list("user", flat=True)):
+        for user_id in due().order_by("user").values_list("user", flat=True).distinct():
             claimed = claim(user_id)
             try:
-                sent += mail(claimed)
+                sent += mail(claimed, page)
             except (OSError, ValueError) as error:  # also of smtplib, and of an invalid address
                 logger.exception("A mail about notifications to user %s was not sent", user_id)
                 if not is_final(error):
@@ -57,6 +58,7 @@ def due() -> QuerySet[Notification]:
 def claim(user_id: Any) -> list[Notification]:
     """Mark what is due of a user as mailed, and return it.
 
+    This comes before the mail: if the command is killed between them, that mail is not sent.
     If two commands run at once, the rows are locked, and each is returned to one of them.
     """
     with transaction.atomic():
@@ -82,7 +84,17 @@ def is_final(error: Exception) -> bool:
     return isinstance(error, ValueError)
 
 
-def mail(notifications: list[Notification]) -> int:
+def site_origin() -> str:
+    """Return the origin to which mails link. Raise CommandError if no browser opens any of them."""
+    for origin in settings.ALLOWED_ORIGINS:
+        if origin.startswith(("http://", "https://")) and "*" not in origin:
+            return str(origin)
+    raise CommandError(
+        "ALLOWED_ORIGINS: mails cannot link to any of these. Add one such as https://chat.example.com."
+    )
+
+
+def mail(notifications: list[Notification], page: str) -> int:
     """Send one mail about all notifications of a user. Return the number of mails."""
     if not notifications:
         return 0
@@ -92,7 +104,6 @@ def mail(notifications: list[Notification]) -> int:
     lines = [f"- {notification.text}" for notification in notifications[:SHOWN]]
     if count > SHOWN:
         lines.append(f"and {count - SHOWN} more")
-    link = f"{settings.ALLOWED_ORIGINS[0]}{reverse('notifications')}"
     subject = f"{count} unread notification{'' if count == 1 else 's'}"
-    send_mail(subject, "\n".join([*lines, "", link]), None, [address])
+    send_mail(subject, "\n".join([*lines, "", page]), None, [address])
     return 1
