@@ -62,6 +62,7 @@ class Site:
 def site(tmp_path, settings, monkeypatch):
     """A project of the test's own, in place of the baked one."""
     site = Site(tmp_path)
+    monkeypatch.delenv("UV", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     settings.BASE_DIR = tmp_path
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", f"{site.package.name}.settings")
@@ -133,6 +134,13 @@ def test_app_is_added_to_the_project(site):
         "",
         "Then open http://127.0.0.1:8000/dice/",
     ]
+
+
+def test_steps_are_run_as_the_command_was(site, monkeypatch):
+    """Within `uv run`, the next steps have it, too."""
+    monkeypatch.setenv("UV", "/usr/bin/uv")
+    steps = [line.strip() for line in start("dice", "--stored") if "manage.py" in line]
+    assert steps == ["uv run python manage.py migrate", "uv run python manage.py runserver"]
 
 
 def test_imports_are_sorted_as_ruff_sorts_them(site):

@@ -86,8 +86,9 @@ class Command(BaseCommand):
                 source.restore()
             raise CommandError(f"{error}. Nothing was changed.") from error
         self.stdout.write("\nThe app is ready. Next:\n\n")
+        python = "uv run python" if "UV" in os.environ else "python"  # set by uv
         for step in ("migrate", "runserver") if options["stored"] else ("runserver",):
-            self.stdout.write(f"    python manage.py {step}")
+            self.stdout.write(f"    {python} manage.py {step}")
         self.stdout.write(f"\nThen open http://{settings.HOST}:{settings.PORT}/{name}/")
 
 
