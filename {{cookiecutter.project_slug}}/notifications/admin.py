@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.shortcuts import render
 
 from notifications.forms import NotifyForm
-from notifications.models import Notification
+from notifications.models import Notification, withdraw
 from notifications.notify import notify_many
 
 User = get_user_model()
@@ -33,6 +33,12 @@ class NotificationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+    def delete_model(self, request: HttpRequest, obj: Notification) -> None:
+        withdraw(Notification.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Notification]) -> None:
+        withdraw(queryset)
 
 
 @admin.action(description="Notify selected users", permissions=["notify"])

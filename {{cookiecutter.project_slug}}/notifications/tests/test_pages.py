@@ -143,6 +143,22 @@ def test_staff_notify_more_users_than_a_form_has_fields(admin_client: Client) ->
     assert Notification.objects.filter(text="Hi").count() == User.objects.count()
 
 
+def test_staff_withdraw_notifications(admin_client: Client, ann: User) -> None:
+    """The texts go from the feed, and an event makes the bells count one less."""
+    one, other, kept = notify_many([ann] * 3, "Secret")
+    path = "/admin/notifications/notification/"
+    admin_client.post(f"{path}{one.pk}/delete/", {"post": "yes"})
+    chosen = {"action": "delete_selected", "_selected_action": other.pk, "post": "yes"}
+    admin_client.post(path, chosen)
+    read = {"type": "read", "first": one.pk, "last": one.pk}
+    events = list(FeedHistory(feed_of(ann.pk)).between(2, 9))[::-1]
+    assert [event.get("text") for event in events] == [None, None, "Secret", None, None]
+    assert events[0] == {**read, "count": 0, "seq": 3}
+    assert events[3] == {**read, "count": 1, "seq": 6}
+    assert Notification.objects.filter(text="Secret").get() == kept
+    assert count_unread(ann.pk) == (7, 1)
+
+
 def test_action_requires_a_permission(ann: User) -> None:
     """Staff who may not add notifications do not see the action."""
     ann.is_staff = True
