@@ -49,6 +49,25 @@ def test_app_can_be_deleted(app, answers, cookies, environment, services):
     assert " passed" in run(["uv", "run", "pytest", "--no-cov"], project, environ, timeout=400)
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("examples", ["chat", "all"])
+def test_apps_of_the_user_stay(examples, cookies, environment):
+    """All sample apps can be deleted, the chat at the end, and new apps stay, whatever their names begin with."""
+    answers = {"auth": CHOICES["auth"][0], "examples": examples}
+    project = bake(cookies, **answers)
+    environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), **FAST)
+    run(["uv", "run", "python", "manage.py", "migrate"], project, environ)
+    deleted = sorted(apps_of(answers), key="chat".__eq__)
+    new = ["dice", *(f"{app}2" for app in deleted), *(f"my{app}" for app in deleted)]
+    for name in new:
+        run(["uv", "run", "python", "manage.py", "startconsumer", name], project, environ)
+    for command in (command for name in deleted for command in deletion(project, name)):
+        run(["sh", "-c", command], project, environ)
+    assert mentions(project, deleted) == []
+    run(["uv", "run", "ruff", "check", "--no-cache"], project, environ)
+    assert " passed" in run(["uv", "run", "pytest", "--no-cov", "tests", *new], project, environ)
+
+
 def mentions(project, apps):
     """Return the lines that name one of the apps, outside of pages, pipelines and the engine."""
     word = re.compile(rf"\b({'|'.join(apps)})\b(?!\.example)", re.I)

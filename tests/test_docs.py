@@ -171,6 +171,7 @@ def test_recipes_apply(emitted):
     assert sorted(path.name for path in (project / "docs" / "recipes").iterdir()) == sorted(
         ["README.md", *(f"{name}.md" for name in (*names, DELETE)), *others]
     )
-    for patch in (*([patch] for patch in patches), [f"docs/recipes/{DELETE}.md"], patches):
+    chat = ["--unidiff-zero", f"docs/recipes/{DELETE}.md"]
+    for patch in (*([patch] for patch in patches), chat, patches):
         done = subprocess.run(["git", "apply", "--check", *patch], cwd=project, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, ""), patch

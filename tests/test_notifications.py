@@ -1,6 +1,7 @@
 """Notifications of emitted sites: from other processes, to many users, and in a real browser."""
 
 import json
+import re
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
@@ -157,6 +158,26 @@ def test_hidden_page_has_no_socket(site):
         site.manage("notify", person.name, "Done")
         show(page, hidden=False)
         see_count(page, "2")
+        visits.check()
+
+
+@pytest.mark.timeout(300)
+@with_sites(IN_BROWSER[:1])
+@NETWORK
+def test_page_in_the_background_has_no_socket(site):
+    """A page that is opened hidden connects once it is shown."""
+    with site.serve(), sync_playwright() as playwright, launch(playwright, "chromium") as browser:
+        visits = Visits(browser, site.url)
+        page = visits(Person(site, site.answers["auth"]), "/").page
+        see_count(page, "1")
+        page.add_init_script("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
+        opened = []
+        page.on("websocket", lambda socket: opened.append(socket.url))
+        page.goto("/notifications/")
+        expect(page.locator(".notifications time")).not_to_have_text(re.compile("-"))  # the script ran
+        assert opened == []
+        show(page, hidden=False)
+        see_count(page, "1")
         visits.check()
 
 

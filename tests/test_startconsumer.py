@@ -17,10 +17,10 @@ from support.servers import free_port, start_site
 MANAGE = ["uv", "run", "python", "manage.py"]
 START = [*MANAGE, "startconsumer"]
 
-# Names with each set of options. They come before and after those of other modules, and have up to 30 characters.
+# Names with each set of options. They come before and after those of other modules, and have up to 27 characters.
 FLAGS = ("stored", "user", "public")
 SETS = [flags for size in range(len(FLAGS) + 1) for flags in itertools.combinations(FLAGS, size)]
-NAMES = ("dice", "a", "zoo10", "board", "longest_name_of_all_new_apps", "zoo9", "z", "another_name_that_is_so_long")
+NAMES = ("dice", "a", "zoo10", "board", "thelongestnameofallnewapp", "zoo9", "z", "alongnamewithoutunderscores")
 # The other questions change nothing that the command reads or writes.
 RUNS = spread(
     combinations("auth"),

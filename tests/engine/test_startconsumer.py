@@ -1,6 +1,7 @@
 """Command that writes an app with a consumer: names, edits of the project's files, and options."""
 
 from io import StringIO
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -22,11 +23,12 @@ websocket_urlpatterns: list[Any] = [
     re_path(r"", refuse(Close.NOT_FOUND)),  # type: ignore[arg-type]
 ]
 """
-URLS = """from django.urls import include, path
+URLS = """from django.urls import include, path, re_path
 from django.views.generic import TemplateView
 
 urlpatterns = [
     path("start/", TemplateView.as_view(), name="home"),
+    re_path("^begin/$", TemplateView.as_view()),
     path("", include("realtime.urls")),
 ]
 """
@@ -60,6 +62,7 @@ class Site:
 def site(tmp_path, settings, monkeypatch):
     """A project of the test's own, in place of the baked one."""
     site = Site(tmp_path)
+    monkeypatch.delenv("UV", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     settings.BASE_DIR = tmp_path
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", f"{site.package.name}.settings")
@@ -88,7 +91,7 @@ def refusal(site, *arguments):
     ("name", "reason"),
     [
         *((name, "cannot be the name of an app") for name in ("Dice", "2dice", "di-ce", "_dice", "", "dïce", "a.b")),
-        ("d" * 31, "has 31 characters"),
+        ("d" * 28, "has 28 characters"),
         *((name, "a keyword of Python") for name in ("class", "match", "type")),
         ("list", "a function of Python"),
         ("taken", "a file or folder in the project"),
@@ -97,6 +100,7 @@ def refusal(site, *arguments):
         *((name, "a module that can be imported") for name in ("json", "django", "config")),
         ("home", "a URL"),
         ("start", "a page"),
+        ("begin", "a page"),
         ("refuse", "it uses the name refuse"),
     ],
 )
@@ -132,6 +136,13 @@ def test_app_is_added_to_the_project(site):
     ]
 
 
+def test_steps_are_run_as_the_command_was(site, monkeypatch):
+    """Within `uv run`, the next steps have it, too."""
+    monkeypatch.setenv("UV", "/usr/bin/uv")
+    steps = [line.strip() for line in start("dice", "--stored") if "manage.py" in line]
+    assert steps == ["uv run python manage.py migrate", "uv run python manage.py runserver"]
+
+
 def test_imports_are_sorted_as_ruff_sorts_them(site):
     """A number in a name counts as a number, and a block of imports stays sorted."""
     for name in ("dice10", "dice2", "dice", "a_b", "ab", "zebra"):
@@ -141,11 +152,49 @@ def test_imports_are_sorted_as_ruff_sorts_them(site):
     assert imports == [f"import {name}.routing" for name in names]
 
 
-def test_line_ends_are_kept(site):
-    """A file with the line ends of Windows keeps them."""
-    site.write("urls", URLS.replace("\n", "\r\n"))
+def test_habits_of_windows_are_kept(site):
+    """A file with a byte order mark, and lines that end as on Windows, keeps both."""
+    site.write("urls", "\ufeff" + URLS.replace("\n", "\r\n"))
     start("dice")
-    assert site.read("urls").count("\n") == site.read("urls").count("\r\n") == URLS.count("\n") + 1
+    text = site.read("urls")
+    assert text.count("\n") == text.count("\r\n") == URLS.count("\n") + 1
+    assert text.rindex("\ufeff") == 0
+
+
+@pytest.mark.parametrize("line", ["path('<slug:name>/', page)", "re_path(r'^(?P<name>.*)/$', page)"])
+@pytest.mark.parametrize("place", ['    path("", ', "]\n"], ids=["inside", "at the end"])
+def test_page_comes_before_pages_of_any_name(site, line, place):
+    """A pattern that matches every name leaves all names free, and has the pages that no app has."""
+    text = URLS.replace(place, f"    {line},\n{place}")
+    site.write("urls", f"{text}".replace("urlpatterns =", "page = TemplateView.as_view()\n\nurlpatterns ="))
+    start("dice")
+    urls = site.read("urls")
+    assert -1 < urls.index('include("dice.urls")') < urls.index(line)
+
+
+@pytest.mark.parametrize("last", ['re_path(r".*", refuse(1))', 'path("<path:rest>", refuse(1))', 're_path("", other)'])
+def test_socket_comes_before_the_path_of_all_others(site, last):
+    """The last path may be written in another way."""
+    site.write("routing", ROUTING.replace('re_path(r"", refuse(Close.NOT_FOUND))', last))
+    start("dice")
+    routing = site.read("routing")
+    assert -1 < routing.index("*dice.routing.websocket_urlpatterns") < routing.index(last)
+
+
+def test_failure_leaves_nothing(site, monkeypatch):
+    """If a file cannot be written, the folder goes, the files are as before, and one line reports it."""
+    write = Path.write_bytes
+
+    def fail(path, data):
+        if path.name == "urls.py" and b"dice" in data:
+            write(path, data[:9])
+            raise OSError(28, "No space left on device", "urls.py")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    line = "[Errno 28] No space left on device: 'urls.py'. Nothing was changed."
+    assert refusal(site, "dice") == line
+    assert not (site.root / "dice").exists()
 
 
 def test_dry_run_lists_what_a_run_writes(site):
@@ -187,6 +236,11 @@ def test_dry_run_lists_what_a_run_writes(site):
         ),
         (
             "routing",
+            f"{ROUTING}(",
+            "/routing.py has no place for import dice.routing, because Python cannot read it ('(' was never closed",
+        ),
+        (
+            "routing",
             ROUTING.replace("websocket_urlpatterns", "paths"),
             "/routing.py has no place for *dice.routing.websocket_urlpatterns, because websocket_urlpatterns is not",
         ),
@@ -211,7 +265,7 @@ def test_missing_file_is_named(site):
 
 def test_lines_are_added_at_the_end_of_lists_without_an_anchor(site):
     """Without the path that refuses the others, and without the engine's paths, the lines are the last ones."""
-    site.write("routing", ROUTING.replace('re_path(r"", refuse', "own(refuse"))
+    site.write("routing", ROUTING.replace('re_path(r"", refuse', "own("))
     site.write("urls", URLS.replace('    path("", include("realtime.urls")),\n', ""))
     start("dice")
     assert site.read("routing").splitlines()[-2:] == ["    *dice.routing.websocket_urlpatterns,", "]"]

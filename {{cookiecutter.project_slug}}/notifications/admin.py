@@ -3,13 +3,14 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth import get_user_model
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.shortcuts import render
 
 from notifications.forms import NotifyForm
-from notifications.models import Notification
+from notifications.models import Notification, withdraw
 from notifications.notify import notify_many
 
 User = get_user_model()
@@ -33,6 +34,12 @@ class NotificationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
+    def delete_model(self, request: HttpRequest, obj: Notification) -> None:
+        withdraw(Notification.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Notification]) -> None:
+        withdraw(queryset)
+
 
 @admin.action(description="Notify selected users", permissions=["notify"])
 def notify_users(model_admin: Any, request: HttpRequest, users: QuerySet[Any]) -> Any:
@@ -48,6 +55,12 @@ def notify_users(model_admin: Any, request: HttpRequest, users: QuerySet[Any]) -
         "opts": model_admin.opts,
         "form": form,
         "users": users,
+        # If all users are selected, the keys are those of one page.
+        "selection": [
+            (name, value)
+            for name in ("select_across", ACTION_CHECKBOX_NAME)
+            for value in request.POST.getlist(name)
+        ],
     }
     return render(request, "notifications/notify_users.html", context)
 

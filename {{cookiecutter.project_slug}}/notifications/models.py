@@ -13,7 +13,8 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from realtime.broadcast import group_name
 from realtime.feeds.events import append
-from realtime.feeds.models import Feed
+from realtime.feeds.models import Feed, FeedEvent
+from realtime.protocol import encode
 
 MAX_TEXT = 500  # characters
 is_http = URLValidator(schemes=["http", "https"])
@@ -104,3 +105,15 @@ def mark_read(user_id: Any, first: int, last: int) -> None:
         unread = unread_of(user_id).filter(pk__range=(first, last))
         if count := unread.update(read_at=timezone.now()):
             append(feed_of(user_id), {"type": "read", "first": first, "last": last, "count": count})
+
+
+def withdraw(notifications: models.QuerySet[Notification]) -> None:
+    """Delete notifications, and their texts in the feeds. Pages count them as read."""
+    with transaction.atomic():
+        for one in notifications.order_by("user", "pk"):
+            mark_read(one.user_id, one.pk, one.pk)
+            start = encode({"type": "notification", "id": one.pk}).removesuffix("}") + ","
+            read = {"type": "read", "first": one.pk, "last": one.pk, "count": 0}
+            events = FeedEvent.objects.filter(feed__name=feed_of(one.user_id))
+            events.filter(body__startswith=start).update(body=encode(read))
+        notifications.delete()

@@ -16,6 +16,10 @@ def notify(user: Any, text: str, url: str = "") -> Notification:
 
     `user` is a user or its primary key, `url` a path of this site or an http or https URL. Raise
     ValidationError if the text or the URL is invalid.
+
+    Call it at the end of a transaction, because the user's other notifications wait for the commit.
+    Two transactions that notify the same users in different orders can deadlock: pass all users of
+    one to `notify_many`.
     """
     return notify_many([user], text, url)[0]
 

@@ -1,6 +1,8 @@
 """Additions to a project's Python files: an import, and an item of a list."""
 
 import ast
+import codecs
+import contextlib
 import re
 from pathlib import Path
 
@@ -18,10 +20,16 @@ class Source:
         self.path = path
         self.added: list[str] = []
         try:
-            self.lines = path.read_bytes().decode().splitlines(keepends=True)
+            self.original = path.read_bytes()
         except OSError as error:
             raise EditError("there is no such file") from error
-        self.tree = ast.parse("".join(self.lines))
+        # Some editors of Windows write a byte order mark, which is kept.
+        self.encoding = "utf-8-sig" if self.original.startswith(codecs.BOM_UTF8) else "utf-8"
+        try:
+            self.lines = self.original.decode(self.encoding).splitlines(keepends=True)
+            self.tree = ast.parse("".join(self.lines))
+        except (SyntaxError, ValueError) as error:
+            raise EditError(f"Python cannot read it ({error})") from error
 
     def add_import(self, line: str) -> None:
         """Add a line `import <module>` to the block that imports from the engine."""
@@ -75,7 +83,12 @@ class Source:
         self.added.append(line.strip())
 
     def write(self) -> None:
-        self.path.write_bytes("".join(self.lines).encode())
+        self.path.write_bytes("".join(self.lines).encode(self.encoding))
+
+    def restore(self) -> None:
+        """Undo `write`. A file that cannot be opened was not changed."""
+        with contextlib.suppress(OSError):
+            self.path.write_bytes(self.original)
 
 
 def blocks_of_imports(tree: ast.Module) -> list[list[Import]]:

@@ -90,6 +90,13 @@ def test_opened_notification_is_read(ann: User) -> None:
     assert count_unread(ann.pk)[1] == 0
 
 
+def test_head_request_reads_nothing(ann: User) -> None:
+    """Programs that check links leave a notification unread."""
+    report = notify(ann, "Done", "/reports/")
+    assert browser_of("ann").head(report.get_absolute_url())["Location"] == "/reports/"
+    assert count_unread(ann.pk)[1] == 1
+
+
 def test_all_are_marked_as_read(ann: User) -> None:
     """The button covers what the page showed, and nothing that came later."""
     notify_many([ann] * 3, "Done")
@@ -98,6 +105,8 @@ def test_all_are_marked_as_read(ann: User) -> None:
     assert browser_of("ann").post(f"{LIST}read/", {"last": last})["Location"] == LIST
     assert (count_unread(ann.pk)[1], page().count('class="is-unread"')) == (1, 2)  # and a template
     assert browser_of("ann").post(f"{LIST}read/").status_code == 400
+    for query in ("?q=Done", f"?after={last}"):  # the list shows a part
+        assert 'name="last"' not in page(LIST + query)
 
 
 def test_bell_is_on_every_page_of_a_user() -> None:
@@ -120,6 +129,34 @@ def test_staff_notify_users_in_the_admin(admin_client: Client, ann: User) -> Non
     assert sorted(found) == sorted(user.pk for user in users)
     changes = admin_client.get("/admin/notifications/notification/", {"q": "Hi"}).content.decode()
     assert changes.count('class="action-select"') == 2
+
+
+def test_staff_notify_more_users_than_a_form_has_fields(admin_client: Client) -> None:
+    """If all users are selected, the form has the keys of one page only."""
+    names = [f"user-{number}" for number in range(1100)]
+    users = User.objects.bulk_create(User(username=name, display_name=name) for name in names)
+    chosen = {"action": "notify_users", "_selected_action": users[0].pk, "select_across": "1"}
+    html = admin_client.post("/admin/accounts/user/", chosen).content.decode()
+    assert f"Users ({User.objects.count()}): " in html
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="(\w+)">', html))
+    admin_client.post("/admin/accounts/user/", {**fields, "text": "Hi"})
+    assert Notification.objects.filter(text="Hi").count() == User.objects.count()
+
+
+def test_staff_withdraw_notifications(admin_client: Client, ann: User) -> None:
+    """The texts go from the feed, and an event makes the bells count one less."""
+    one, other, kept = notify_many([ann] * 3, "Secret")
+    path = "/admin/notifications/notification/"
+    admin_client.post(f"{path}{one.pk}/delete/", {"post": "yes"})
+    chosen = {"action": "delete_selected", "_selected_action": other.pk, "post": "yes"}
+    admin_client.post(path, chosen)
+    read = {"type": "read", "first": one.pk, "last": one.pk}
+    events = list(FeedHistory(feed_of(ann.pk)).between(2, 9))[::-1]
+    assert [event.get("text") for event in events] == [None, None, "Secret", None, None]
+    assert events[0] == {**read, "count": 0, "seq": 3}
+    assert events[3] == {**read, "count": 1, "seq": 6}
+    assert Notification.objects.filter(text="Secret").get() == kept
+    assert count_unread(ann.pk) == (7, 1)
 
 
 def test_action_requires_a_permission(ann: User) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from datetime import timedelta
+from smtplib import SMTPDataError, SMTPRecipientsRefused
 from typing import Any
 
 from django.conf import settings
@@ -29,15 +30,17 @@ class Command(BaseCommand):
         if not settings.EMAIL:
             self.stdout.write("EMAIL_URL is empty: no mail is sent.")
             return
+        page = site_origin() + reverse("notifications")
         sent = failed = 0
-        for user_id in set(due().values_list("user", flat=True)):
+        for user_id in due().order_by("user").values_list("user", flat=True).distinct():
             claimed = claim(user_id)
             try:
-                sent += mail(claimed)
-            except OSError:  # also of smtplib
-                logger.exception("A mail about notifications was not sent")
-                failed += 1
-                release(claimed)
+                sent += mail(claimed, page)
+            except (OSError, ValueError) as error:  # also of smtplib, and of an invalid address
+                logger.exception("A mail about notifications to user %s was not sent", user_id)
+                if not is_final(error):
+                    failed += 1
+                    release(claimed)
         self.stdout.write(f"Sent {sent} mails.")
         if failed:
             raise CommandError(f"{failed} mails failed. The next run sends them.")
@@ -55,6 +58,7 @@ def due() -> QuerySet[Notification]:
 def claim(user_id: Any) -> list[Notification]:
     """Mark what is due of a user as mailed, and return it.
 
+    This comes before the mail: if the command is killed between them, that mail is not sent.
     If two commands run at once, the rows are locked, and each is returned to one of them.
     """
     with transaction.atomic():
@@ -71,7 +75,26 @@ def release(claimed: list[Notification]) -> None:
     Notification.objects.filter(pk__in=[row.pk for row in claimed]).update(mailed_at=None)
 
 
-def mail(notifications: list[Notification]) -> int:
+def is_final(error: Exception) -> bool:
+    """Return whether the mail would fail again: codes from 500 on are final (RFC 5321, 4.2.1)."""
+    if isinstance(error, SMTPRecipientsRefused):
+        return all(code >= 500 for code, _ in error.recipients.values())
+    if isinstance(error, SMTPDataError):
+        return error.smtp_code >= 500
+    return isinstance(error, ValueError)
+
+
+def site_origin() -> str:
+    """Return the origin to which mails link. Raise CommandError if no browser opens any of them."""
+    for origin in settings.ALLOWED_ORIGINS:
+        if origin.startswith(("http://", "https://")) and "*" not in origin:
+            return str(origin)
+    raise CommandError(
+        "ALLOWED_ORIGINS: mails cannot link to any of these. Add one such as https://chat.example.com."
+    )
+
+
+def mail(notifications: list[Notification], page: str) -> int:
     """Send one mail about all notifications of a user. Return the number of mails."""
     if not notifications:
         return 0
@@ -81,7 +104,6 @@ def mail(notifications: list[Notification]) -> int:
     lines = [f"- {notification.text}" for notification in notifications[:SHOWN]]
     if count > SHOWN:
         lines.append(f"and {count - SHOWN} more")
-    link = f"{settings.ALLOWED_ORIGINS[0]}{reverse('notifications')}"
     subject = f"{count} unread notification{'' if count == 1 else 's'}"
-    send_mail(subject, "\n".join([*lines, "", link]), None, [address])
+    send_mail(subject, "\n".join([*lines, "", page]), None, [address])
     return 1

@@ -80,11 +80,12 @@ function showTime(time) {
   time.textContent = new Date(time.dateTime).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 }
 
-document.addEventListener("visibilitychange", () => {
+function follow() {
   clearTimeout(closing);
   if (document.hidden) closing = setTimeout(() => client.close(), HIDDEN_MS);
   else client.connect();
-});
+}
 
+document.addEventListener("visibilitychange", follow);
 list?.querySelectorAll("time").forEach(showTime);
-client.connect();
+follow(); // a page that is opened in the background connects when it is shown

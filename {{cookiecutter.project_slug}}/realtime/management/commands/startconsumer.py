@@ -4,6 +4,7 @@ import builtins
 import keyword
 import os
 import re
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ TEMPLATES = Path(__file__).resolve().parents[2] / "startconsumer"
 WORDS = "if|elif|else|endif|verbatim|endverbatim"
 TAGS = re.compile(rf"^({BLOCK_TAG_START} (?:{WORDS})\b.*{BLOCK_TAG_END})\n", re.M)
 FEEDS = "realtime.feeds"  # numbers what is stored
-LONGEST = 30  # characters of a name, so that no line of the app has more than 100
+URLS_AFTER = r".*'realtime\.urls'|(re_)?path\('\^?[<(]"
+LONGEST = 27  # characters of a name, so that no line of the app has more than 100
 SKIPPED = {"build", "dist", "htmlcov", "node_modules", "staticfiles", "venv"}  # by git or tools
 # By the tests of the project, the base of consumers, Python, and the proxy.
 RESERVED = SKIPPED | {"lobby", "sync_realtime", "test", "ws"}
@@ -74,15 +76,19 @@ class Command(BaseCommand):
                 self.stdout.write(f"{path}: {line}")
         if options["dry_run"]:
             return
-        for path, text in files.items():
-            target = root / name / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8", newline="\n")
-        for source in sources:
-            source.write()
+        try:
+            write_files(files, root / name)
+            for source in sources:
+                source.write()
+        except OSError as error:
+            shutil.rmtree(root / name, ignore_errors=True)
+            for source in sources:
+                source.restore()
+            raise CommandError(f"{error}. Nothing was changed.") from error
         self.stdout.write("\nThe app is ready. Next:\n\n")
+        python = "uv run python" if "UV" in os.environ else "python"  # set by uv
         for step in ("migrate", "runserver") if options["stored"] else ("runserver",):
-            self.stdout.write(f"    python manage.py {step}")
+            self.stdout.write(f"    {python} manage.py {step}")
         self.stdout.write(f"\nThen open http://{settings.HOST}:{settings.PORT}/{name}/")
 
 
@@ -116,10 +122,11 @@ def owner_of(name: str, root: Path) -> str | None:
     if name in get_resolver().reverse_dict:
         return "a URL"
     try:
-        resolve(f"/{name}/")
+        route = resolve(f"/{name}/").route
     except Resolver404:
         return None
-    return "a page"
+    # A pattern such as <slug:slug>/ has no page of this name in particular.
+    return "a page" if route.strip("^$") == f"{name}/" else None
 
 
 def edit_sources(name: str, new_apps: list[str]) -> list[Source]:
@@ -132,9 +139,9 @@ def edit_sources(name: str, new_apps: list[str]) -> list[Source]:
         *((configuration, "INSTALLED_APPS", f'"{app}"', "$") for app in new_apps),
         (routing, "", f"import {name}.routing", ""),
         # Before the path that refuses all others.
-        (routing, "websocket_urlpatterns", sockets, r"re_path\(''"),
-        # Before the paths for operators.
-        (urls, "urlpatterns", f'path("", include("{name}.urls"))', r".*'realtime\.urls'"),
+        (routing, "websocket_urlpatterns", sockets, r"re_path\(''|.*\brefuse\("),
+        # Before the paths for operators, and before a pattern that begins with a variable.
+        (urls, "urlpatterns", f'path("", include("{name}.urls"))', URLS_AFTER),
     ]
     sources: dict[Path, Source] = {}
     for path, items, line, before in additions:
@@ -199,3 +206,11 @@ def render_files(context: dict[str, Any]) -> dict[str, str]:
             text = template.render(Context(context))
             files[target.removesuffix("-tpl")] = sort_imports(text)
     return dict(sorted(files.items()))
+
+
+def write_files(files: dict[str, str], folder: Path) -> None:
+    """Write the texts to their paths in a new folder."""
+    for path, text in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8", newline="\n")
