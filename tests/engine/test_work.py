@@ -693,9 +693,10 @@ def test_unknown_result_does_not_exist(key):
 
 
 @contextmanager
-def worker_process(tmp_path):
-    """Start `manage.py worker` on the database of the tests."""
-    environ = {**os.environ, "DATABASE_URL": url_of_test_database(), "DJANGO_SETTINGS_MODULE": "engine.settings"}
+def worker_process(tmp_path, settings="engine.settings"):
+    """Start `manage.py worker` on the database of the tests. The folder may have its settings."""
+    environ = {**os.environ, "DATABASE_URL": url_of_test_database(), "DJANGO_SETTINGS_MODULE": settings}
+    environ["PYTHONPATH"] = str(tmp_path)
     command = [sys.executable, "manage.py", "worker", "--exit-with-parent"]
     log = tmp_path / "worker.log"
     with log.open("ab") as output:
