@@ -17,7 +17,7 @@ from django.db import OperationalError, connections, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from engine import jobs
+from engine import jobs, people
 from realtime.feeds.events import FeedHistory
 from realtime.protocol import EventError
 from realtime.testing import url_of_test_database
@@ -579,6 +579,15 @@ def test_cancelled_job_runs_again_only_after_its_first_run():
         eventually(lambda: not worker.runs)
     assert states() == ["waiting", "running", "cancelled", "waiting", "running", "done"]
     assert texts() == ["Went on"]
+
+
+def test_jobs_of_a_deleted_user_are_cancelled():
+    """No worker does the work of a user that is gone."""
+    user = people.user_of("kim")
+    job, other = begin(jobs.count, {"to": 1}, user_id=str(user.pk)), begin(jobs.count, {"to": 1})
+    user.delete()
+    run_all()
+    assert [Job.objects.get(pk=one.pk).state for one in (job, other)] == [State.CANCELLED, State.DONE]
 
 
 def test_job_that_ends_after_its_cancellation_stays_cancelled():
