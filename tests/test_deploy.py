@@ -513,6 +513,18 @@ def test_updates_take_nothing_away(cluster):
 
 
 @pytest.mark.quick
+def test_every_deployment_is_updated(cluster):
+    """The commands after an update and after a new secret name each deployment."""
+    project, manifests = cluster
+    readme = (project / "deploy" / "kubernetes" / "README.md").read_text(encoding="utf-8")
+    _, update = readme.split("## Update")
+    deployments = [f"deployment/{name}" for kind, name in manifests if kind == "Deployment"]
+    assert sorted(deployments) == ["deployment/web", "deployment/worker"]
+    assert re.findall("rollout status (.+)", update) == deployments
+    assert re.findall("rollout restart (.+?)`", update) == [" ".join(deployments)]
+
+
+@pytest.mark.quick
 def test_default_postgresql_has_enough_connections(cluster):
     """The autoscaler's highest number of pods fits PostgreSQL's default limit of connections."""
     project, manifests = cluster

@@ -6,7 +6,7 @@ import pytest
 from django.db import connection, connections, transaction
 
 from engine import jobs
-from engine.test_work import Task, begin, eventually, quiet, states, working  # noqa: F401
+from engine.test_work import Task, begin, eventually, quiet, states, worker_process, working  # noqa: F401
 from realtime.feeds.events import append
 from realtime.work import worker as worker_module
 from realtime.work.context import JobError
@@ -110,3 +110,13 @@ def test_task_and_user_start_jobs_at_the_same_time():
         begin(jobs.count, {"to": 1})
         eventually(lambda: Job.objects.filter(state=State.DONE).count() == 3)
     assert states().count("failed") == 0
+
+
+@pytest.mark.start
+def test_each_job_has_a_connection(tmp_path):
+    """A worker with more threads than the pool of a server has connections runs as many jobs."""
+    (tmp_path / "many_settings.py").write_text("from engine.settings import *\nREALTIME_JOB_THREADS = 20\n")
+    for _ in range(20):
+        begin(jobs.slow, {"steps": 100, "seconds": 0.2}, user_id="", feed="")
+    with worker_process(tmp_path, "many_settings"):
+        eventually(lambda: Job.objects.filter(steps__gt=0).count() == 20)

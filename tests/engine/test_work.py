@@ -17,7 +17,7 @@ from django.db import OperationalError, connections, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from engine import jobs
+from engine import jobs, people
 from realtime.feeds.events import FeedHistory
 from realtime.protocol import EventError
 from realtime.testing import url_of_test_database
@@ -581,6 +581,15 @@ def test_cancelled_job_runs_again_only_after_its_first_run():
     assert texts() == ["Went on"]
 
 
+def test_jobs_of_a_deleted_user_are_cancelled():
+    """No worker does the work of a user that is gone."""
+    user = people.user_of("kim")
+    job, other = begin(jobs.count, {"to": 1}, user_id=str(user.pk)), begin(jobs.count, {"to": 1})
+    user.delete()
+    run_all()
+    assert [Job.objects.get(pk=one.pk).state for one in (job, other)] == [State.CANCELLED, State.DONE]
+
+
 def test_job_that_ends_after_its_cancellation_stays_cancelled():
     """The result of a task that ends at the same moment is not stored."""
     job = begin(jobs.answer, {"result": 1})
@@ -693,9 +702,10 @@ def test_unknown_result_does_not_exist(key):
 
 
 @contextmanager
-def worker_process(tmp_path):
-    """Start `manage.py worker` on the database of the tests."""
-    environ = {**os.environ, "DATABASE_URL": url_of_test_database(), "DJANGO_SETTINGS_MODULE": "engine.settings"}
+def worker_process(tmp_path, settings="engine.settings"):
+    """Start `manage.py worker` on the database of the tests. The folder may have its settings."""
+    environ = {**os.environ, "DATABASE_URL": url_of_test_database(), "DJANGO_SETTINGS_MODULE": settings}
+    environ["PYTHONPATH"] = str(tmp_path)
     command = [sys.executable, "manage.py", "worker", "--exit-with-parent"]
     log = tmp_path / "worker.log"
     with log.open("ab") as output:

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models.signals import pre_delete
+from django.db.models.signals import {{ "post_delete, " if cookiecutter.auth != "none" }}pre_delete
 from django.dispatch import receiver
 from django.urls import reverse
 from django.utils import timezone
@@ -13,6 +13,9 @@ from django.utils import timezone
 from assistant.events import MAX_QUESTION
 from realtime.broadcast import group_name, remove_from_group
 from realtime.feeds.models import Feed
+{% if cookiecutter.auth != "none" %}
+from realtime.identity import user_id
+{% endif %}
 from realtime.work.models import OPEN, Job
 from realtime.work.queue import cancel
 
@@ -84,3 +87,11 @@ def end_conversation(instance: Conversation, **_: Any) -> None:
         cancel(job)
     Feed.objects.filter(name=instance.feed).delete()
     remove_from_group(instance.feed, instance.user_id)
+{% if cookiecutter.auth != "none" %}
+
+
+@receiver(post_delete, sender=settings.AUTH_USER_MODEL)
+def delete_conversations(instance: Any, **_: Any) -> None:
+    """Delete the conversations of a deleted user."""
+    Conversation.objects.filter(user_id=user_id(instance)).delete()
+{% endif %}

@@ -6,6 +6,7 @@ from django.test import Client
 
 from assistant.models import Conversation, Turn
 from assistant.tests.helpers import begin
+from realtime.work.models import Job, State
 from realtime.work.testing import run_all
 from tests.people import user_of
 
@@ -47,3 +48,17 @@ def test_staff_need_a_permission() -> None:
     user.user_permissions.add(Permission.objects.get(codename="view_conversation"))
     assert ann.get(CONVERSATIONS).status_code == 200
     assert ann.get(f"{CONVERSATIONS}{conversation.pk}/delete/").status_code == 403
+
+
+def test_conversations_of_a_deleted_user_are_deleted() -> None:
+    """The model is not asked for a user that is gone, and other users keep what they have."""
+    begin("ann", "How are you?")
+    begin("bob", "Who are you?")
+    user_of("ann").delete()
+    assert [found.title for found in Conversation.objects.all()] == ["Who are you?"]
+    run_all()
+    assert [turn.answer for turn in Turn.objects.all()] == ["Fine, thanks."]
+    assert set(Job.objects.values_list("user_name", "state")) == {
+        ("ann", State.CANCELLED),
+        ("bob", State.DONE),
+    }

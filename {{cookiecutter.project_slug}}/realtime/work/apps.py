@@ -7,3 +7,6 @@ class WorkConfig(AppConfig):
     name = "realtime.work"
     label = "realtime_work"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from realtime.work import signals  # noqa: F401

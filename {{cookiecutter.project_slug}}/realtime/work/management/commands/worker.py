@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import connections
 
 from realtime import servers
 from realtime.conf import settings
@@ -33,9 +34,18 @@ class Command(BaseCommand):
             signal.signal(number, worker.stop)
         if options["exit_with_parent"]:
             workers.stop_after(workers.wait_for_parent)
+        widen_pools(settings.REALTIME_JOB_THREADS)
         keep_channel_layer()
         worker.run()
         servers.exit_now()  # a task that did not end in time still runs in its thread
+
+
+def widen_pools(threads: int) -> None:
+    """Let pools have a connection for each job, for taking jobs up, and for renewing leases."""
+    for connection in connections.all():
+        pool = connection.settings_dict["OPTIONS"].get("pool")
+        if isinstance(pool, dict):
+            pool["max_size"] = max(pool["max_size"], threads + 2)
 
 
 def keep_channel_layer() -> None:
