@@ -153,6 +153,29 @@ def test_job_is_cancelled_retried_and_fails(work, browser):
 
 
 @pytest.mark.timeout(300)
+def test_page_catches_up_with_more_than_a_replay(work, browser):
+    """A job that ended among more events than the socket replays is shown as it is, and steps come on."""
+    work = work({"auth": "session"})
+    end = """
+from jobs.tasks import feed_of; from realtime.feeds.events import append; from realtime.work.models import Job
+job = Job.objects.get(); Job.objects.update(state="done", progress=1, result="the result"); job.refresh_from_db()
+job.publish()
+for number in range(600): append(job.feed, {"type": "progress", "job": 0, "progress": 1})
+"""
+    with contextlib.ExitStack() as visits:
+        with start_site(SERVE, work.project, work.environ) as site:
+            visit = visits.enter_context(visiting(browser, site))
+            page = visit(Person(site, "session"), "/jobs/").page
+            expect(prepare_report(page, 3)).to_have_attribute("data-state", "waiting")
+        work.shell(end)
+        with start_site(SERVE, work.project, work.environ, site.port):
+            job = page.locator(".job").first
+            expect(job).to_have_attribute("data-state", "done", timeout=30_000)
+            expect(job.locator(".result")).to_have_text("the result")
+            visits.close()
+
+
+@pytest.mark.timeout(300)
 def test_development_server_runs_jobs(work, browser):
     """One command runs site and worker. A changed file restarts both, and the job goes on."""
     work = work({"auth": "session"})

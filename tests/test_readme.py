@@ -200,7 +200,7 @@ def test_production_without_containers(answers, cookies, environment, services):
     values = production_values(project) | services(answers)
     environ = environ_for(shared, **values)
     environ["PATH"] = f"{shared / 'bin'}:{environ['PATH']}"
-    text = (project / "README.md").read_text(encoding="utf-8")
+    text = (project / "README.md").read_text(encoding="utf-8").partition("## Deploy\n")[2].partition("\n## ")[0]
     programs = [shlex.split(command) for _, command in commands(text) if "python " in command]
     check, migrate, collect, serve, cleanup = programs
     if answers["channel_layer"] == "redis":

@@ -1,13 +1,13 @@
-"""Pictures of two users in the default project, for docs/screenshots or the given folder."""
+"""Pictures of the default project and of one with all sample apps, for docs/screenshots or the given folder."""
 
 import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 from support.browsers import Visits, Window, launch, prepare_demo
 from support.client import PASSWORD
-from support.emitted import run
+from support.emitted import clean_environ, run
 from support.matrix import TEMPLATE
 from support.servers import start_site
 
@@ -54,30 +54,62 @@ def take(window: Window, name: str) -> None:
 
 def main() -> None:
     PICTURES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        command, environ = prepare_demo(Path(folder))
-        with launch(playwright, "chromium") as browser, start_site(command, demo.PROJECT, environ) as site:
-            visits = Visits(browser, site.url)
-            windows = {name: sign_up(visits, name) for name in ("ann", "ben")}
-            ann, ben = windows.values()
-            talk(windows, "/chat/lobby/", *TALK[0])
-            run([command[0], "manage.py", "shell", "-c", YESTERDAY], demo.PROJECT, environ)
-            talk(windows, "/chat/שלום/", *HEBREW)
-            take(ann, "right-to-left")
-            talk(windows, "/chat/café/", ("ben", "A table for two at noon?"))
-            talk(windows, "/chat/lobby/", *TALK[1])
-            ben.box.press_sequentially("I")
-            expect(ann.typing).to_have_text("ben is typing…")
-            take(ann, "room-light")
-            ann.page.emulate_media(color_scheme="dark")
-            take(ann, "room-dark")
-            ann.page.emulate_media(color_scheme="light")
-            ann.page.set_viewport_size(PHONE)
-            take(ann, "phone")
-            ann.page.set_viewport_size(DESKTOP)
-            ann.page.goto("/")
-            take(ann, "rooms")
-            visits.check()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        sync_playwright() as playwright,
+        launch(playwright, "chromium") as browser,
+    ):
+        take_chat(browser, Path(folder))
+        take_other_apps(browser, Path(folder))
+
+
+def take_chat(browser: Browser, folder: Path) -> None:
+    command, environ = prepare_demo(folder)
+    with start_site(command, demo.PROJECT, environ) as site:
+        visits = Visits(browser, site.url)
+        windows = {name: sign_up(visits, name) for name in ("ann", "ben")}
+        ann, ben = windows.values()
+        talk(windows, "/chat/lobby/", *TALK[0])
+        run([command[0], "manage.py", "shell", "-c", YESTERDAY], demo.PROJECT, environ)
+        talk(windows, "/chat/שלום/", *HEBREW)
+        take(ann, "right-to-left")
+        talk(windows, "/chat/café/", ("ben", "A table for two at noon?"))
+        talk(windows, "/chat/lobby/", *TALK[1])
+        ben.box.press_sequentially("I")
+        expect(ann.typing).to_have_text("ben is typing…")
+        take(ann, "room-light")
+        ann.page.emulate_media(color_scheme="dark")
+        take(ann, "room-dark")
+        ann.page.emulate_media(color_scheme="light")
+        ann.page.set_viewport_size(PHONE)
+        take(ann, "phone")
+        ann.page.set_viewport_size(DESKTOP)
+        ann.page.goto("/")
+        take(ann, "rooms")
+        visits.check()
+
+
+def take_other_apps(browser: Browser, folder: Path) -> None:
+    """Bake a project with all sample apps, and serve it with the packages of the default one."""
+    bake = [sys.executable, "-m", "cookiecutter", "--no-input", "--default-config", "--output-dir", str(folder)]
+    run([*bake, str(TEMPLATE), "examples=all"], TEMPLATE, clean_environ())
+    project = folder / demo.PROJECT.name
+    manage = [str(demo.PROJECT / ".venv" / "bin" / "python"), "manage.py"]
+    run([*manage, "migrate", "--verbosity", "0"], project, clean_environ())
+    with start_site([*manage, "runserver", "--noreload"], project, clean_environ()) as site:
+        visits = Visits(browser, site.url)
+        ann = sign_up(visits, "ann")
+        ann.page.goto("/jobs/")
+        ann.page.get_by_role("button", name="Prepare report").click()
+        expect(ann.page.locator(".steps-done li")).to_have_count(5)
+        take(ann, "jobs")
+        ann.page.goto("/assistant/")
+        ann.page.get_by_role("button", name="New conversation").click()
+        ann.page.get_by_role("textbox").fill("What are channels?")
+        ann.page.keyboard.press("Enter")
+        expect(ann.page.get_by_text("Each piece is stored")).to_be_visible()
+        take(ann, "assistant")
+        visits.check()
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@ import os
 import signal
 import threading
 
-from django.db import OperationalError
+from django.db import OperationalError, connection, transaction
 
 from realtime.work.context import JobError, job
 from realtime.work.django_tasks import task
+from realtime.work.queue import start
 
 calls = []  # arguments of `count`, in the order of the calls
 running = threading.Semaphore(0)  # released by each `wait`
@@ -39,9 +40,22 @@ def die(context):
     raise KilledError
 
 
+class LockedError(Exception):
+    """Error of a database driver."""
+
+    sqlstate = "55P03"
+
+
 @job
 def fail(context, error):
-    raise {"job": JobError, "other": ValueError, "database": OperationalError}[error]("the reason")
+    errors = {"job": JobError, "other": ValueError, "database": OperationalError}
+    raise errors[error]("the reason") from LockedError()
+
+
+@job
+def query(context, sql):
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
 
 
 @job
@@ -65,6 +79,25 @@ def ignore(context):
     running.release()
     go_on.wait(5)
     context.step("Went on")
+
+
+@job
+def hold(context):
+    """Store a step in a transaction that lasts until `go_on`."""
+    with transaction.atomic():
+        context.step("Held")
+        running.release()
+        go_on.wait(15)
+
+
+@job
+def chain(context):
+    """Start the next job of the user together with a step."""
+    with transaction.atomic():
+        context.step("First")
+        running.release()
+        go_on.wait(0.5)
+        start(count, {"to": 1}, user_id=context.job.user_id, feed=context.job.feed)
 
 
 @job
@@ -94,6 +127,21 @@ def kill(context):
 @task
 def add(one, other=2):
     return one + other
+
+
+@task
+def collect(first, **others):
+    return [first, others]
+
+
+@task
+def add_all(*numbers):
+    return sum(numbers)
+
+
+@task
+def negate(number, /):
+    return -number
 
 
 @task(takes_context=True)

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from realtime.work import streams
 from realtime.work.context import JobContext, Stopped
 from realtime.work.models import Job
 from realtime.work.streams import collect
@@ -94,3 +95,25 @@ def test_iterator_is_left_by_a_caller_that_ends(context):
     collected.close()
     may_go_on.set()
     assert closed.wait(5)
+
+
+def test_readers_are_bounded(context, monkeypatch):
+    """The next iterator waits for a thread that is left, and ends its wait with the run."""
+    monkeypatch.setattr(streams, "slots", threading.BoundedSemaphore(1))
+    may_go_on = threading.Event()
+
+    def items():
+        yield "first"
+        may_go_on.wait(5)
+        yield "second"
+
+    collected = collect(context, items(), INTERVAL)
+    assert next(collected) == ["first"]
+    collected.close()
+    stopped = JobContext(Job())
+    stopped.stopped.set()
+    with pytest.raises(Stopped):
+        next(collect(stopped, iter("ab"), INTERVAL))
+    threading.Timer(0.2, may_go_on.set).start()
+    assert list(collect(context, iter("ab"), INTERVAL)) == [["a", "b"]]
+    assert may_go_on.is_set()

@@ -22,6 +22,7 @@ from realtime.feeds.events import FeedHistory
 from realtime.protocol import EventError
 from realtime.testing import url_of_test_database
 from realtime.work import context as context_module
+from realtime.work import models
 from realtime.work import worker as worker_module
 from realtime.work.context import JobContext, Stopped
 from realtime.work.django_tasks import TaskResultDoesNotExist, TaskResultStatus
@@ -158,7 +159,7 @@ def test_result_that_no_event_can_carry_fails_the_job(result, monkeypatch):
 
 
 class Task:
-    """Task that returns a value which cannot be stored as an argument."""
+    """Task that returns a value which cannot be stored as an argument, or raises it."""
 
     takes_context = False
     backend = "default"
@@ -168,6 +169,8 @@ class Task:
         self.result = result
 
     def call(self, **_):
+        if isinstance(self.result, Exception):
+            raise self.result
         return self.result
 
 
@@ -180,13 +183,22 @@ def test_steps_of_a_job_are_bounded(settings):
     assert (job.state, job.steps, job.reason) == (State.FAILED, 3, "The job has more than 3 steps.")
 
 
-def test_task_that_was_renamed_fails():
-    """A job whose task is not there any more does not wait for ever."""
+def test_unknown_task_is_left_to_other_workers(settings, caplog):
+    """A worker of a newer version may know it. If none does, the job fails in the end."""
+    settings.REALTIME_JOB_ATTEMPTS = 2
     job = begin(jobs.count, {"to": 1})
     Job.objects.update(kind="engine.jobs.gone")
+    for attempt in (1, 2):
+        caplog.clear()
+        with working() as worker:
+            eventually(lambda: "after its lease" in caplog.text)
+            eventually(lambda worker=worker: not worker.runs)
+        job.refresh_from_db()
+        assert (job.state, job.attempts) == (State.RUNNING, attempt)
+        end_leases()
     run_all()
     job.refresh_from_db()
-    assert (job.state, job.reason) == (State.FAILED, FAILED)
+    assert (job.state, job.reason) == (State.FAILED, LOST)
 
 
 # Start
@@ -340,6 +352,15 @@ def test_error_of_the_database_loses_only_the_run():
     assert job.state == State.RUNNING
 
 
+def test_wrong_query_fails_the_job(caplog):
+    """Some databases report a missing table like a lost connection, but a repetition would not help."""
+    job = begin(jobs.query, {"sql": "SELECT * FROM missing"})
+    run_all()
+    job.refresh_from_db()
+    assert (job.state, job.reason) == (State.FAILED, FAILED)
+    assert "missing" in caplog.text
+
+
 def test_step_is_stored_with_its_event(monkeypatch):
     """If the event cannot be stored, the step is not, and comes again."""
     job = begin(jobs.count, {"to": 2})
@@ -386,6 +407,26 @@ def test_oldest_job_is_first():
     assert [job.pk for job in claim(2)] == started[:2]
 
 
+def test_users_take_turns():
+    """A user's many jobs wait for the first of another user, also for those that run already."""
+    of_ann = [begin(jobs.count, {"to": 1}).pk for _ in range(4)]
+    of_bob = [begin(jobs.count, {"to": 1}, user_id="bob").pk for _ in range(2)]
+    assert [job.pk for job in claim(1)] == of_ann[:1]
+    assert [job.pk for job in claim(4)] == [of_bob[0], of_ann[1], of_bob[1], of_ann[2]]
+
+
+def test_jobs_are_taken_up_together_or_not_at_all(monkeypatch):
+    """An error of the database leaves no job to a worker that does not know of it."""
+    begin(jobs.count, {"to": 1})
+    begin(jobs.count, {"to": 1})
+    ends = [Now()]
+    with monkeypatch.context() as broken:
+        broken.setattr(models, "lease_end", lambda: ends.pop() if ends else jobs.fail.func(None, "database"))
+        with pytest.raises(OperationalError):
+            claim(2)
+    assert list(Job.objects.values_list("state", "attempts")) == [(State.WAITING, 0)] * 2
+
+
 # Workers
 
 
@@ -404,8 +445,15 @@ def test_worker_runs_as_many_jobs_as_it_has_threads():
 def test_worker_of_the_same_process_starts_at_once(monkeypatch):
     """The start wakes the worker before its next look at the table."""
     monkeypatch.setattr(worker_module, "LOOK_SECONDS", 60)
+    looked = threading.Event()
+
+    def look(most):
+        looked.set()
+        return claim(most)
+
+    monkeypatch.setattr(worker_module, "claim", look)
     with working() as worker:
-        eventually(lambda: worker.renewed_at == 0 and not worker.woken.is_set())
+        assert looked.wait(5)
         begin(jobs.wait)
         assert jobs.running.acquire(timeout=5)
         jobs.go_on.set()
@@ -425,6 +473,17 @@ def test_worker_renews_its_leases(settings, monkeypatch):
         eventually(lambda: Job.objects.get().state == State.DONE)
     assert states() == ["waiting", "running", "done"]
     assert Job.objects.get().result == job.pk
+
+
+def test_run_that_may_have_lost_its_lease_is_stopped(settings, monkeypatch):
+    """A worker that could not renew for as long as a lease stops its tasks: others may run them."""
+    settings.REALTIME_JOB_LEASE = 1
+    monkeypatch.setattr(worker_module, "renew", lambda _: jobs.fail.func(None, "database"))
+    begin(jobs.wait)
+    with working() as worker:
+        jobs.running.acquire()
+        (run,) = worker.runs
+        eventually(run.context.stopped.is_set)
 
 
 def test_stopped_worker_gives_its_jobs_back():
@@ -565,6 +624,22 @@ def test_retry_has_the_limits_of_a_start(settings):
     assert job.state == State.FAILED
 
 
+def test_retries_are_limited(settings):
+    """A job has REALTIME_JOB_RETRIES, and each one counts as a start of the day."""
+    settings.REALTIME_JOB_RETRIES, settings.REALTIME_JOBS_PER_DAY = 2, 4
+    job = begin(jobs.count, {"to": 1})
+    for _ in range(2):
+        assert cancel(job)
+        assert retry(job)
+    cancel(job)
+    with pytest.raises(EventError, match="2 times at most") as refusal:
+        retry(job)
+    assert refusal.value.code == "rate_limited"
+    cancel(begin(jobs.count, {"to": 1}))
+    with pytest.raises(EventError, match="4 jobs a day"):
+        begin(jobs.count, {"to": 1})
+
+
 # Django's tasks
 
 
@@ -578,6 +653,22 @@ def test_tasks_of_django_are_jobs_without_a_user():
     assert [result.return_value for result in results] == [3, 5, [1, results[2].id]]
     assert [result.is_finished for result in results] == [True] * 3
     assert set(Job.objects.values_list("user_id", "feed")) == {("", "")}
+
+
+def test_task_takes_any_names():
+    """Arguments that a function collects by `**` arrive as they were passed."""
+    result = jobs.collect.enqueue(1, name=2, others=3)
+    run_all()
+    result.refresh()
+    assert result.return_value == [1, {"name": 2, "others": 3}]
+
+
+@pytest.mark.parametrize(("task", "name"), [(jobs.add_all, "numbers"), (jobs.negate, "number")])
+def test_arguments_without_names_are_refused(task, name):
+    """A job stores arguments by their names, so the caller gets a TypeError."""
+    with pytest.raises(TypeError, match=f"takes {name} by position, and a job only by name"):
+        task.enqueue(1)
+    assert Job.objects.count() == 0
 
 
 def test_failed_task_has_its_error():

@@ -44,8 +44,10 @@ def ask(conversation: Conversation, ref: str, text: str) -> None:
     Raise EventError while another one is answered, or if there are too many.
     """
     with transaction.atomic():
-        if not locked(conversation):
+        stored = locked(conversation)
+        if stored is None:
             raise EventError("not_found", "The conversation was deleted.", ref)
+        conversation = stored  # another page may have given it a title
         turns = conversation.turns.all()
         if turns.filter(ref=ref).exists():
             return
@@ -85,6 +87,6 @@ def go_on(conversation: Conversation, job: int) -> None:
             retry(latest.job)
 
 
-def locked(conversation: Conversation) -> bool:
-    """Lock a conversation until the commit. Return whether it still exists."""
-    return bool(Conversation.objects.select_for_update().filter(pk=conversation.pk))
+def locked(conversation: Conversation) -> Conversation | None:
+    """Lock a conversation until the commit. Return it as it is stored, or None if it is deleted."""
+    return Conversation.objects.select_for_update().filter(pk=conversation.pk).first()

@@ -1,5 +1,6 @@
 """Consumers of jobs: the socket of a page, and a channel for what may be lost."""
 
+import logging
 from typing import Any
 
 from channels.consumer import AsyncConsumer
@@ -12,6 +13,8 @@ from realtime.consumers import RealtimeConsumer
 from realtime.feeds.events import FeedHistory
 
 REPLAYED = 500  # the latest events, for a client without `after`
+
+logger = logging.getLogger(__name__)
 
 
 class JobsConsumer(RealtimeConsumer):
@@ -27,7 +30,10 @@ class JobsConsumer(RealtimeConsumer):
         match event["type"]:
             case "estimate":
                 message = {"type": "estimate", "feed": self.feed}
-                await self.channel_layer.send("estimates", message)
+                try:
+                    await self.channel_layer.send("estimates", message)
+                except Exception as error:  # Redis is down, or no worker reads the channel
+                    logger.warning("An estimate is not asked for: %s", error)
             case _:
                 await super().receive_event(event)
 

@@ -37,7 +37,8 @@ class Defaults:
     # A job is taken up again if its worker is silent for this long. It reports five times as often.
     REALTIME_JOB_LEASE: float = 15  # seconds
     REALTIME_JOBS_OPEN = 10  # of a user, waiting or running; `rate_limited` at this number
-    REALTIME_JOBS_PER_DAY = 500  # of a user; `rate_limited` at this number
+    REALTIME_JOBS_PER_DAY = 500  # of a user, with retries; `rate_limited` at this number
+    REALTIME_JOB_RETRIES = 10  # of a job, by its user; `rate_limited` at this number
     REALTIME_JOB_STEPS = 10_000  # of a job, which fails above this
     REALTIME_JOB_ATTEMPTS = 5  # without a step in between, until a lost worker fails the job
     REALTIME_JOB_DAYS = 30  # until `manage.py cleanup` deletes a job that ended; 0: never

@@ -182,6 +182,18 @@ def test_one_answer_at_a_time() -> None:
     ask(conversation, "b", "b")
 
 
+def test_title_is_the_first_question() -> None:
+    """A page that was opened before the first question does not change the title."""
+    conversation = begin("ann")
+    opened_before = Conversation.objects.get()
+    ask(conversation, "a", "First")
+    run_all()
+    ask(opened_before, "b", "Second")
+    assert Conversation.objects.get().title == "First"
+    titles = [event["title"] for event in events_of(conversation, "question")]
+    assert titles == ["First", "First"]
+
+
 def test_conversation_has_a_number_of_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Above the limit the user starts another conversation."""
     monkeypatch.setattr("assistant.questions.MAX_TURNS", 1)

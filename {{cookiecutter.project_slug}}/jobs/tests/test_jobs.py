@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
+from channels.layers import InMemoryChannelLayer
 from django.test import Client
 from pytest_django import Settings
 
@@ -167,6 +168,22 @@ async def test_channels_worker_answers_a_page(
     await worker.send_input(message)
     assert await ann.receive() == {"type": "estimate", "waiting": 1}
     worker.stop()
+
+
+async def test_socket_outlives_the_channel_layer(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question that cannot be sent is lost, and the socket stays open."""
+    ann = await visit("/ws/jobs/")
+    await ann.receive_until("welcome")
+
+    async def fail(*_: Any) -> None:
+        raise ConnectionError("Redis is down")
+
+    monkeypatch.setattr(InMemoryChannelLayer, "send", fail)
+    await ann.send(type="estimate")
+    await ann.send(type="ping")
+    assert await ann.receive() == {"type": "pong"}
 
 
 def test_page_has_the_newest_jobs(django_assert_max_num_queries: Callable[..., Any]) -> None:

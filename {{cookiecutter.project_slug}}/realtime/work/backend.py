@@ -1,6 +1,5 @@
 """Backend of Django's tasks whose queue is the table of jobs."""
 
-from inspect import signature
 from typing import Any
 
 from django.utils.module_loading import import_string
@@ -35,12 +34,10 @@ class JobBackend(BaseTaskBackend):
     supports_get_result = True
 
     def enqueue(self, task: Any, args: Any, kwargs: Any) -> AnyResult:
-        from realtime.work.queue import start
+        from realtime.work.queue import bind, start
 
         self.validate_task(task)
-        context = [None] if task.takes_context else []
-        bound = signature(task.func).bind(*context, *args, **kwargs)
-        job, _ = start(task, dict(list(bound.arguments.items())[len(context) :]))
+        job, _ = start(task, bind(task, *args, **kwargs))
         result = result_of(job)
         task_enqueued.send(type(self), task_result=result)
         return result

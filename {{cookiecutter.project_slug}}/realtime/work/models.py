@@ -1,5 +1,6 @@
 """Jobs and their leases. The table is the queue, and all that is known of a job."""
 
+from collections import Counter
 from datetime import timedelta
 from typing import Any, Self
 from uuid import uuid4
@@ -48,6 +49,7 @@ class Job(models.Model):
     result = models.JSONField(null=True)
     reason = models.CharField(max_length=500, default="")  # of a failure, for the user
     attempts = models.PositiveSmallIntegerField(default=0)  # since the last step
+    retries = models.PositiveSmallIntegerField(default=0)
     lease = models.CharField(max_length=32, default="")
     locked_until = models.DateTimeField(null=True)
     created_at = models.DateTimeField(default=timezone.now)
@@ -125,23 +127,29 @@ def change(jobs: models.QuerySet[Job], pk: int, **fields: Any) -> Job | None:
 def claim(most: int) -> list[Job]:
     """Take up waiting jobs, and those whose worker was lost, each with a lease of its own.
 
-    A job that was lost REALTIME_JOB_ATTEMPTS times in a row, without a step in between, fails.
+    Users with the fewest running jobs are first, then the oldest jobs, so that a user with many
+    jobs holds up no others. Jobs whose rows are locked are left to the next call. No event is
+    stored, because the feed may be locked, and the channel layer slow: the run itself publishes
+    its start.
     """
     free = models.Q(locked_until=None) | models.Q(locked_until__lt=Now())
     jobs = Job.objects.filter(free, state__in=OPEN)
+    if not jobs.exists():  # without a transaction, which would lock an SQLite database
+        return []
     claimed: list[Job] = []
-    for pk, attempts in jobs.order_by("pk").values_list("pk", "attempts")[:most]:
-        if attempts >= settings.REALTIME_JOB_ATTEMPTS:
-            change(jobs, pk, **ended(State.FAILED, reason=LOST))
-        elif job := change(
-            jobs,
-            pk,
-            state=State.RUNNING,
-            attempts=attempts + 1,
-            started_at=Now(),
-            lease=uuid4().hex,
-            locked_until=lease_end(),
-        ):
+    running = Counter({"": 0})  # of each user
+    running.update(Job.objects.filter(state=State.RUNNING).values_list("user_id", flat=True))
+    with transaction.atomic():
+        while len(claimed) < most:
+            whens = (models.When(user_id=user, then=count) for user, count in running.items())
+            turn = models.Case(*whens, default=0)
+            job = jobs.select_for_update(skip_locked=True).order_by(turn, "pk").first()
+            if job is None:
+                break
+            job.state, job.attempts, job.lease = State.RUNNING, job.attempts + 1, uuid4().hex
+            job.locked_until = lease_end()
+            job.save(update_fields=["state", "attempts", "lease", "locked_until"])
+            running[job.user_id] += 1
             claimed.append(job)
     return claimed
 
@@ -158,13 +166,15 @@ def lease_end() -> Any:
 
 
 def renew(jobs: list[Job]) -> None:
-    """Renew the leases of jobs."""
-    leased(jobs).update(locked_until=lease_end())
+    """Renew the leases of jobs, except of rows that are locked, by a step of the task usually."""
+    with transaction.atomic():
+        free = leased(jobs).select_for_update(skip_locked=True).values("pk")
+        Job.objects.filter(pk__in=free).update(locked_until=lease_end())
 
 
-def find_running(jobs: list[Job]) -> set[int]:
-    """Return the keys of the jobs that still run under their leases, and were not cancelled."""
-    return set(leased(jobs).filter(state=State.RUNNING).values_list("pk", flat=True))
+def find_running(jobs: list[Job]) -> set[str]:
+    """Return the leases of these jobs under which they still run, and were not cancelled."""
+    return set(leased(jobs).filter(state=State.RUNNING).values_list("lease", flat=True))
 
 
 def release(job: Job) -> None:

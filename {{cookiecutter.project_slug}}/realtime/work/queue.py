@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 from channels.db import database_sync_to_async
 from django.db import connection, transaction
+from django.db.models import F, Sum
 from django.utils import timezone
 
 from realtime.conf import settings
+from realtime.feeds.models import take_numbers
 from realtime.protocol import EventError
 from realtime.threads import refuse_in_event_loop
 from realtime.work import local
@@ -36,11 +38,9 @@ def start(
     too many. The feed gets events about state, progress and steps.
     """
     refuse_in_event_loop("start()", "await astart()")
-    context = [None] if task.takes_context else []
-    bound = signature(task.func).bind(*context, **(arguments or {}))  # raises TypeError here
     job = Job(
         kind=task.module_path,
-        arguments=dict(list(bound.arguments.items())[len(context) :]),
+        arguments=bind(task, **(arguments or {})),
         user_id=user_id,
         user_name=user_name,
         feed=feed,
@@ -48,6 +48,7 @@ def start(
         key=key,
     )
     with transaction.atomic():
+        lock(job)
         if stored := find_stored(job):
             return stored, False
         limit(user_id)
@@ -58,6 +59,21 @@ def start(
 
 
 astart = database_sync_to_async(start)
+
+
+def bind(task: AnyTask, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Return the arguments of a call by their names. Raise TypeError if they do not fit."""
+    context = [None] if task.takes_context else []
+    call = signature(task.func)
+    bound = call.bind(*context, *args, **kwargs).arguments
+    named = dict(list(bound.items())[len(context) :])
+    for name in list(named):
+        kind = call.parameters[name].kind
+        if kind is Parameter.VAR_KEYWORD:
+            named |= named.pop(name)
+        elif kind in (Parameter.VAR_POSITIONAL, Parameter.POSITIONAL_ONLY):
+            raise TypeError(f"{task.name}() takes {name} by position, and a job only by name.")
+    return named
 
 
 def cancel(job: Job) -> bool:
@@ -72,17 +88,22 @@ def cancel(job: Job) -> bool:
 def retry(job: Job) -> bool:
     """Let a job that failed or was cancelled go on after its last step.
 
-    Return whether it could. Raise EventError if the user has too many, or one that runs `once`.
+    Return whether it could. Raise EventError if the user has too many, or one that runs `once`, or
+    if the job was retried REALTIME_JOB_RETRIES times.
     """
     ended = Job.objects.filter(state__in=(State.FAILED, State.CANCELLED))
     fields = {"state": State.WAITING, "reason": "", "ended_at": None, "attempts": 0}
+    most = settings.REALTIME_JOB_RETRIES
     with transaction.atomic():
-        if not ended.filter(pk=job.pk).exists():
+        lock(job)
+        if not (stored := ended.filter(pk=job.pk).first()):
             return False
+        if stored.retries >= most:
+            raise EventError("rate_limited", f"A job is started again {most} times at most.")
         if job.once and find_open(job):
             raise EventError("rate_limited", "Such a job is waiting or running.")
         limit(job.user_id)
-        changed = change(ended, job.pk, **fields)
+        changed = change(ended, job.pk, retries=F("retries") + 1, **fields)
     transaction.on_commit(local.wake)
     return changed is not None
 
@@ -90,7 +111,6 @@ def retry(job: Job) -> bool:
 def find_stored(job: Job) -> Job | None:
     """Return the job that stands in for a new one, if there is one."""
     if job.key:
-        lock(job.user_id)
         own = Job.objects.filter(user_id=job.user_id, kind=job.kind, key=job.key)
         if stored := own.first():
             return stored
@@ -99,7 +119,6 @@ def find_stored(job: Job) -> Job | None:
 
 def find_open(job: Job) -> Job | None:
     """Return the user's job of this kind that is waiting or running, of those that are `once`."""
-    lock(job.user_id)
     own = Job.objects.filter(user_id=job.user_id, kind=job.kind, once=True, state__in=OPEN)
     return own.first()
 
@@ -108,22 +127,27 @@ def limit(user_id: str) -> None:
     """Raise EventError if the user has REALTIME_JOBS_OPEN or REALTIME_JOBS_PER_DAY jobs."""
     if not user_id:
         return
-    lock(user_id)
     own = Job.objects.filter(user_id=user_id)
     most = settings.REALTIME_JOBS_OPEN
     if own.filter(state__in=OPEN).count() >= most:
         raise EventError("rate_limited", f"At most {most} jobs wait or run. Try again later.")
     most = settings.REALTIME_JOBS_PER_DAY
-    if own.filter(created_at__gt=timezone.now() - DAY).count() >= most:
+    today = own.filter(created_at__gt=timezone.now() - DAY)
+    if (today.aggregate(runs=Sum(F("retries") + 1))["runs"] or 0) >= most:
         raise EventError("rate_limited", f"You may start {most} jobs a day. Try again later.")
 
 
-def lock(user_id: str) -> None:
+def lock(job: Job) -> None:
     """Run one transaction of the user at a time, or each would miss the others' jobs.
 
+    The feed is first, because a task that starts a job after a step has locked its feed already.
     SQLite has one writer at a time anyway.
     """
-    if connection.vendor == "postgresql":
+    if connection.vendor != "postgresql":
+        return
+    if job.feed:
+        take_numbers({job.feed: 0})
+    if job.user_id or job.key or job.once:
         with connection.cursor() as cursor:
-            key = f"realtime_work {user_id}"
+            key = f"realtime_work {job.user_id}"
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])

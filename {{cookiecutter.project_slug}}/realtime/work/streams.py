@@ -8,6 +8,9 @@ from django.db import connections
 
 from realtime.work.context import JobContext
 
+READERS = 64  # in a process; above this, the next one waits for the end of another
+slots = threading.BoundedSemaphore(READERS)
+
 
 def collect[Item](
     context: JobContext, items: Iterator[Item], seconds: float
@@ -15,8 +18,11 @@ def collect[Item](
     """Yield lists of what an iterator gives within each interval.
 
     Another thread waits for the iterator, so that Stopped is raised at once when the run is to end.
-    The iterator is not read any further then.
+    The iterator is not read any further then. Its thread lasts until the next item, so at most
+    READERS are read at once.
     """
+    while not slots.acquire(blocking=False):
+        context.sleep(seconds)
     reader = Reader(items)
     reader.start()
     try:
@@ -53,6 +59,7 @@ class Reader[Item](threading.Thread):
         finally:
             del self.items  # a generator ends its request
             connections.close_all()  # of this thread
+            slots.release()
 
     def take(self) -> list[Item]:
         """Return what has arrived since the last call."""

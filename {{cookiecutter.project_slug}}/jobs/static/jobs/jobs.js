@@ -26,6 +26,9 @@ const client = new RealtimeClient(
 client.connect();
 
 function receive(event) {
+  // More was missed than the socket replays, or the server's database was replaced.
+  const isOld = event.type === "gap" || (event.type === "welcome" && event.seq < last);
+  if (isOld && last !== null) return location.reload();
   if (event.type === "welcome") client.send({ type: "estimate" });
   if (event.type === "estimate") showEstimate(event.waiting);
   if (event.type === "gap") last = event.before - 1;

@@ -44,6 +44,7 @@ class Migration(migrations.Migration):
                 ("result", models.JSONField(null=True)),
                 ("reason", models.CharField(default="", max_length=500)),
                 ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("retries", models.PositiveSmallIntegerField(default=0)),
                 ("lease", models.CharField(default="", max_length=32)),
                 ("locked_until", models.DateTimeField(null=True)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
