@@ -76,7 +76,7 @@ def test_command_reaches_open_pages(site):
         ann, bob = [Person(site, site.answers["auth"]) for _ in range(2)]
         with site.connect(ann) as one, site.connect(ann) as other, site.connect(bob) as stranger:
             assert [receive(socket)["unread"] for socket in (one, other, stranger)] == [1, 1, 1]
-            site.manage("notify", ann.name, "Done", "--url", "/reports/")
+            site.manage("notify", "--user", ann.name, "Done", "--url", "/reports/")
             events = [receive(one), receive(other)]
             assert events[0] == events[1]
             assert (events[0]["text"], events[0]["url"], events[0]["seq"]) == ("Done", "/reports/", 2)
@@ -109,11 +109,11 @@ def test_bell_counts_in_all_tabs(site):
             second = visits.contexts[0].new_page()
             second.goto("/notifications/")
             see_count(first, "1")
-            site.manage("notify", person.name, "Report <1>", "--url", "/")
+            site.manage("notify", "--user", person.name, "Report <1>", "--url", "/")
             for page in (first, second):
                 see_count(page, "2")
             expect(second.locator(".notifications li a")).to_have_text(["Report <1>", f"Welcome, {person.name}!"])
-        site.manage("notify", person.name, "Report 2")
+        site.manage("notify", "--user", person.name, "Report 2")
         with site.serve():
             for page in (first, second):
                 see_count(page, "3")
@@ -155,7 +155,7 @@ def test_hidden_page_has_no_socket(site):
         with opened.value.expect_event("close"):
             show(page, hidden=True)
             page.clock.run_for(31_000)
-        site.manage("notify", person.name, "Done")
+        site.manage("notify", "--user", person.name, "Done")
         show(page, hidden=False)
         see_count(page, "2")
         visits.check()
@@ -198,7 +198,7 @@ def test_pages_are_accessible_and_fit_into_320_pixels(site):
     with site.serve(), sync_playwright() as playwright, launch(playwright, "chromium") as browser:
         visits = Visits(browser, site.url)
         person = Person(site, site.answers["auth"])
-        site.manage("notify", person.name, "x" * 200)
+        site.manage("notify", "--user", person.name, "x" * 200)
         for path in ("/", "/notifications/", "/notifications/?q=nothing", "/chat/lobby/"):
             window = visits(person, path, viewport={"width": 320, "height": 640})
             see_count(window.page, "2")

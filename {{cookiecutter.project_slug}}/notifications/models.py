@@ -4,7 +4,7 @@ from datetime import UTC, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.core.validators import ProhibitNullCharactersValidator, URLValidator
+from django.core.validators import ProhibitNullCharactersValidator, RegexValidator, URLValidator
 from django.db import models, transaction
 from django.db.models.functions import Coalesce
 from django.urls import reverse
@@ -33,7 +33,9 @@ class Notification(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False
     )
-    text = models.CharField(max_length=MAX_TEXT, validators=[ProhibitNullCharactersValidator()])
+    text = models.CharField(
+        max_length=MAX_TEXT, validators=[ProhibitNullCharactersValidator(), RegexValidator(r"\S")]
+    )
     url = models.CharField(max_length=2000, blank=True, validators=[validate_url])
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
     read_at = models.DateTimeField(null=True, editable=False)

@@ -28,7 +28,10 @@ class Migration(migrations.Migration):
                     "text",
                     models.CharField(
                         max_length=500,
-                        validators=[django.core.validators.ProhibitNullCharactersValidator()],
+                        validators=[
+                            django.core.validators.ProhibitNullCharactersValidator(),
+                            django.core.validators.RegexValidator("\\S"),
+                        ],
                     ),
                 ),
                 (

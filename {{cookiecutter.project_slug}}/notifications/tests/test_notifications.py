@@ -159,9 +159,9 @@ def test_other_urls_are_refused(ann: User, url: str) -> None:
         notify(ann, "Done", url)
 
 
-@pytest.mark.parametrize("text", ["", "x" * 501, "a\0b"])
+@pytest.mark.parametrize("text", ["", " \n", "x" * 501, "a\0b"])
 def test_bad_texts_are_refused(ann: User, text: str) -> None:
-    """A text has 1 to 500 characters that can be stored."""
+    """A text has 1 to 500 characters that can be stored, and one that can be clicked on."""
     with pytest.raises(ValidationError):
         notify(ann, text)
 

@@ -171,7 +171,7 @@ def test_action_requires_a_permission(ann: User) -> None:
 
 def test_command_notifies_one_or_all(ann: User, capsys: pytest.CaptureFixture[str]) -> None:
     """Only active users are notified."""
-    call_command("notify", login_of("ann"), "One", "--url", "/")
+    call_command("notify", "--user", login_of("ann"), "--url", "/", "One")
     user_of("bob")
     call_command("notify", "All", "--all")
     User.objects.filter(pk=ann.pk).update(is_active=False)
@@ -183,8 +183,8 @@ def test_command_notifies_one_or_all(ann: User, capsys: pytest.CaptureFixture[st
         "",
     ]
     assert texts(page(name="bob")) == ["Active", "All", "Welcome, bob!"]
-    for arguments in (("Text",), (login_of("ann"), "Text"), ("bob", "Text", "--all")):
+    for arguments in ([], ["--user", login_of("ann")], ["--all", "--user", login_of("bob")]):
         with pytest.raises(CommandError):
-            call_command("notify", *arguments)
+            call_command("notify", "Text", *arguments)
     with pytest.raises(CommandError, match="Enter a valid URL"):
         call_command("notify", "Text", "--all", "--url", "javascript:alert(1)")
