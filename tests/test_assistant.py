@@ -14,7 +14,7 @@ from support.client import open_socket as connect
 from support.emitted import bake, environ_for
 from support.matrix import CHOICES, PYTHONS, combinations, label, spread
 from support.servers import start_site, wait_until
-from support.workers import SERVE, Work
+from support.workers import SERVE, WORKER, Work
 
 SECONDS = float(os.environ.get("ANSWER_SECONDS", 7))  # of the answer while the server is killed
 KILLS = int(os.environ.get("ANSWER_KILLS", 3))
@@ -126,7 +126,7 @@ def test_answer_survives_the_server(answers, work, browser):
     """The server is killed again and again. Every viewer has the model's text, and the model was asked once."""
     work = work(answers)
     (hold := work.project / "hold").touch()
-    with contextlib.ExitStack() as servers, work.running("worker"):
+    with contextlib.ExitStack() as servers, work.running(*WORKER):
         site = servers.enter_context(start_site(SERVE, work.project, work.environ))
         with visiting(browser, site) as visit:
             person = Person(site, work.auth)
@@ -161,12 +161,12 @@ def test_answer_survives_the_worker(answers, work, browser):
     with start_site(SERVE, work.project, work.environ) as site, visiting(browser, site) as visit:
         page = begin(visit, Person(site, work.auth)).page
         for number in range(KILLS):
-            with work.running("worker"):
+            with work.running(*WORKER):
                 wait_until(lambda number=number: len(asked(work)) > number, "the worker's question")
                 _, spoken = asked(work)[-1]
                 length = f"() => [...document.querySelector('.answer').textContent].length > {len(spoken) + 50}"
                 page.wait_for_function(length, timeout=PATIENCE)
-        with work.running("worker"):
+        with work.running(*WORKER):
             see_answer(page, whole_text())
         page.reload()
         see_answer(page, whole_text())
@@ -183,7 +183,7 @@ def test_page_shows_stops_and_continues_answers(auth, work, browser):
     work = work({"auth": auth, "channel_layer": "redis"})
     with (
         start_site(SERVE, work.project, work.environ) as site,
-        work.running("worker"),
+        work.running(*WORKER),
         visiting(browser, site) as visit,
     ):
         person, stranger = Person(site, auth), Person(site, auth)

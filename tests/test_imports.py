@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from support.imports import imported_names
-from support.matrix import TEMPLATE
+from support.matrix import APPS, TEMPLATE
 
 pytestmark = pytest.mark.quick
 
@@ -15,10 +15,7 @@ PLACES = [
     (TEMPLATE, "bench"),
     (TEMPLATE, "tools"),
     (TEMPLATE / "tests", "support"),
-    (EMITTED, "accounts"),
-    (EMITTED, "chat"),
-    (EMITTED, "config"),
-    (EMITTED, "realtime"),
+    *((EMITTED, package) for package in ("accounts", "config", "realtime", *APPS)),
 ]
 
 

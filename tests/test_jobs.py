@@ -12,11 +12,10 @@ from support.client import Person
 from support.emitted import bake, environ_for
 from support.matrix import CHOICES, PYTHONS, combinations, label, spread
 from support.servers import start_site, wait_until
-from support.workers import MANAGE, SERVE, Work
+from support.workers import MANAGE, SERVE, WORKER, Work
 
 SECONDS = int(os.environ.get("JOB_SECONDS", 15))  # of the job whose server and workers are killed
 KILLS = 5  # of each
-WORKER = ["make", "worker"]
 
 SITES = spread(combinations("server"), "channel_layer", "consumers", "auth", "database", "django_version")
 # Prints how often a worker took up a job.

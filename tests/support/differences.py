@@ -132,7 +132,6 @@ DIFFERENCES = {
         "docs/message.md",
         "docs/recipes/README.md",
         "docs/recipes/add-a-consumer.md",
-        "docs/recipes/delete-the-chat.md",
         "-docs/recipes/publish-from-a-view.md",
         "docs/recipes/rename-the-rooms.md",
         "-docs/recipes/sign-in-by-email.md",
@@ -154,6 +153,7 @@ DIFFERENCES = {
         "pyproject.toml",
     },
     ("examples", "all"): {
+        ".env.example",
         "AGENTS.md",
         "Makefile",
         "README.md",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 def readable(text: str) -> str:
     """Return Python that 3.11 can parse: without Jinja's tags, and without the type parameters of 3.12."""
-    text = re.sub(r"\{\{[^{}]*cookiecutter[^{}]*\}\}", "_", re.sub(r"^\s*\{%.*$", "", text, flags=re.M))
+    text = re.sub(r"\{\{[^{}]*(cookiecutter|app)\b[^{}]*\}\}", "_", re.sub(r"^\s*\{%.*$", "", text, flags=re.M))
     text = re.sub(r"^type (\w+)(?:\[[^\]]*\])?(?= = )", r"\1", text, flags=re.M)
     return re.sub(r"^(\s*(?:class|def|async def) \w+)\[[^\]]*\]", r"\1", text, flags=re.M)
 

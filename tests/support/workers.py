@@ -11,6 +11,7 @@ from support.servers import end_group
 LEASE = 2  # seconds until the job of a lost worker is taken up again
 MANAGE = ["uv", "run", "python", "manage.py"]
 SERVE = [*MANAGE, "serve"]
+WORKER = ["make", "worker"]
 
 
 class Work:
@@ -31,10 +32,10 @@ class Work:
 
     @contextlib.contextmanager
     def running(self, *command: str) -> Iterator[subprocess.Popen]:
-        """Run a command of manage.py in a process group, which is killed at the end."""
+        """Run a command in a process group, which is killed at the end."""
         with (self.project.parent / "worker.log").open("ab") as output:
             process = subprocess.Popen(
-                [*MANAGE, *command],
+                command,
                 cwd=self.project,
                 env=self.environ,
                 stdout=output,

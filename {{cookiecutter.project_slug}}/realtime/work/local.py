@@ -1,11 +1,19 @@
 """Workers of this process, if it has some: the development server runs one."""
 
-from typing import TYPE_CHECKING
+import threading
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from realtime.work.worker import Worker
 
-workers: set["Worker"] = set()
+class Stoppable(Protocol):
+    """Worker in a thread of this process."""
+
+    woken: threading.Event
+    ended: threading.Event
+
+    def stop(self) -> None: ...
+
+
+workers: set[Stoppable] = set()
 
 
 def wake() -> None:
