@@ -73,8 +73,8 @@ def prepare_report(page, chapters):
 
 def see_half(page):
     """Wait until the bar of the newest job is in the middle, while the job runs."""
-    script = "() => { const { value } = document.querySelector('.job progress'); return value >= 0.5 && value < 1; }"
-    page.wait_for_function(script)
+    value = "document.querySelector('.job progress')?.value"
+    page.wait_for_function(f"() => {value} >= 0.5 && {value} < 1")
 
 
 def see_done(page, chapters):

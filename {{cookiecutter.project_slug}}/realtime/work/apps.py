@@ -1,6 +1,6 @@
 """Application of jobs: their table."""
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 
 
 class WorkConfig(AppConfig):
@@ -9,4 +9,5 @@ class WorkConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from realtime.work import signals  # noqa: F401
+        if apps.is_installed("django.contrib.auth"):
+            from realtime.work import signals  # noqa: F401
