@@ -29,7 +29,7 @@ django_settings_module = linted
 # With every app of the engine.
 SETTINGS = """
 from config.settings import *
-INSTALLED_APPS += {"realtime.auth", "realtime.feeds"}.difference(INSTALLED_APPS)
+INSTALLED_APPS += {"realtime.auth", "realtime.feeds", "realtime.work"}.difference(INSTALLED_APPS)
 """
 
 
