@@ -3,6 +3,8 @@
 import pytest
 from django.core.checks import run_checks
 
+pytestmark = pytest.mark.django_db  # checks of models ask the database
+
 
 @pytest.fixture(autouse=True)
 def development(settings):

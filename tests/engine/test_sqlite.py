@@ -44,6 +44,7 @@ def test_unreachable_database_is_named(monkeypatch):
     assert startup.database_problem() == problem
 
 
+@pytest.mark.django_db
 def test_sqlite_serves_one_machine(settings):
     """SQLite is an error with several MACHINES, as each would have a file of its own."""
     settings.DEBUG = True
