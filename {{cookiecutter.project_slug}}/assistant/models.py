@@ -82,7 +82,7 @@ class Turn(models.Model):
 @receiver(pre_delete, sender=Conversation)
 def end_conversation(instance: Conversation, **_: Any) -> None:
     """Stop the answer that is being written, delete the events, and close the sockets."""
-    Conversation.objects.select_for_update().filter(pk=instance.pk).first()  # before its jobs
+    Conversation.objects.select_for_update().filter(pk=instance.pk).first()  # before its answers
     for job in Job.objects.filter(feed=instance.feed, state__in=OPEN):
         cancel(job)
     Feed.objects.filter(name=instance.feed).delete()
