@@ -8,17 +8,18 @@ import time
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from support.browsers import OUTAGE, Visits, launch
+from support.browsers import OUTAGE, launch, visiting
 from support.client import Person, receive, send
 from support.client import open_socket as connect
-from support.emitted import bake, environ_for
-from support.matrix import CHOICES, PYTHONS, combinations, label, spread
+from support.emitted import bake
+from support.matrix import CHOICES, combinations, label, spread
 from support.servers import start_site, wait_until
 from support.workers import SERVE, WORKER, Work
 
 SECONDS = float(os.environ.get("ANSWER_SECONDS", 7))  # of the answer while the server is killed
 KILLS = int(os.environ.get("ANSWER_KILLS", 3))
 PIECE_SECONDS = 0.02
+PROBLEMS = (OUTAGE, "ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET")
 PATIENCE = 60_000  # ms until an answer must have ended
 
 SITES = spread(combinations("server"), "channel_layer", "consumers", "auth", "database", "django_version")
@@ -60,10 +61,7 @@ def work(cookies, environment, services):
     def prepare(answers, settings=SETTINGS):
         project = bake(cookies, **answers, examples="all")
         (project / "model.py").write_text(MODEL, encoding="utf-8")
-        known = {question: CHOICES[question][0] for question in ("channel_layer", "database", "django_version", "auth")}
-        known |= answers
-        environ = environ_for(environment(PYTHONS[-1], known["django_version"]), **services(known))
-        return Work(project, environ, known["auth"], settings)
+        return Work.prepare(project, answers, environment, services, settings)
 
     return prepare
 
@@ -73,18 +71,6 @@ def browser():
     """One browser for all tests."""
     with sync_playwright() as playwright, launch(playwright, "chromium") as browser:
         yield browser
-
-
-@contextlib.contextmanager
-def visiting(browser, site):
-    """Yield a function that opens windows. At the end, no console may contain an unexpected problem."""
-    visits = Visits(browser, site.url)
-    visits.expect_problem(f"{OUTAGE}|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET")
-    try:
-        yield visits
-        visits.check()
-    finally:
-        visits.close()
 
 
 def whole_text():
@@ -128,7 +114,7 @@ def test_answer_survives_the_server(answers, work, browser):
     (hold := work.project / "hold").touch()
     with contextlib.ExitStack() as servers, work.running(*WORKER):
         site = servers.enter_context(start_site(SERVE, work.project, work.environ))
-        with visiting(browser, site) as visit:
+        with visiting(browser, site.url, *PROBLEMS) as visit:
             person = Person(site, work.auth)
             mine = begin(visit, person).page
             expect(mine.locator(".answer")).to_have_count(1)
@@ -159,7 +145,7 @@ def test_answer_survives_the_worker(answers, work, browser):
     """Each worker that is lost is followed by one that goes on after the last stored piece."""
     work = work(answers)
     (hold := work.project / "hold").touch()
-    with start_site(SERVE, work.project, work.environ) as site, visiting(browser, site) as visit:
+    with start_site(SERVE, work.project, work.environ) as site, visiting(browser, site.url, *PROBLEMS) as visit:
         page = begin(visit, Person(site, work.auth)).page
         for number in range(KILLS):
             with work.running(*WORKER):
@@ -185,7 +171,7 @@ def test_page_shows_stops_and_continues_answers(auth, work, browser):
     with (
         start_site(SERVE, work.project, work.environ) as site,
         work.running(*WORKER),
-        visiting(browser, site) as visit,
+        visiting(browser, site.url, *PROBLEMS) as visit,
     ):
         person, stranger = Person(site, auth), Person(site, auth)
         window = begin(visit, person)
@@ -232,7 +218,7 @@ def test_page_shows_stops_and_continues_answers(auth, work, browser):
 def test_page_that_missed_much_fetches_itself(work, browser):
     """More pieces than a socket replays are taken from a new copy of the page."""
     work = work({})
-    with start_site(SERVE, work.project, work.environ) as site, visiting(browser, site) as visit:
+    with start_site(SERVE, work.project, work.environ) as site, visiting(browser, site.url, *PROBLEMS) as visit:
         page = begin(visit, Person(site, work.auth)).page
         expect(page.locator(".state")).to_have_text("Waiting…")
         page.context.set_offline(True)
@@ -252,7 +238,7 @@ def test_development_server_answers(work, browser):
     """One command runs site and worker. The scripted model needs no network, and answers for some seconds."""
     work = work({}, settings="")
     command = [*SERVE[:-1], "runserver"]
-    with start_site(command, work.project, work.environ) as site, visiting(browser, site) as visit:
+    with start_site(command, work.project, work.environ) as site, visiting(browser, site.url, *PROBLEMS) as visit:
         person = Person(site, work.auth)
         page = begin(visit, person, "What is Channels?").page
         start = time.monotonic()

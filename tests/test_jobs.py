@@ -7,10 +7,10 @@ import time
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from support.browsers import OUTAGE, Visits, launch
+from support.browsers import OUTAGE, launch, visiting
 from support.client import Person
-from support.emitted import bake, environ_for
-from support.matrix import CHOICES, PYTHONS, combinations, label, spread
+from support.emitted import bake
+from support.matrix import CHOICES, combinations, label, spread
 from support.servers import start_site, wait_until
 from support.workers import MANAGE, SERVE, WORKER, Work
 
@@ -37,10 +37,7 @@ def work(cookies, environment, services):
 
     def prepare(answers):
         project = bake(cookies, **answers, examples="all")
-        django = answers.get("django_version", CHOICES["django_version"][0])
-        known = {"channel_layer": CHOICES["channel_layer"][0], "database": CHOICES["database"][0], **answers}
-        environ = environ_for(environment(PYTHONS[-1], django), **services(known))
-        return Work(project, environ, answers["auth"])
+        return Work.prepare(project, answers, environment, services)
 
     return prepare
 
@@ -50,18 +47,6 @@ def browser():
     """One browser for all tests."""
     with sync_playwright() as playwright, launch(playwright, "chromium") as browser:
         yield browser
-
-
-@contextlib.contextmanager
-def visiting(browser, site):
-    """Yield a function that opens windows. At the end, no console may contain an unexpected problem."""
-    visits = Visits(browser, site.url)
-    visits.expect_problem(OUTAGE)
-    try:
-        yield visits
-        visits.check()
-    finally:
-        visits.close()
 
 
 def prepare_report(page, chapters):
@@ -104,7 +89,7 @@ def test_job_survives_its_workers_and_servers(answers, work, browser):
             workers.close()
             workers.enter_context(work.running(*WORKER))
 
-        with visiting(browser, site) as visit:
+        with visiting(browser, site.url, OUTAGE) as visit:
             person = Person(site, work.auth)
             mine, other = visit(person, "/jobs/").page, visit(person, "/jobs/").page
             expect(prepare_report(mine, SECONDS)).to_be_visible()
@@ -126,7 +111,7 @@ def test_job_is_cancelled_retried_and_fails(work, browser):
     with (
         start_site(SERVE, work.project, work.environ) as site,
         work.running(*WORKER),
-        visiting(browser, site) as visit,
+        visiting(browser, site.url, OUTAGE) as visit,
     ):
         person, stranger = Person(site, "session"), Person(site, "session")
         mine, other, theirs = (visit(one, "/jobs/").page for one in (person, person, stranger))
@@ -163,7 +148,7 @@ for number in range(600): append(job.feed, {"type": "progress", "job": 0, "progr
 """
     with contextlib.ExitStack() as visits:
         with start_site(SERVE, work.project, work.environ) as site:
-            visit = visits.enter_context(visiting(browser, site))
+            visit = visits.enter_context(visiting(browser, site.url, OUTAGE))
             page = visit(Person(site, "session"), "/jobs/").page
             expect(prepare_report(page, 3)).to_have_attribute("data-state", "waiting")
         work.shell(end)
@@ -179,7 +164,7 @@ def test_development_server_runs_jobs(work, browser):
     """One command runs site and worker. A changed file restarts both, and the job goes on."""
     work = work({"auth": "session"})
     command = [*MANAGE, "runserver"]
-    with start_site(command, work.project, work.environ) as site, visiting(browser, site) as visit:
+    with start_site(command, work.project, work.environ) as site, visiting(browser, site.url, OUTAGE) as visit:
         page = visit(Person(site, "session"), "/jobs/").page
         prepare_report(page, 8)
         see_half(page)
@@ -215,7 +200,7 @@ def test_channels_worker_answers(work, browser):
     with (
         start_site(SERVE, work.project, work.environ) as site,
         work.running(*MANAGE, "runworker", "estimates"),
-        visiting(browser, site) as visit,
+        visiting(browser, site.url, OUTAGE) as visit,
     ):
         page = visit(Person(site, "session"), "/jobs/").page
 

@@ -93,6 +93,19 @@ Message.objects.bulk_create(
     return ["shell", "-c", code]
 
 
+@contextlib.contextmanager
+def visiting(browser: Browser, url: str, *problems: str) -> Iterator["Visits"]:
+    """Yield a function that opens windows. At the end, check that their consoles contain these problems only."""
+    visits = Visits(browser, url)
+    for problem in problems:
+        visits.expect_problem(problem)
+    try:
+        yield visits
+        visits.check()
+    finally:
+        visits.close()
+
+
 class Visits:
     """Windows of people on a site, and the problems that browsers reported in them."""
 

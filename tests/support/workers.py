@@ -2,10 +2,12 @@
 
 import contextlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
-from support.emitted import run
+from support.emitted import environ_for, run
+from support.matrix import CHOICES, PYTHONS, Answers
 from support.servers import end_group
 
 LEASE = 2  # seconds until the job of a lost worker is taken up again
@@ -22,6 +24,20 @@ class Work:
         with (project / "config" / "settings.py").open("a") as file:
             file.write(f"\nREALTIME_JOB_LEASE = {LEASE}\n{settings}")
         self.manage("migrate", "--verbosity", "0")
+
+    @classmethod
+    def prepare(
+        cls,
+        project: Path,
+        answers: Answers,
+        environment: Callable[[str, str], Path],
+        services: Callable[[Answers], dict[str, str]],
+        settings: str = "",
+    ) -> Self:
+        """Return the project of these answers, with the services that it needs. Both functions are fixtures."""
+        known = {question: choices[0] for question, choices in CHOICES.items()} | answers
+        environ = environ_for(environment(PYTHONS[-1], known["django_version"]), **services(known))
+        return cls(project, environ, known["auth"], settings)
 
     def manage(self, *command: str) -> str:
         return run([*MANAGE, *command], self.project, self.environ)
