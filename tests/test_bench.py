@@ -8,13 +8,12 @@ import pytest
 from support.browsers import find_browser
 from support.emitted import clean_environ
 from support.matrix import TEMPLATE
-from support.network import NETWORK
 from support.programs import require_programs
 
 from bench.scenarios import SCENARIOS
 
 # Share the projects of one run, and build/demo with its own tests.
-pytestmark = [NETWORK, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(900)]
 
 
 def bench(program=("-m", "bench.engine")) -> subprocess.CompletedProcess:

@@ -12,7 +12,6 @@ from support.browsers import OUTAGE, Visits, find_browser, launch, node_packages
 from support.client import MOST, PASSWORD, Person, close_code, cookie, csrf_token, receive
 from support.emitted import bake, clean_environ, environ_for, run
 from support.matrix import PYTHONS, TEMPLATE, combinations, spread
-from support.network import NETWORK
 from support.servers import free_port, start_site
 
 SITES = {
@@ -28,15 +27,11 @@ ASKED = r"/chat/\S* net::ERR_ABORTED"
 NO_TICKET = r"/api/ticket/ (401|net::ERR_ABORTED)|status of 401"
 
 
-def group(place):
-    return NETWORK if place.startswith("chromium") else pytest.mark.xdist_group(f"browser-{place}")
-
-
 def where(*places):
     """Run a test in these browsers on these sites. The tests of one place share both."""
     return pytest.mark.parametrize(
         "place",
-        [pytest.param(place, marks=group(place)) for place in places],
+        [pytest.param(place, marks=pytest.mark.xdist_group(f"browser-{place}")) for place in places],
         indirect=True,
         scope="module",
     )

@@ -10,7 +10,6 @@ import pytest
 from playwright.sync_api import sync_playwright
 from support.browsers import launch
 from support.matrix import TEMPLATE
-from support.network import NETWORK
 from support.servers import wait_until
 from websockets.asyncio.server import serve
 from websockets.datastructures import Headers
@@ -104,7 +103,7 @@ class Server:
 
 
 @pytest.fixture(
-    params=[pytest.param("chromium", marks=NETWORK), pytest.param("firefox", marks=pytest.mark.xdist_group("firefox"))],
+    params=[pytest.param(kind, marks=pytest.mark.xdist_group(f"client-{kind}")) for kind in ("chromium", "firefox")],
     scope="module",
 )
 def browser(request):

@@ -19,14 +19,13 @@ from support.client import NO_TLS, TIMEOUT, Person, Tunnel, numbers, receive, sa
 from support.containers import BASE, Engine, adapt
 from support.emitted import bake, clean_environ, run
 from support.matrix import TEMPLATE, complete
-from support.network import NETWORK
 from support.servers import free_port, wait_until
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import connect as connect_websocket
 
 from demo import find_python
 
-pytestmark = [NETWORK, pytest.mark.timeout(900)]  # the first test makes images
+pytestmark = [pytest.mark.xdist_group("containers"), pytest.mark.timeout(900)]  # the first test makes images
 
 GRACE = 20  # seconds that compose.yaml gives the servers to exit
 # One project per server. The first has all services, the last none.

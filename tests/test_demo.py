@@ -15,10 +15,9 @@ import httpx
 import pytest
 from support.emitted import clean_environ, run
 from support.matrix import TEMPLATE
-from support.network import NETWORK
 from support.servers import end_group, free_port, listens, wait_until
 
-pytestmark = NETWORK  # one after the other: they share build/demo
+pytestmark = pytest.mark.xdist_group("demo")  # one after the other: they share build/demo
 
 
 @pytest.fixture

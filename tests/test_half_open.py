@@ -11,7 +11,6 @@ import pytest
 from support.client import Person, say, wait_for_users
 from support.emitted import bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS
-from support.network import NETWORK
 from support.programs import require_programs
 from support.servers import free_port, start_site, wait_until
 
@@ -19,7 +18,7 @@ PATIENCE = 45  # seconds; the kernel alone would retry for a quarter of an hour
 TEXT = "🐌" * 4000  # 16 KB as UTF-8
 MANY = 60  # more of these than fit a small buffer of the client and the server's own
 
-pytestmark = NETWORK
+pytestmark = pytest.mark.xdist_group("half-open")
 
 SITES = [pytest.param((number, server), id=server) for number, server in enumerate(CHOICES["server"])]
 

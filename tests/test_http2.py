@@ -18,10 +18,9 @@ from support.client import Person, names
 from support.emitted import bake, environ_for, run
 from support.frames import CLOSE, PING, TEXT, closing, frame
 from support.matrix import CHOICES, PYTHONS
-from support.network import NETWORK
 from support.servers import free_port, start_site, wait_until
 
-pytestmark = NETWORK
+pytestmark = pytest.mark.xdist_group("http2")
 
 PATIENCE = 15
 SLOW = """

@@ -9,7 +9,6 @@ from support.browsers import OUTAGE, Visits, launch
 from support.client import Person, open_socket, receive
 from support.emitted import FAST, bake, environ_for, run
 from support.matrix import PYTHONS, SIGNED_IN, combinations, label, spread
-from support.network import NETWORK
 from support.servers import free_port, start_site
 
 MANAGE = ["uv", "run", "python", "manage.py"]
@@ -97,7 +96,6 @@ def test_many_notifications_take_few_queries(site):
 
 @pytest.mark.timeout(300)
 @with_sites(IN_BROWSER)
-@NETWORK
 def test_bell_counts_in_all_tabs(site):
     """Two tabs show each notification, what is read, and once what came while the server was down."""
     with sync_playwright() as playwright, launch(playwright, "chromium") as browser:
@@ -140,7 +138,6 @@ def see_count(page, text):
 
 @pytest.mark.timeout(300)
 @with_sites(IN_BROWSER[:1])
-@NETWORK
 def test_hidden_page_has_no_socket(site):
     """A page that is hidden for 30 seconds closes its socket. It has the count again once it is shown."""
     with site.serve(), sync_playwright() as playwright, launch(playwright, "chromium") as browser:
@@ -163,7 +160,6 @@ def test_hidden_page_has_no_socket(site):
 
 @pytest.mark.timeout(300)
 @with_sites(IN_BROWSER[:1])
-@NETWORK
 def test_page_in_the_background_has_no_socket(site):
     """A page that is opened hidden connects once it is shown."""
     with site.serve(), sync_playwright() as playwright, launch(playwright, "chromium") as browser:
@@ -192,7 +188,6 @@ def show(page, *, hidden):
 
 @pytest.mark.timeout(300)
 @with_sites(IN_BROWSER[:1])
-@NETWORK
 def test_pages_are_accessible_and_fit_into_320_pixels(site):
     """Axe finds nothing on the list and in the header, in both colour schemes, and no page scrolls sideways."""
     with site.serve(), sync_playwright() as playwright, launch(playwright, "chromium") as browser:

@@ -13,6 +13,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from engine.models import Entry
 
 PATH = "/ws/journal/a/"
+HANDSHAKE = (
+    "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 
 
 async def receive(socket):
@@ -137,6 +141,19 @@ async def test_connections_do_not_wait_for_each_other(open_socket, serve):
     for client in sockets:
         assert await receive(client) == {"type": "done"}
     assert time.monotonic() - start < 2
+
+
+async def test_slow_client_reads_the_code(serve):
+    """A connection that the server closes is not reset at once, so that a distant client gets the code."""
+    address, _ = await serve()
+    host, port = address.split(":")
+    for _ in range(3):
+        with socket.create_connection((host, int(port)), 0.1) as client:
+            client.sendall(HANDSHAKE.format(path="/ws/nothing/", address=address).encode())
+            await asyncio.sleep(0.7)
+            assert client.recv(4096).endswith(b"\x88\x02" + (4401).to_bytes(2))
+            with suppress(TimeoutError):
+                assert client.recv(4096) == b""
 
 
 async def test_application_may_take_long_to_accept(open_socket, serve):

@@ -1,8 +1,10 @@
 """Real browsers, actions of people in their windows, and checks of what browsers report."""
 
 import contextlib
+import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from support.emitted import BUILD, clean_environ, run
 from support.programs import ROOTS, require_programs
 
 PACKAGES = Path(__file__).parent / "browser" / "package.json"
+WITHOUT_NETLINK = Path(__file__).with_name("without_netlink.py")
 PROGRAMS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
     "firefox": ("firefox-esr", "firefox"),
@@ -38,13 +41,23 @@ expect.set_options(timeout=20_000)
 
 
 def find_browser(kind: str) -> str:
-    """Return the path of a browser. Install it from Debian if it is missing."""
+    """Return the path of a browser, without a view of the network. Install it from Debian if it is missing."""
     names = PROGRAMS[kind]
     found = next(filter(None, map(shutil.which, names)), None)
     if not found:
         require_programs({names[0]: names[0]})
         found = shutil.which(names[0], path=ROOTS)
-    return found
+    if kind != "chromium":
+        return found
+    program = BUILD / kind
+    BUILD.mkdir(exist_ok=True)
+    content = f'#!/bin/sh\nexec "{sys.executable}" "{WITHOUT_NETLINK}" "{found}" "$@"\n'
+    if not program.exists() or program.read_text() != content:
+        new = program.with_name(f"{kind}-{os.getpid()}")
+        new.write_text(content)
+        new.chmod(0o755)
+        new.rename(program)
+    return str(program)
 
 
 @contextlib.contextmanager

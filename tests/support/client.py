@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
 
 PASSWORD = "correct horse battery staple"
-TIMEOUT = 10
+TIMEOUT = 30
 NO_TLS = False  # httpx's `verify` for http://, where the default reads all trusted certificates for each client
 CLOSING = 1  # seconds: the client does not read the server's close behind sixteen unread events
 MOST = 20  # connections of a user

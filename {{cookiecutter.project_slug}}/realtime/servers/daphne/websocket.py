@@ -102,7 +102,7 @@ class WebSocketProtocol(DirectWrites, ws_protocol.WebSocketProtocol):  # type: i
         return write
 
     def discard(self) -> None:
-        """Discard what arrives until the connection ends, within a second.
+        """Discard what arrives until the connection ends, within two seconds.
 
         If the server closed at once, unread data would reset the connection, and the client could
         lose the close code.
