@@ -33,6 +33,13 @@ def pytest_xdist_auto_num_workers():
     return (os.cpu_count() or 1) + 1
 
 
+def pytest_runtest_logreport(report):
+    """Name a failed test at once. A run that is cut short prints no summary."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        reason = next((line for line in report.longreprtext.splitlines() if line.startswith("E ")), "")
+        print(f"\nFAILED {report.nodeid} ({report.when}) {reason[:200]}", file=sys.stderr, flush=True)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def announce(pytestconfig):
     """Print long installations at once, instead of with the output of a test."""
