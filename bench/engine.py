@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 
-from bench import workshop
+from bench import contestants, workshop
 from bench.measure import LOAD_CORE, SERVER_CORE, Failed, pin
 from bench.plan import Plan
 from bench.scenarios import SCENARIOS
@@ -52,6 +52,7 @@ def main() -> None:
     print(f"{workshop.versions()}; load before: {os.getloadavg()[0]:.2f}", flush=True)
     pin(LOAD_CORE)
     plan = Plan(arguments.rounds, arguments.seconds, min(1, arguments.seconds), arguments.brief)
+    contestants.PEOPLE = plan.people(contestants.PEOPLE)
     for name in arguments.only:
         started = time.monotonic()
         print(f"\n{name}: {SCENARIOS[name].__doc__}", flush=True)

@@ -8,6 +8,7 @@ from support.matrix import CHOICES, complete
 from bench import contestants as who
 from bench.contestants import Contestant, event
 from bench.measure import Failed, Result, Server, measure_memory, measure_return
+from bench.notices import notices
 from bench.page import page
 from bench.plan import Options, Plan
 from bench.report import Ratio, Table, Unit
@@ -330,6 +331,7 @@ SCENARIOS = {
     "bystanders": bystanders,
     "revalidation": revalidation,
     "heartbeat": heartbeat,
+    "notifications": notices,
     "sizing": sizing,
     "page": page,
 }

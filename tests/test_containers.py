@@ -4,7 +4,9 @@ The engine pulls nothing. See `containers.py` for the images that replace those 
 """
 
 import contextlib
+import os
 import re
+import signal
 import socket
 import sqlite3
 import ssl
@@ -15,7 +17,7 @@ import time
 
 import httpx
 import pytest
-from support.client import NO_TLS, TIMEOUT, Person, Tunnel, numbers, receive, say, send, wait_for_users
+from support.client import NO_TLS, TIMEOUT, Person, Tunnel, csrf_token, numbers, receive, say, send, wait_for_users
 from support.containers import BASE, Engine, adapt
 from support.emitted import bake, clean_environ, run
 from support.matrix import TEMPLATE, complete
@@ -28,11 +30,11 @@ from demo import find_python
 pytestmark = [pytest.mark.xdist_group("containers"), pytest.mark.timeout(900)]  # the first test makes images
 
 GRACE = 20  # seconds that compose.yaml gives the servers to exit
-# One project per server. The first has all services, the last none.
+# One project per server. The first has all services and sample apps, the last none and the chat.
 SITES = complete(
     "server",
     {
-        "uvicorn": {"channel_layer": "redis", "database": "postgresql"},
+        "uvicorn": {"channel_layer": "redis", "database": "postgresql", "examples": "all"},
         "daphne": {"channel_layer": "redis", "database": "sqlite"},
         "hypercorn": {"channel_layer": "in-memory", "database": "sqlite"},
     },
@@ -228,6 +230,8 @@ def test_stack_is_healthy(stack):
         "web": ["healthy", "healthy"],
         "redis": ["healthy"],
         "postgresql": ["healthy"],
+        "worker": ["running"],
+        "notifications": ["running"],
         "cleanup": ["running"],
         "migrate": ["exit 0"],
         "certificate": ["exit 0"],
@@ -278,6 +282,19 @@ def test_message_reaches_both_servers(stack):
             assert receive(members[-1])["type"] == "welcome"
         say(members[0], "1", "everybody")
         assert [receive(member)["text"] for member in members[1:]] == ["everybody"] * (len(members) - 1)
+
+
+def test_worker_finishes_what_a_killed_one_began(stack):
+    """A job of the page survives the death of its worker, which the engine starts again."""
+    ann = Visitor(stack, "https")
+    page = ann.http.get("/jobs/")
+    key = re.search('name="key" value="([^"]+)"', page.text)[1]
+    answer = ann.http.post("/jobs/", data={"csrfmiddlewaretoken": csrf_token(page), "key": key, "chapters": "5"})
+    assert (answer.status_code, answer.headers["location"]) == (302, "/jobs/")
+    (worker,) = stack.containers("worker")
+    wait_until(lambda: 'data-state="running"' in ann.http.get("/jobs/").text, "a running job")
+    os.kill(stack.engine.inspect(worker)["State"]["Pid"], signal.SIGKILL)
+    wait_until(lambda: "5 chapters, 1500 words" in ann.http.get("/jobs/").text, "the job's result", 90)
 
 
 def section(project, title: str, block: int = 0) -> str:

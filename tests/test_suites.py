@@ -20,7 +20,7 @@ ALL_TESTS = ["uv", "run", "pytest", "--no-cov"]
     ],
 )
 def test_emitted_suite_passes(answers, python, cookies, environment, services):
-    """The project's tests succeed and skip none, for one in three as `make test` with 95 % coverage."""
+    """The project's tests succeed and skip none, some as `make test` with 95 % coverage."""
     project = bake(cookies, **answers)
     environ = environ_for(environment(python, answers["django_version"]), **FAST, **services(answers))
     command = ["make", "test"]

@@ -109,6 +109,10 @@ def take_other_apps(browser: Browser, folder: Path) -> None:
         ann.page.keyboard.press("Enter")
         expect(ann.page.get_by_text("Each piece is stored")).to_be_visible()
         take(ann, "assistant")
+        for text in ("ben added you to ~harbour.", "Your report is ready."):
+            run([*manage, "notify", "--user", "ann", text, "--url", "/jobs/"], project, clean_environ())
+        ann.page.goto("/notifications/")
+        take(ann, "notifications")
         visits.check()
 
 

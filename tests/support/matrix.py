@@ -223,8 +223,13 @@ def is_whole(answers: Answers, python: str) -> bool:
 
 
 def is_measured(answers: Answers, python: str) -> bool:
-    """Return whether a suite is run with coverage, which doubles its time. Any two core choices meet."""
-    return {**answers, "python": python} in fewest(whole_suites(), *itertools.combinations(CORE, 2))
+    """Return whether a suite is run with coverage, which doubles its time.
+
+    Each style and sign-in is measured, and once each server and layer, which change few lines.
+    """
+    return {**answers, "python": python} in fewest(
+        whole_suites(), ("consumers", "auth"), ("server",), ("channel_layer",)
+    )
 
 
 def requirements(project: Path) -> set[str]:
