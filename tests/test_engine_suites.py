@@ -18,9 +18,10 @@ from support.matrix import (
 
 SUITE = TEMPLATE / "tests" / "engine"
 CONFIG = "engine/pyproject.toml"
-COVERED = 95  # percent of `realtime/` in the measured runs of one server together
+COVERED = 95  # percent of `realtime/` in all measured runs together
 RUNS = {label({key: answers[key] for key in ENGINE}): (answers, python) for answers, python in engine_runs()}
 USER_MODELS = ("auth.User", "engine.Member")
+MEASURED = pytest.mark.xdist_group("engine-coverage")
 QUICK = [label(answers) for answers in covering(*ENGINE)]
 
 
@@ -61,13 +62,13 @@ def engine_suite(request, cookies_session, environment, services):
             options = ["-m", engine_expression(answers, python) if is_reported else "not server and not start"]
             if is_reported and is_engine_measured(answers, python):
                 options += ["--cov", f"--cov-config={CONFIG}", "--cov-report="]
-            done[name] = project, environ, run([*command, *options], project, environ, timeout=500)
+            done[name] = project, environ, run([*command, *options], project, environ, timeout=900)
         return done[name]
 
     return get
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1000)
 @pytest.mark.parametrize(
     "name",
     [
@@ -75,8 +76,8 @@ def engine_suite(request, cookies_session, environment, services):
             name,
             id=f"{name}-{label(answers)}-{python}",
             marks=[
-                # One worker does all that is measured of a server.
-                *([pytest.mark.xdist_group(answers["server"])] if is_engine_measured(answers, python) else []),
+                # One worker does all that is measured.
+                *([MEASURED] if is_engine_measured(answers, python) else []),
                 *([pytest.mark.quick] if name in QUICK else []),
             ],
         )
@@ -91,21 +92,18 @@ def test_engine_suite_passes(name, engine_suite):
     assert not any(word in summary for word in ("skipped", "xfailed", "xpassed", "warning")), output
 
 
-@pytest.mark.timeout(2400)
-@pytest.mark.parametrize(
-    "server", [pytest.param(server, marks=pytest.mark.xdist_group(server)) for server in CHOICES["server"]]
-)
-def test_engine_is_covered(server, engine_suite):
-    """A run with each layer on one server together cover the engine, but for the modules of the other servers."""
-    runs = [engine_suite(name) for name, run in RUNS.items() if run[0]["server"] == server and is_engine_measured(*run)]
+@MEASURED
+@pytest.mark.timeout(4000)
+def test_engine_is_covered(engine_suite):
+    """Runs on each server with each layer together cover the engine."""
+    runs = [engine_suite(name) for name, run in RUNS.items() if is_engine_measured(*run)]
     project, environ, _ = runs[0]
     for number, (other, _, _) in enumerate(runs):
         shutil.copy(other / ".coverage", project / f".coverage.{number}")
     coverage = ["uv", "run", "coverage"]
     run([*coverage, "combine", "--keep", f"--rcfile={CONFIG}"], project, environ)
-    others = [f"realtime/servers/{other}/*" for other in CHOICES["server"] if other != server]
     # test_runserver.py and test_load.py run these.
-    omitted = ",".join([*others, "realtime/management/commands/runserver.py", "realtime/load.py"])
+    omitted = "realtime/management/commands/runserver.py,realtime/load.py"
     report = ["report", f"--rcfile={CONFIG}", "--skip-covered", "--show-missing", f"--omit={omitted}"]
     output = run([*coverage, *report], project, environ)
     (total,) = map(int, re.findall(r"^TOTAL.* (\d+)%$", output, re.MULTILINE))

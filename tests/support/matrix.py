@@ -107,30 +107,29 @@ def engine_runs() -> Runs:
 def engine_expression(answers: Answers, python: str) -> str:
     """Return the mark expression of pytest that selects the tests of a run of the engine's suite.
 
-    All runs start servers. The fewest that have any two of the other choices run what depends on the style and on the
-    database, and the fewest of those that have each server, and each Python on each Django, run everything.
+    All runs start servers. A few run everything: each style on each database, each Python on each Django.
     """
+    if {**answers, "python": python} in whole_engine_runs():
+        return ""
+    return "server or start" if is_engine_measured(answers, python) else "server"
+
+
+@functools.cache
+def whole_engine_runs() -> list[Answers]:
+    """Return the runs of the engine's suite that run everything, on each server and layer."""
     runs = [{**answers, "python": python} for answers, python in engine_runs()]
-    whole, starting = larger_engine_runs(runs)
-    run = {**answers, "python": python}
-    return "" if run in starting else "not start" if run in whole else "server"
-
-
-def larger_engine_runs(runs: list[Answers]) -> tuple[list[Answers], list[Answers]]:
-    """Return the runs that do not only start servers, and those of them that run everything."""
-    questions = ("server", "consumers", "database", "django_version", "python")
-    whole = fewest(runs, *itertools.combinations(questions, 2), ("channel_layer",))
-    return whole, fewest(whole, ("server",), ("django_version", "python"))
+    return fewest(runs, ("consumers", "database"), ("django_version", "python"), ("server",), ("channel_layer",))
 
 
 def is_engine_measured(answers: Answers, python: str) -> bool:
-    """Return whether a run of the engine's suite is run with coverage, which takes as long as the tests themselves.
+    """Return whether a run of the engine's suite is run with coverage, which doubles its time.
 
-    The others would add little: for each server and layer it is the run with most tests.
+    One that runs everything is, and the others start each server with each layer.
     """
+    first, *others = whole_engine_runs()
     runs = [{**answers, "python": python} for answers, python in engine_runs()]
-    whole, starting = larger_engine_runs(runs)
-    return {**answers, "python": python} in fewest([*starting, *whole, *runs], ("server", "channel_layer"))
+    measured = fewest([first, *(run for run in runs if run not in others)], ("server", "channel_layer"))
+    return {**answers, "python": python} in measured
 
 
 def fewest(runs: Iterable[Answers], *groups: Sequence[str]) -> list[Answers]:
