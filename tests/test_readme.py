@@ -75,7 +75,7 @@ RUN = {
 }
 # Commands that cannot run here: the reason, and the test of the closest equivalent.
 NOT_HERE = {
-    "make (check|test|test-abuse|docs|bench.*)": (ITSELF, "test_readme.py::test_targets_start_their_programs"),
+    "make (check|test|test-abuse|combinations|docs|bench.*)": (ITSELF, "test_readme.py::test_targets_start_their_programs"),
     "git pull": ("there is nothing to pull", "test_containers.py::test_update_loses_nothing"),
     "docker push .*": ("needs a registry", "test_containers.py::test_image_has_only_what_it_needs"),
     "kubectl .*": (CLUSTER, "test_deploy.py::test_manifests_run_the_site"),
@@ -240,6 +240,7 @@ def test_targets_start_their_programs():
         "check": "pytest",
         "docs": "tools.readme",
         "bench": "bench.engine",
+        "combinations": "tests/test_combinations.py",
     }
     for target, program in starts.items():
         plan = run(["make", "--dry-run", target], TEMPLATE, clean_environ())
