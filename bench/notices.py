@@ -40,15 +40,20 @@ def served(database: str, people: int) -> Iterator[Site]:
         for service in services:
             service.start()
             stack.callback(service.stop)
-        environ = {**ENVIRON, "DJANGO_SETTINGS_MODULE": "config.settings", "PYTHONPATH": str(project)}
-        environ |= {"REDIS_URL": f"{services[0].url}/0", "DATABASE_URL": f"sqlite:///{project / 'db.sqlite3'}"}
+        environ = {**ENVIRON, "DJANGO_SETTINGS_MODULE": "config.settings"}
+        environ |= {
+            "REDIS_URL": f"{services[0].url}/0",
+            "REDIS_PREFIX": "bench",
+            "DATABASE_URL": f"sqlite:///{project / 'db.sqlite3'}",
+        }
         if database == "postgresql":
             environ["DATABASE_URL"] = services[1].new_database()
+        run([python(), "manage.py", "collectstatic", "--no-input"], project, clean_environ(**environ))
         cookies = sign_in(f"notices-{database}", people, project, environ).read_text().splitlines()
         command, log = [python(), "manage.py", "serve"], workshop.BENCH / f"notices-{database}.log"
         pids = [service.process.pid for service in services]
         server = stack.enter_context(start_server(command, project, environ, pids, log))
-        yield Site(server, cookies, clean_environ(**environ))
+        yield Site(server, cookies, clean_environ(**environ, PYTHONPATH=str(project)))
 
 
 async def delays(site: Site, count: int, rate: int, many: int) -> tuple[list[float], dict[str, float]]:
