@@ -144,7 +144,7 @@ def test_renovate_finds_every_requirement(cookies):
     assert found_by_renovate("pyproject.toml") == named(dependencies(TEMPLATE / "pyproject.toml"))
     assert found_by_renovate("cookiecutter.json") == named(requirements_in_tables())
     sources = found_by_renovate("cookiecutter.json") | found_by_renovate(f"{EMITTED}/pyproject.toml")
-    answers = {"deploy": "kubernetes", "channel_layer": "redis", "database": "postgresql"}
+    answers = {"deploy": "kubernetes", "channel_layer": "redis", "database": "postgresql", "examples": "all"}
     emitted = set()
     for server in CHOICES["server"]:
         for django in CHOICES["django_version"]:
