@@ -164,7 +164,7 @@ def test_renovate_finds_every_requirement(cookies):
     names = {name for name, _ in emitted}
     assert others - names == {
         *("uv", "cruft", "kubernetes-validate", "nginx", "postgres", "python", "docker"),
-        "djangorestframework-simplejwt",  # of a recipe
+        *("anthropic", "djangorestframework-simplejwt"),  # of recipes
     }
 
 

@@ -75,7 +75,10 @@ RUN = {
 }
 # Commands that cannot run here: the reason, and the test of the closest equivalent.
 NOT_HERE = {
-    "make (check|test|test-abuse|combinations|docs|bench.*)": (ITSELF, "test_readme.py::test_targets_start_their_programs"),
+    "make (check|test|test-abuse|combinations|docs|bench.*)": (
+        ITSELF,
+        "test_readme.py::test_targets_start_their_programs",
+    ),
     "git pull": ("there is nothing to pull", "test_containers.py::test_update_loses_nothing"),
     "docker push .*": ("needs a registry", "test_containers.py::test_image_has_only_what_it_needs"),
     "kubectl .*": (CLUSTER, "test_deploy.py::test_manifests_run_the_site"),
