@@ -95,7 +95,7 @@ def test_engine_suite_passes(name, engine_suite):
 @MEASURED
 @pytest.mark.timeout(4000)
 def test_engine_is_covered(engine_suite):
-    """Runs on each server with each layer together cover the engine."""
+    """Runs on each server and layer together cover the engine."""
     runs = [engine_suite(name) for name, run in RUNS.items() if is_engine_measured(*run)]
     project, environ, _ = runs[0]
     for number, (other, _, _) in enumerate(runs):

@@ -90,11 +90,11 @@ def test_coverage_is_measured_where_it_differs():
         assert met == {tuple(answers.values()) for answers in combinations(*questions)}
 
 
-def test_coverage_of_the_engine_is_measured_on_each_server_with_each_layer():
-    """Coverage of the engine is measured on each server with each layer, and once with all tests."""
+def test_coverage_of_the_engine_is_measured_on_each_server_and_layer():
+    """Coverage of the engine is measured on each server and layer, and once with all tests."""
     measured = [run for run in engine_runs() if is_engine_measured(*run)]
-    found = [(answers["server"], answers["channel_layer"]) for answers, _ in measured]
-    assert sorted(found) == sorted(tuple(answers.values()) for answers in combinations("server", "channel_layer"))
+    assert [answers["server"] for answers, _ in measured] == CHOICES["server"]
+    assert {answers["channel_layer"] for answers, _ in measured} == set(CHOICES["channel_layer"])
     assert sorted(engine_expression(*run) for run in measured) == ["", *["server or start"] * (len(measured) - 1)]
 
 
