@@ -17,6 +17,8 @@ from wsproto.events import CloseConnection, Message, Ping, TextMessage
 
 from realtime.servers import hypercorn
 
+pytestmark = pytest.mark.start
+
 PATIENCE = 10
 
 
