@@ -19,7 +19,6 @@ from support.workers import SERVE, WORKER, Work
 SECONDS = float(os.environ.get("ANSWER_SECONDS", 7))  # of the answer while the server is killed
 KILLS = int(os.environ.get("ANSWER_KILLS", 3))
 PIECE_SECONDS = 0.02
-PROBLEMS = (OUTAGE, "ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET")
 PATIENCE = 60_000  # ms until an answer must have ended
 
 SITES = spread(combinations("server"), "channel_layer", "consumers", "auth", "database", "django_version")
@@ -114,7 +113,7 @@ def test_answer_survives_the_server(answers, work, browser):
     (hold := work.project / "hold").touch()
     with contextlib.ExitStack() as servers, work.running(*WORKER):
         site = servers.enter_context(start_site(SERVE, work.project, work.environ))
-        with visiting(browser, site.url, *PROBLEMS) as visit:
+        with visiting(browser, site.url, OUTAGE) as visit:
             person = Person(site, work.auth)
             mine = begin(visit, person).page
             expect(mine.locator(".answer")).to_have_count(1)
@@ -145,7 +144,7 @@ def test_answer_survives_the_worker(answers, work, browser):
     """Each worker that is lost is followed by one that goes on after the last stored piece."""
     work = work(answers)
     (hold := work.project / "hold").touch()
-    with start_site(SERVE, work.project, work.environ) as site, visiting(browser, site.url, *PROBLEMS) as visit:
+    with start_site(SERVE, work.project, work.environ) as site, visiting(browser, site.url, OUTAGE) as visit:
         page = begin(visit, Person(site, work.auth)).page
         for number in range(KILLS):
             with work.running(*WORKER):
@@ -171,7 +170,7 @@ def test_page_shows_stops_and_continues_answers(auth, work, browser):
     with (
         start_site(SERVE, work.project, work.environ) as site,
         work.running(*WORKER),
-        visiting(browser, site.url, *PROBLEMS) as visit,
+        visiting(browser, site.url, OUTAGE) as visit,
     ):
         person, stranger = Person(site, auth), Person(site, auth)
         window = begin(visit, person)
@@ -218,7 +217,7 @@ def test_page_shows_stops_and_continues_answers(auth, work, browser):
 def test_page_that_missed_much_fetches_itself(work, browser):
     """More pieces than a socket replays are taken from a new copy of the page."""
     work = work({})
-    with start_site(SERVE, work.project, work.environ) as site, visiting(browser, site.url, *PROBLEMS) as visit:
+    with start_site(SERVE, work.project, work.environ) as site, visiting(browser, site.url, OUTAGE) as visit:
         page = begin(visit, Person(site, work.auth)).page
         expect(page.locator(".state")).to_have_text("Waiting…")
         page.context.set_offline(True)
@@ -238,7 +237,7 @@ def test_development_server_answers(work, browser):
     """One command runs site and worker. The scripted model needs no network, and answers for some seconds."""
     work = work({}, settings="")
     command = [*SERVE[:-1], "runserver"]
-    with start_site(command, work.project, work.environ) as site, visiting(browser, site.url, *PROBLEMS) as visit:
+    with start_site(command, work.project, work.environ) as site, visiting(browser, site.url, OUTAGE) as visit:
         person = Person(site, work.auth)
         page = begin(visit, person, "What is Channels?").page
         start = time.monotonic()

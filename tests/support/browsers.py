@@ -34,7 +34,8 @@ PROGRAMS = {
 }
 AXE = """axe.run().then(({ violations }) => violations.map(({ id, nodes }) =>
   [id, ...nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`)]))"""
-OUTAGE = "CONNECTION_REFUSED|ERR_INTERNET_DISCONNECTED|WebSocket connection|can.t establish a connection"
+# While there is no server, and for what a killed one left without an answer.
+OUTAGE = "CONNECTION_(REFUSED|RESET)|EMPTY_RESPONSE|INTERNET_DISCONNECTED|WebSocket connection|establish a connection"
 
 # Two cores run two such tests at once, each with a browser and a server.
 expect.set_options(timeout=20_000)
