@@ -24,7 +24,7 @@ SERVICES = {
     "redis": bool(django_settings.REDIS_HOSTS),
     "sqlite": connection.vendor == "sqlite",
     "postgresql": connection.vendor == "postgresql",
-    "http2": os.environ["SERVER"] == "hypercorn",
+    "http2": os.environ["SERVER"] == "hypercorn",  # the others speak HTTP/1.1 only
 }
 # A service is tested in the runs that use it.
 collect_ignore_glob = [f"test_{name}*" for name, used in SERVICES.items() if not used]
