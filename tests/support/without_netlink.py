@@ -4,6 +4,7 @@ Chromium fails what it loads with ERR_NETWORK_CHANGED when the machine gets or l
 learns of this from the kernel's netlink sockets, and works without them.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -36,5 +37,6 @@ def refuse_netlink() -> None:
 
 
 if __name__ == "__main__":
-    refuse_netlink()
+    with contextlib.suppress(OSError):  # some containers forbid it, and the program works without
+        refuse_netlink()
     os.execv(sys.argv[1], sys.argv[1:])
