@@ -14,7 +14,7 @@ from accounts.models import User
 from conftest import Visit
 from tests.people import client_of, handshake_headers, id_of, login_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 PASSWORD = "correct horse battery"
 LOBBY = "/ws/lobby/"

@@ -13,7 +13,7 @@ from accounts.models import User
 from realtime.auth.forms import mails
 from tests.people import login_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 PASSWORD = "correct horse battery"
 FAILURES = 3

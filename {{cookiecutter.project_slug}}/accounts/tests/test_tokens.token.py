@@ -25,7 +25,7 @@ from tests.people import login_of, token_of, user_of
 
 User = get_user_model()
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 PASSWORD = "correct horse battery"
 LOBBY = "/ws/lobby/"
@@ -218,6 +218,7 @@ def test_an_address_that_got_a_token_is_trusted(settings: Settings) -> None:
     assert statuses == [200, 401, 429, 200]
 
 
+@pytest.mark.django_db(transaction=True)
 async def test_async_views_see_the_owner() -> None:
     """`request.auser()` is the owner of the token, like `request.user`."""
     requests: list[HttpRequest] = []

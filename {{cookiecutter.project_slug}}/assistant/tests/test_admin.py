@@ -10,7 +10,7 @@ from realtime.work.models import Job, State
 from realtime.work.testing import run_all
 from tests.people import user_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 CONVERSATIONS = "/admin/assistant/conversation/"
 

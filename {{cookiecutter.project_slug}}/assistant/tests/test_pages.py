@@ -15,7 +15,7 @@ from realtime.work.models import Job, State
 from realtime.work.testing import run_all
 from tests.people import client_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 async def enter(visit: Visit, conversation: Conversation, query: str = "") -> SocketClient:

@@ -16,7 +16,7 @@ from chat.tests.helpers import BAD_NAMES, store
 from conftest import Visit
 from realtime.protocol import EventError
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def test_admin_finds_messages_of_a_room(admin_client: Client) -> None:

@@ -16,7 +16,7 @@ from tests.people import client_of
 
 HISTORY = "/chat/lobby/messages/"
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def history(**query: Any) -> tuple[list[dict[str, Any]], bool]:

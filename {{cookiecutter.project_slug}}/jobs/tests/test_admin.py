@@ -9,7 +9,7 @@ from realtime.work.models import Job, State
 from realtime.work.queue import cancel, start
 from tests.people import user_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 JOBS = "/admin/realtime_work/job/"
 
