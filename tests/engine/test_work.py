@@ -291,6 +291,19 @@ def test_jobs_of_a_user_are_limited(settings):
         begin(jobs.count, {"to": 1}, user_id="")
 
 
+def test_waiting_jobs_of_all_users_are_limited(settings):
+    """Many guests cannot fill the queue. Jobs without a user, which the site itself starts, are not refused."""
+    settings.REALTIME_JOBS_WAITING = 3
+    for guest in "abc":
+        begin(jobs.count, {"to": 1}, user_id=guest)
+    with pytest.raises(EventError, match="Too many jobs are waiting") as refusal:
+        begin(jobs.count, {"to": 1}, user_id="d")
+    assert refusal.value.code == "rate_limited"
+    begin(jobs.count, {"to": 1}, user_id="")
+    run_all()
+    begin(jobs.count, {"to": 1}, user_id="d")
+
+
 def test_concurrent_starts_respect_the_limit(settings):
     """Requests at the same time see each other's jobs."""
     settings.REALTIME_JOBS_OPEN = 3

@@ -38,6 +38,7 @@ class Defaults:
     REALTIME_JOB_LEASE: float = 15  # seconds
     REALTIME_JOBS_OPEN = 10  # of a user, waiting or running; `rate_limited` at this number
     REALTIME_JOBS_PER_DAY = 500  # of a user, with retries; `rate_limited` at this number
+    REALTIME_JOBS_WAITING = 10_000  # of all users; `rate_limited` at this number
     REALTIME_JOB_RETRIES = 10  # of a job, by its user; `rate_limited` at this number
     REALTIME_JOB_STEPS = 10_000  # of a job, which fails above this
     REALTIME_JOB_ATTEMPTS = 5  # without a step in between, until a lost worker fails the job

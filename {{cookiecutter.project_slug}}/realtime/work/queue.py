@@ -124,9 +124,15 @@ def find_open(job: Job) -> Job | None:
 
 
 def limit(user_id: str) -> None:
-    """Raise EventError if the user has REALTIME_JOBS_OPEN or REALTIME_JOBS_PER_DAY jobs."""
+    """Raise EventError if the user has REALTIME_JOBS_OPEN or REALTIME_JOBS_PER_DAY jobs.
+
+    Visitors can become many guests, so all users together have REALTIME_JOBS_WAITING.
+    """
     if not user_id:
         return
+    most = settings.REALTIME_JOBS_WAITING
+    if Job.objects.filter(state=State.WAITING)[:most].count() >= most:
+        raise EventError("rate_limited", "Too many jobs are waiting. Try again later.")
     own = Job.objects.filter(user_id=user_id)
     most = settings.REALTIME_JOBS_OPEN
     if own.filter(state__in=OPEN).count() >= most:
