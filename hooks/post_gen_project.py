@@ -56,6 +56,7 @@ UNNEEDED = {
     "docs/recipes/sign-in-with-jwts.md": ANSWERS["auth"] == "none",
     **{f"chat/{name}": ANSWERS["auth"] == "none" for name in CHAT_WITH_ACCOUNTS},
     "jobs/tests/test_admin.py": ANSWERS["auth"] == "none",
+    "dashboard/access.py": ANSWERS["auth"] == "none",
     "assistant/admin.py": ANSWERS["auth"] == "none",
     "assistant/tests/test_admin.py": ANSWERS["auth"] == "none",
     "compose.yaml": ANSWERS["deploy"] == "none" and not SERVICES,

@@ -69,6 +69,7 @@ INSTALLED_APPS = [
     "channels",
 {% if cookiecutter.examples == "all" %}
     "realtime.feeds",
+    "realtime.figures",
     "realtime.work",
 {% endif %}
 {% if cookiecutter.auth != "none" %}
@@ -149,6 +150,9 @@ TASKS = {"default": {"BACKEND": "realtime.work.backend.JobBackend"}}  # run by `
 ASSISTANT_PROVIDER = "assistant.scripted.Scripted"  # as in assistant/providers.py
 ASSISTANT_CONVERSATIONS = 100  # of each user of the assistant; one more is refused
 ASSISTANT_DAYS = 365  # `manage.py cleanup` deletes older conversations with the assistant; 0: never
+{% endif %}
+{% if cookiecutter.examples == "all" and cookiecutter.auth != "none" %}
+DASHBOARD_PUBLIC = False  # True shows the dashboard to everybody, and not only to staff
 {% endif %}
 {% if "notifications" in cookiecutter.__apps.split() %}
 NOTIFICATIONS_DAYS = 365  # until `manage.py cleanup` deletes a notification

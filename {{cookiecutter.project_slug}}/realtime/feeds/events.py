@@ -61,6 +61,12 @@ def append_many(events: Iterable[tuple[str, Mapping[str, Any]]]) -> list[dict[st
     return stored
 
 
+def trim(feed: str, keep: int) -> None:
+    """Delete all but the latest `keep` events of a feed."""
+    last = latest_seqs([feed]).get(feed, 0)
+    FeedEvent.objects.filter(feed__name=feed, seq__lte=last - keep).delete()
+
+
 class Draft(NamedTuple):
     """Event that is not stored yet."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 
+from django.apps import apps
 from django.utils.module_loading import import_string
 
 from realtime.conf import settings
@@ -57,7 +58,12 @@ def load_application() -> Application:
 
 def serve(application: Application, listener: socket.socket) -> None:
     """Serve an application on a listening socket until a signal arrives, then exit with 0."""
-    load().serve(application, listener)
+    server = load()
+    if apps.is_installed("realtime.figures"):
+        from realtime.figures import ticker
+
+        ticker.start()
+    server.serve(application, listener)
     exit_now()
 
 

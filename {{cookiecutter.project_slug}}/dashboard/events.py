@@ -1,0 +1,16 @@
+"""Events that viewers get, one each second."""
+
+from typing import Any
+
+from django.utils import timezone
+
+from realtime.broadcast import group_name
+from realtime.figures.registry import read
+
+FEED = group_name("dashboard", "figures")
+KEPT = 300  # events, for charts of five minutes
+
+
+def figures_event() -> dict[str, Any]:
+    """Return the figures of all apps as they are now."""
+    return {"type": "figures", "at": timezone.now().isoformat(), "values": read()}

@@ -1,0 +1,18 @@
+"""Sources of figures. The module `figures` of an app declares them, and is imported by itself."""
+
+from collections.abc import Callable, Mapping
+
+type Source = Callable[[], Mapping[str, float]]
+
+sources: list[Source] = []
+
+
+def source(function: Source) -> Source:
+    """Declare a function that returns figures by their labels. It is called each second."""
+    sources.append(function)
+    return function
+
+
+def read() -> dict[str, float]:
+    """Return the figures of all sources, in the order of INSTALLED_APPS."""
+    return {label: value for function in sources for label, value in function().items()}
