@@ -57,6 +57,7 @@ UNNEEDED = {
     **{f"chat/{name}": ANSWERS["auth"] == "none" for name in CHAT_WITH_ACCOUNTS},
     "jobs/tests/test_admin.py": ANSWERS["auth"] == "none",
     "dashboard/access.py": ANSWERS["auth"] == "none",
+    "dashboard/tests/test_access.py": ANSWERS["auth"] == "none",
     "assistant/admin.py": ANSWERS["auth"] == "none",
     "assistant/tests/test_admin.py": ANSWERS["auth"] == "none",
     "compose.yaml": ANSWERS["deploy"] == "none" and not SERVICES,

@@ -31,7 +31,8 @@ django_settings_module = linted
 # With every app of the engine.
 SETTINGS = """
 from config.settings import *
-INSTALLED_APPS += {"realtime.auth", "realtime.feeds", "realtime.work"}.difference(INSTALLED_APPS)
+APPS = {"realtime.auth", "realtime.feeds", "realtime.figures", "realtime.work"}
+INSTALLED_APPS += APPS.difference(INSTALLED_APPS)
 """
 
 

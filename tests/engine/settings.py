@@ -6,7 +6,7 @@ from config.settings import *  # noqa: F403
 from config.settings import INSTALLED_APPS
 
 # The admin's migrations need a user model that has some, too.
-OWN = {"realtime.auth", "realtime.feeds", "realtime.work"}
+OWN = {"realtime.auth", "realtime.feeds", "realtime.figures", "realtime.work"}
 OTHERS = {"accounts", "chat", "django.contrib.admin", *OWN}
 INSTALLED_APPS = [app for app in INSTALLED_APPS if app not in OTHERS]
 INSTALLED_APPS += [*sorted(OWN), "engine"]

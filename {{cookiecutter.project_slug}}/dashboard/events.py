@@ -13,4 +13,5 @@ KEPT = 300  # events, for charts of five minutes
 
 def figures_event() -> dict[str, Any]:
     """Return the figures of all apps as they are now."""
-    return {"type": "figures", "at": timezone.now().isoformat(), "values": read()}
+    at = timezone.now().isoformat(timespec="milliseconds")
+    return {"type": "figures", "at": at, "values": read()}

@@ -15,9 +15,10 @@ from pytest_django import Settings
 from config.asgi import application
 from conftest import Visit
 from jobs import tasks
+from jobs.figures import jobs
 from jobs.tasks import feed_of, prepare_report
 from realtime.work.models import Job, State
-from realtime.work.queue import start
+from realtime.work.queue import cancel, start
 from realtime.work.testing import run_all
 from tests.people import client_of, id_of
 
@@ -61,6 +62,14 @@ def test_report_is_prepared_by_the_worker() -> None:
     run_all()
     assert page_of(ann) == [(str(job.pk), "done")]
     assert "2 chapters, 300 words" in ann.get("/jobs/").content.decode()
+
+
+def test_dashboard_has_figures_of_jobs() -> None:
+    """The jobs of all users are counted."""
+    begin("ann")
+    begin("bob")
+    cancel(begin("bob"))
+    assert jobs() == {"Waiting jobs": 2, "Running jobs": 0}
 
 
 def test_double_click_starts_one_job() -> None:

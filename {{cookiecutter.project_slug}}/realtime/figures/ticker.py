@@ -1,8 +1,8 @@
 """Feeds that get an event at fixed intervals, from one process of all.
 
-No lease and no clock decides which process that is, but the feed itself. Each event has the number
-that it should get as its key. If another process was first, the feed has that key already: then
-nothing is stored, and this process stands by. So a process that was suspended repeats nothing.
+No lease and no clock decides which process that is, but the feed itself. A process appends only if
+the feed still ends with the number that it knows. Otherwise another one has appended, and this one
+stands by. So a process that was suspended repeats nothing.
 """
 
 import logging
@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
-from django.db import Error, close_old_connections
+from django.db import Error, close_old_connections, transaction
 
 from realtime.feeds.events import append, trim
-from realtime.feeds.models import latest_seqs
+from realtime.feeds.models import latest_seqs, take_numbers
 from realtime.figures.models import delete_old, store
 from realtime.figures.sockets import Sampler
 from realtime.threads import close_connections, keep_connections
@@ -44,17 +44,19 @@ class Ticker:
         """Append the next event, unless another process does."""
         if not self.produces and not self.is_silent():
             return
-        seq = self.seq + 1
-        event, is_new = append(self.feed, self.make_event(), key=str(seq))
-        produces = is_new and event["seq"] == seq
+        event = self.make_event()
+        with transaction.atomic():
+            produces = take_numbers({self.feed: 0})[self.feed] == self.seq  # locks the feed
+            if produces:
+                append(self.feed, event)
         if produces != self.produces:
             self.produces = produces
             who = "This process" if produces else "Another process"
             logger.info("%s produces the events of %s", who, self.feed)
         if not produces:
             return
-        self.seq = seq
-        if seq % max(self.keep // 10, 1) == 0:
+        self.seq += 1
+        if self.seq % max(self.keep // 10, 1) == 0:
             trim(self.feed, self.keep)
             delete_old()
 
@@ -82,8 +84,9 @@ def tick(feed: str, make_event: MakeEvent, *, keep: int = 300) -> None:
 
 
 def start() -> None:
-    """Report and tick in a thread of this process, a server's."""
-    threading.Thread(target=run, name="figures", daemon=True).start()
+    """Report and tick in a thread of this process, a server's, if there is something to tell."""
+    if tickers:
+        threading.Thread(target=run, name="figures", daemon=True).start()
 
 
 def run() -> None:
