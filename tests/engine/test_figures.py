@@ -45,7 +45,7 @@ def test_sums_are_of_the_processes_that_run():
 
 
 def test_without_a_report_all_is_zero():
-    """A division by zero is no latency."""
+    """Nothing is divided by the number of events."""
     assert set(socket_figures().values()) == {0}
 
 

@@ -34,7 +34,7 @@ def ticks():
 
 
 def test_process_stands_by_while_another_one_ticks(monkeypatch):
-    """It takes over when the feed is silent, and not before."""
+    """Once the feed is silent, the process takes over."""
     now = 1000.0
     monkeypatch.setattr(ticker.time, "monotonic", lambda: now)
     one, other = make("one"), make("other")
@@ -126,7 +126,7 @@ def test_failures_are_logged_once(error, caplog):
 
 
 def test_nothing_runs_without_a_ticker(monkeypatch):
-    """A site that tells nothing reports nothing."""
+    """A site without a ticker stores no reports."""
     monkeypatch.setattr(ticker.threading, "Thread", None)
     ticker.start()
 

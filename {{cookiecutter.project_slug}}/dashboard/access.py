@@ -1,4 +1,4 @@
-"""Who may watch the dashboard."""
+"""Access to the dashboard."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,7 +1,9 @@
 """Page of the dashboard. The figures come through the socket."""
 
 {% if cookiecutter.auth != "none" %}
-from django.contrib.auth.decorators import login_not_required, user_passes_test
+from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
 {% endif %}
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -12,11 +14,19 @@ from dashboard.access import may_watch
 {% endif %}
 
 
-{% if cookiecutter.auth != "none" %}
-@login_not_required
-@user_passes_test(may_watch)
-{% endif %}
+{% if cookiecutter.auth == "none" %}
 @require_safe
 def dashboard(request: HttpRequest) -> HttpResponse:
-    """Show the page{{ ", or let others sign in as staff" if cookiecutter.auth != "none" }}."""
+    """Show the page."""
     return render(request, "dashboard/dashboard.html")
+{% else %}
+@login_not_required
+@require_safe
+def dashboard(request: HttpRequest) -> HttpResponse:
+    """Show the page. Strangers may log in first, and other users get a 403."""
+    if may_watch(request.user):
+        return render(request, "dashboard/dashboard.html")
+    if request.user.is_authenticated:
+        raise PermissionDenied
+    return redirect_to_login(request.path)
+{% endif %}

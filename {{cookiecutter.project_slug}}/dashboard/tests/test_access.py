@@ -1,4 +1,4 @@
-"""Who may watch the dashboard: staff, or everybody with `DASHBOARD_PUBLIC`."""
+"""Access to the dashboard: for staff, or for everybody with `DASHBOARD_PUBLIC`."""
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -21,10 +21,10 @@ def hire(name: str, *, staff: bool = True) -> None:
 
 
 def test_page_is_for_staff(settings: Settings) -> None:
-    """Others are asked to sign in, unless the page is public."""
-    visitors = Client(), client_of("ann")
-    for visitor in visitors:
-        assert visitor.get(PAGE)["Location"].endswith(f"/login/?next={PAGE}")
+    """Strangers are asked to log in, and other users refused, unless the page is public."""
+    visitors = stranger, ann = Client(), client_of("ann")
+    assert stranger.get(PAGE)["Location"] == f"/accounts/login/?next={PAGE}"
+    assert ann.get(PAGE).status_code == 403
     hire("bob")
     assert client_of("bob").get(PAGE).status_code == 200
     settings.DASHBOARD_PUBLIC = True

@@ -23,7 +23,7 @@ def public(settings: Settings) -> None:
     settings.DASHBOARD_PUBLIC = True
 
 
-def tell(count: int) -> None:
+def publish_figures(count: int) -> None:
     """Append events as the ticker does."""
     for _ in range(count):
         append(FEED, figures_event())
@@ -43,18 +43,18 @@ def test_figures_are_numbers_with_labels() -> None:
     json.dumps(values)
 
 
-def test_one_process_tells_the_figures() -> None:
+def test_engine_publishes_the_figures() -> None:
     """The engine calls the function each second, and keeps what the charts show."""
     assert (tickers[FEED].make_event, tickers[FEED].keep) == (figures_event, KEPT)
 
 
 async def test_late_viewer_sees_the_last_minutes(visit: Visit) -> None:
-    """Who joins gets the figures that are kept, then new ones. Who comes back gets the rest."""
-    await sync_to_async(tell)(3)
+    """A viewer gets the figures that are kept, then new ones, and after a pause what was missed."""
+    await sync_to_async(publish_figures)(3)
     viewer = await visit(SOCKET)
     *_, welcome = await viewer.receive_until("welcome")
     assert welcome["seq"] == 3
-    await sync_to_async(tell)(1)
+    await sync_to_async(publish_figures)(1)
     seen = [await viewer.receive() for _ in range(4)]
     assert [event["seq"] for event in seen] == [1, 2, 3, 4]
     assert {event["type"] for event in seen} == {"figures"}

@@ -84,7 +84,7 @@ def tick(feed: str, make_event: MakeEvent, *, keep: int = 300) -> None:
 
 
 def start() -> None:
-    """Report and tick in a thread of this process, a server's, if there is something to tell."""
+    """Report and tick in a thread of this process, a server's, if there is a ticker."""
     if tickers:
         threading.Thread(target=run, name="figures", daemon=True).start()
 
