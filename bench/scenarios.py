@@ -7,6 +7,7 @@ from support.matrix import CHOICES, complete
 
 from bench import contestants as who
 from bench.contestants import Contestant, event
+from bench.dashboards import dashboards
 from bench.measure import Failed, Result, Server, measure_memory, measure_return
 from bench.notices import notices
 from bench.page import page
@@ -332,6 +333,7 @@ SCENARIOS = {
     "revalidation": revalidation,
     "heartbeat": heartbeat,
     "notifications": notices,
+    "dashboard": dashboards,
     "sizing": sizing,
     "page": page,
 }

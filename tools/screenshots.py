@@ -28,6 +28,22 @@ TALK = (
 )
 HEBREW = (("ann", "שלום! מישהו רוצה קפה?"), ("ben", "כן, בשמחה ☕"), ("ann", "ניפגש ב-Café Nordlicht בעשר"))
 
+# Figures of five minutes before now, for charts that are full.
+MINUTES = """
+from datetime import timedelta
+from math import sin
+from django.utils import timezone
+from dashboard.events import FEED, KEPT, figures_event
+from realtime.feeds.events import append
+for second in range(KEPT, 1, -1):
+    wave = sin(second / 23) + sin(second / 7) / 3
+    values = (40 + 12 * wave, 90 + 60 * wave * sin(second), 0.8 + 0.3 * sin(second * second), 2 + 2 * wave, 4)
+    event = figures_event()
+    event["at"] = (timezone.now() - timedelta(seconds=second)).isoformat()
+    event["values"] = {label: max(0, round(value)) for label, value in zip(event["values"], values)}
+    append(FEED, event)
+"""
+
 
 def sign_up(visits: Visits, name: str) -> Window:
     window = visits(None, "/accounts/signup/", viewport=DESKTOP)
@@ -96,9 +112,12 @@ def take_other_apps(browser: Browser, folder: Path) -> None:
     project = folder / demo.PROJECT.name
     manage = [str(demo.PROJECT / ".venv" / "bin" / "python"), "manage.py"]
     run([*manage, "migrate", "--verbosity", "0"], project, clean_environ())
+    run([*manage, "shell", "--no-imports", "-c", MINUTES], project, clean_environ())
     with start_site([*manage, "runserver", "--noreload"], project, clean_environ()) as site:
         visits = Visits(browser, site.url)
         ann = sign_up(visits, "ann")
+        promote = "from accounts.models import User; User.objects.update(is_staff=True)"
+        run([*manage, "shell", "--no-imports", "-c", promote], project, clean_environ())
         ann.page.goto("/jobs/")
         ann.page.get_by_role("button", name="Prepare report").click()
         expect(ann.page.locator(".steps-done li")).to_have_count(5)
@@ -113,6 +132,10 @@ def take_other_apps(browser: Browser, folder: Path) -> None:
             run([*manage, "notify", "--user", "ann", text, "--url", "/jobs/"], project, clean_environ())
         ann.page.goto("/notifications/")
         take(ann, "notifications")
+        ann.page.goto("/dashboard/")
+        expect(ann.page.get_by_role("status")).to_have_text("Live")
+        expect(ann.page.locator("figcaption")).to_have_count(5)
+        take(ann, "dashboard")
         visits.check()
 
 
