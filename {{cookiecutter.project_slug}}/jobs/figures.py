@@ -1,4 +1,4 @@
-"""Figures of jobs, for the dashboard."""
+"""Figures of jobs."""
 
 from realtime.figures.registry import source
 from realtime.work.models import Job, State

@@ -64,8 +64,8 @@ def test_report_is_prepared_by_the_worker() -> None:
     assert "2 chapters, 300 words" in ann.get("/jobs/").content.decode()
 
 
-def test_dashboard_has_figures_of_jobs() -> None:
-    """The jobs of all users are counted."""
+def test_figures_count_the_jobs_of_all_users() -> None:
+    """Jobs that ended are left out."""
     begin("ann")
     begin("bob")
     cancel(begin("bob"))
