@@ -89,6 +89,8 @@ def begin(visit, person, question="How are you?"):
     """Start a conversation and ask a question."""
     window = visit(person, "/assistant/")
     window.page.get_by_role("button", name="New conversation").click()
+    # Before the script runs, Enter starts a new line.
+    expect(window.page.locator(".connection [role=status]")).to_have_attribute("data-status", "open")
     ask(window.page, question)
     return window
 
