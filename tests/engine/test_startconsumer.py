@@ -91,6 +91,8 @@ def refusal(site, *arguments):
     ("name", "reason"),
     [
         *((name, "cannot be the name of an app") for name in ("Dice", "2dice", "di-ce", "_dice", "", "dïce", "a.b")),
+        # Their consumers would have the names of their bases.
+        *((name, "cannot be the name of an app") for name in ("realtime_", "sync__realtime")),
         ("d" * 28, "has 28 characters"),
         *((name, "a keyword of Python") for name in ("class", "match", "type")),
         ("list", "a function of Python"),

@@ -94,10 +94,10 @@ class Command(BaseCommand):
 
 def check_name(name: str, root: Path) -> None:
     """Raise CommandError unless a new app can have the name."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
         raise CommandError(
-            f"{name!a} cannot be the name of an app: use lower case letters, digits and _, "
-            "with a letter first, such as dice."
+            f"{name!a} cannot be the name of an app: use lower case letters, digits and single _ "
+            "between them, with a letter first, such as dice."
         )
     if len(name) > LONGEST:
         raise CommandError(f"{name} has {len(name)} characters: use at most {LONGEST}.")
