@@ -39,7 +39,7 @@ function follow() {
 
 function showStatus({ status, retrying }) {
   if (status === "closed" && !document.hidden) {
-    connection.textContent = retrying ? "Reconnecting…" : "You may not watch. Sign in as staff.";
+    connection.textContent = retrying ? "Reconnecting…" : "Disconnected. Reload the page.";
   }
   if (status === "open") connection.textContent = "Live";
 }
