@@ -39,6 +39,9 @@ FORWARDED_ALLOW_IPS = env.networks("FORWARDED_ALLOW_IPS", ["127.0.0.1", "::1"])
 DATABASE = env.database("DATABASE_URL", development=DEBUG)
 REDIS_HOSTS = env.redis_hosts("REDIS_URL", [], development=DEBUG)
 REDIS_PREFIX = env.redis_prefix("REDIS_PREFIX", env.project_name())
+{% if cookiecutter.examples == "all" %}
+MQTT = env.mqtt("MQTT_URL", "mqtt://127.0.0.1:1883" if DEBUG else "", development=DEBUG)
+{% endif %}
 SERVER = env.str("SERVER", "{{ cookiecutter.server }}", validate=validate.OneOf(SERVERS))
 WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", 1, validate=validate.Range(1))
 MACHINES = env.int("MACHINES", 1, validate=validate.Range(1))
@@ -153,6 +156,10 @@ ASSISTANT_DAYS = 365  # `manage.py cleanup` deletes older conversations with the
 {% endif %}
 {% if cookiecutter.examples == "all" and cookiecutter.auth != "none" %}
 DASHBOARD_PUBLIC = False  # True shows the dashboard to everybody, and not only to staff
+{% endif %}
+{% if cookiecutter.examples == "all" %}
+DEVICES_PREFIX = REDIS_PREFIX  # the first part of the topics of devices
+DEVICES_DAYS = 30  # until `manage.py cleanup` deletes a reading
 {% endif %}
 {% if "notifications" in cookiecutter.__apps.split() %}
 NOTIFICATIONS_DAYS = 365  # until `manage.py cleanup` deletes a notification

@@ -8,7 +8,7 @@ import tomllib
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import unquote, urlsplit
 
 import dj_database_url
@@ -28,6 +28,16 @@ SHORTEST_PASSWORD = 12  # of a service
 PRIVATE_DOMAINS = {"internal", "lan", "local", "localhost", "test"}
 
 
+class MqttBroker(NamedTuple):
+    """Address of an MQTT broker, and how to sign in. An empty `user` sends no password."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    tls: bool
+
+
 class Environment(Env):
     """The variables of the process, then those of the file `.env` in the project's folder.
 
@@ -42,6 +52,7 @@ class Environment(Env):
         self.add_parser("database", self.parse_database)
         self.add_parser("redis_hosts", parse_redis_hosts)
         self.add_parser("redis_prefix", parse_redis_prefix)
+        self.add_parser("mqtt", parse_mqtt)
         self.add_parser("hosts", parse_hosts)
         self.add_parser("origins", parse_origins)
         self.add_parser("networks", parse_networks)
@@ -219,6 +230,22 @@ def parse_redis_prefix(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", value):
         raise ValidationError("Use letters, digits, -, _ and . only.")
     return value
+
+
+def parse_mqtt(value: str, *, development: bool = False) -> MqttBroker | None:
+    """Return the MQTT broker of an mqtt:// or mqtts:// URL, or None for an empty value."""
+    if not value:
+        return None
+    try:
+        check_password(value, development=development)
+        url = urlsplit(value)
+        tls = url.scheme == "mqtts"
+        if (tls or url.scheme == "mqtt") and url.hostname and not url.path.strip("/"):
+            user, password = (unquote(part or "") for part in (url.username, url.password))
+            return MqttBroker(url.hostname, url.port or (8883 if tls else 1883), user, password, tls)
+    except ValueError:  # such as a port that is not a number
+        pass
+    raise ValidationError("Not a valid mqtt:// or mqtts:// URL.")
 
 
 def parse_token(value: str) -> str:

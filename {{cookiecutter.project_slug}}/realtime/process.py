@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import threading
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -36,6 +37,13 @@ def get_process() -> "Process":
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """Return the event loop of the sockets, or of a worker, or None if neither is here."""
     return next((loop for loop in processes if loop.is_running()), None)
+
+
+def keep_channel_layer() -> None:
+    """Run an event loop in which a program publishes. Otherwise each event opens a connection."""
+    loop = asyncio.new_event_loop()
+    loop.call_soon(get_process)
+    threading.Thread(target=loop.run_forever, name="channel-layer", daemon=True).start()
 
 
 class Connection(Member, SignedIn, Protocol):

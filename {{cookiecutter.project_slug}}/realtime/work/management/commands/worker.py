@@ -1,8 +1,6 @@
 """Worker process of jobs."""
 
-import asyncio
 import signal
-import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -10,7 +8,7 @@ from django.db import connections
 
 from realtime import servers
 from realtime.conf import settings
-from realtime.process import get_process
+from realtime.process import keep_channel_layer
 from realtime.servers import workers
 from realtime.work.worker import Worker
 
@@ -46,10 +44,3 @@ def widen_pools(threads: int) -> None:
         pool = connection.settings_dict["OPTIONS"].get("pool")
         if isinstance(pool, dict):
             pool["max_size"] = max(pool["max_size"], threads + 2)
-
-
-def keep_channel_layer() -> None:
-    """Run an event loop in which all jobs publish. Otherwise each event would open a connection."""
-    loop = asyncio.new_event_loop()
-    loop.call_soon(get_process)
-    threading.Thread(target=loop.run_forever, name="channel-layer", daemon=True).start()

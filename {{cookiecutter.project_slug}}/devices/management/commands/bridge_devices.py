@@ -1,0 +1,36 @@
+"""Process between the MQTT broker and the database."""
+
+import signal
+import socket
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+
+from devices.bridge import Bridge
+from realtime.process import keep_channel_layer
+
+
+class Command(BaseCommand):
+    """Command that stores what devices send, and sends commands to them, until SIGTERM."""
+
+    help = "Store what devices send to the broker of MQTT_URL. Several share the work."
+    requires_system_checks = []  # noqa: RUF012
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--name",
+            default=socket.gethostname(),
+            help="Name of the bridge, by which the broker knows it after a restart.",
+        )
+
+    def handle(self, *, name: str, **options: Any) -> None:
+        bridge = Bridge(f"bridge-{name}")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, bridge.stop)
+        if not settings.REDIS_HOSTS:
+            self.stdout.write("Without REDIS_URL, pages show readings within five seconds.")
+        keep_channel_layer()
+        if reason := bridge.run():
+            sys.exit(reason)

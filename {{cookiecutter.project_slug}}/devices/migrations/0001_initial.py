@@ -1,0 +1,132 @@
+import django.core.validators
+import django.db.models.deletion
+import django.utils.timezone
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    initial = True
+
+    dependencies = []
+
+    operations = [
+        migrations.CreateModel(
+            name="Device",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "name",
+                    models.CharField(
+                        max_length=64,
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator("^[A-Za-z0-9_-]{1,64}\\Z")
+                        ],
+                    ),
+                ),
+                ("is_online", models.BooleanField(default=False, editable=False)),
+                ("seen_at", models.DateTimeField(editable=False, null=True)),
+                ("value", models.FloatField(editable=False, null=True)),
+            ],
+            options={
+                "ordering": ("name",),
+            },
+        ),
+        migrations.CreateModel(
+            name="Command",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "text",
+                    models.CharField(
+                        max_length=1000,
+                        validators=[django.core.validators.ProhibitNullCharactersValidator()],
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("sent", "Sent"),
+                            ("delivered", "Delivered"),
+                            ("answered", "Answered"),
+                        ],
+                        default="waiting",
+                        max_length=9,
+                    ),
+                ),
+                ("answer", models.CharField(default="", max_length=1000)),
+                ("user_name", models.CharField(max_length=150)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("claimed_at", models.DateTimeField(null=True)),
+                ("delivered_at", models.DateTimeField(null=True)),
+                ("answered_at", models.DateTimeField(null=True)),
+                (
+                    "device",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="commands",
+                        to="devices.device",
+                    ),
+                ),
+            ],
+            options={
+                "indexes": [
+                    models.Index(fields=["device", "id"], name="command_device"),
+                    models.Index(
+                        condition=models.Q(("state__in", ("waiting", "sent"))),
+                        fields=["id"],
+                        name="command_open",
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Reading",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("number", models.PositiveBigIntegerField()),
+                ("seq", models.PositiveBigIntegerField()),
+                ("value", models.FloatField()),
+                ("at", models.DateTimeField()),
+                (
+                    "stored_at",
+                    models.DateTimeField(db_index=True, default=django.utils.timezone.now),
+                ),
+                (
+                    "device",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="readings",
+                        to="devices.device",
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("device", "number"), name="reading_number_once"
+                    ),
+                    models.UniqueConstraint(fields=("device", "seq"), name="reading_seq_once"),
+                ],
+            },
+        ),
+    ]

@@ -1,0 +1,3 @@
+"""The WebSocket paths of devices."""
+
+websocket_urlpatterns = []

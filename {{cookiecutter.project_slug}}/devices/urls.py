@@ -1,0 +1,3 @@
+"""The HTTP paths of devices."""
+
+urlpatterns = []
