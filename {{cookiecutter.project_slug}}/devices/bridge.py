@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import queue
 import time
 from collections import defaultdict
@@ -25,7 +26,6 @@ COMMANDS = 100  # sent at once
 RECEIVE_MAXIMUM = 1000  # messages that the broker sends before it waits for acknowledgements
 MAX_BYTES = 64 * 1024  # of a packet; the broker drops larger ones
 SESSION_SECONDS = 600  # for which the broker keeps messages for a bridge that is away
-TAKEN_OVER = 0x8E  # the broker's reason, if another client has the same id (MQTT 5, 3.14.2.1)
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ class Bridge:
         self.sent: queue.SimpleQueue[int] = queue.SimpleQueue()  # ids of packets
         self.packets: dict[int, tuple[str, int]] = {}  # commands by the ids of their packets
         self.stored: defaultdict[str, list[int]] = defaultdict(list)  # to be confirmed
+        self.stored_count = 0
         self.stopping = False
-        self.reason = ""
         self.bad = BadMessages()
         self.client = new_client(name, manual_ack=True)
         self.client.on_connect = self.on_connect
@@ -64,15 +64,12 @@ class Bridge:
             logger.error("The broker refuses the connection: %s", reason)
             return
         logger.info("Connected to the broker")
-        # Retained messages are not sent to shared subscriptions, and each bridge may know the state.
+        # The broker sends retained messages, which states are, to no shared subscription.
         shared = [f"$share/bridges/{topic('+', kind)}" for kind in KINDS if kind != "status"]
         client.subscribe([(name, 1) for name in (*shared, topic("+", "status"))])
 
     def on_disconnect(self, _: Any, __: Any, ___: Any, reason: Any, *____: Any) -> None:
-        if reason.value == TAKEN_OVER:
-            self.reason = "Another bridge has the same name. Give each its own: --name"
-            self.stop()
-        elif not self.stopping:
+        if not self.stopping:
             logger.warning("The connection to the broker is lost, connecting again: %s", reason)
 
     def on_message(self, _: Any, __: Any, message: MQTTMessage) -> None:
@@ -84,12 +81,12 @@ class Bridge:
 
     # In the main thread
 
-    def run(self) -> str:
-        """Serve until `stop()` is called. Return the reason if it was an error, or ""."""
+    def run(self) -> None:
+        """Serve until `stop()` is called."""
         keep_connections()
         host, port, _, _, tls = broker()
         logger.info("Connecting to %s:%s%s", host, port, " with TLS" if tls else "")
-        properties = Properties(PacketTypes.CONNECT)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = SESSION_SECONDS
         properties.ReceiveMaximum = RECEIVE_MAXIMUM
         properties.MaximumPacketSize = MAX_BYTES
@@ -107,12 +104,12 @@ class Bridge:
         self.confirm()
         self.client.disconnect()
         self.client.loop_stop()
+        logger.info("Stored %s messages", self.stored_count)
         close_connections()
-        return self.reason
 
     def take(self) -> list[tuple[int, MQTTMessage]]:
         """Wait for messages, and return a batch of them."""
-        batch = []
+        batch: list[tuple[int, MQTTMessage]] = []
         deadline = time.monotonic() + PAUSE_SECONDS
         while len(batch) < BATCH:
             try:
@@ -133,7 +130,7 @@ class Bridge:
     def parse(self, message: MQTTMessage) -> DeviceMessage | None:
         """Return the content of a message, or None and a line in the log if it is invalid."""
         try:
-            return parse(message.topic, message.payload)
+            return parse(message.topic, bytes(message.payload))
         except ValueError as error:
             self.bad.log(error)
             return None
@@ -143,7 +140,9 @@ class Bridge:
         is_failing = False
         while not self.stopping or not is_failing:
             try:
-                for message in store_messages(messages):
+                stored = store_messages(messages)
+                self.stored_count += len(stored)
+                for message in stored:
                     if isinstance(message, ReadingMessage):
                         self.stored[message.device].append(message.number)
                 return True
@@ -183,7 +182,7 @@ class BadMessages:
 
     def __init__(self) -> None:
         self.count = 0
-        self.logged_at = -RETRY_SECONDS
+        self.logged_at = -math.inf
 
     def log(self, error: ValueError) -> None:
         """Count a message, and log the reason."""

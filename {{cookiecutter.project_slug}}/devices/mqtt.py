@@ -4,8 +4,8 @@ import sys
 from typing import Any
 
 from django.conf import settings
-from paho.mqtt.client import CallbackAPIVersion, Client
-from paho.mqtt.enums import MQTTProtocolVersion
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 KEEPALIVE = 30  # seconds; the broker sends the last will after one and a half of them
 

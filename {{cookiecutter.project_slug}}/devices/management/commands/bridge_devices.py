@@ -2,7 +2,6 @@
 
 import signal
 import socket
-import sys
 from typing import Any
 
 from django.conf import settings
@@ -22,7 +21,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--name",
             default=socket.gethostname(),
-            help="Name of the bridge, by which the broker knows it after a restart.",
+            help="Name by which the broker knows the bridge again. No two may have the same.",
         )
 
     def handle(self, *, name: str, **options: Any) -> None:
@@ -32,5 +31,4 @@ class Command(BaseCommand):
         if not settings.REDIS_HOSTS:
             self.stdout.write("Without REDIS_URL, pages show readings within five seconds.")
         keep_channel_layer()
-        if reason := bridge.run():
-            sys.exit(reason)
+        bridge.run()
