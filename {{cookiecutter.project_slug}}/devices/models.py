@@ -46,7 +46,9 @@ class Device(models.Model):
 
     def state_event(self) -> dict[str, Any]:
         """Return the event that lists and pages get about the device itself."""
-        return {"type": "state", "device": self.name, "online": self.is_online}
+        seen = text_of(self.seen_at) if self.seen_at else None
+        fields = {"online": self.is_online, "value": self.value, "seen": seen}
+        return {"type": "state", "device": self.name, **fields}
 
 
 class Reading(models.Model):
@@ -153,9 +155,21 @@ def text_of(at: datetime) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03}Z"
 
 
-def latest_commands(name: str) -> list[Command]:
-    """Return the latest commands to a device, oldest first."""
-    return list(Command.objects.filter(device__name=name).order_by("-pk")[:COMMANDS])[::-1]
+def find_device(name: str) -> Device | None:
+    return Device.objects.filter(name=name).first()
+
+
+def look(names: Collection[str]) -> dict[str, Any]:
+    """Return an event with the devices of these names, as they are now."""
+    devices = Device.objects.filter(name__in=names)
+    return {"type": "devices", "devices": [device.state_event() for device in devices]}
+
+
+def state_events(name: str) -> list[dict[str, Any]]:
+    """Return the events about a device and the latest commands to it, oldest first."""
+    commands = Command.objects.filter(device__name=name).order_by("-pk")[:COMMANDS]
+    devices = Device.objects.filter(name=name)
+    return [one.state_event() for one in devices] + [one.event() for one in reversed(commands)]
 
 
 def send_command(device: Device, text: str, user_name: str) -> Command:

@@ -1,3 +1,10 @@
 """The WebSocket paths of devices."""
 
-websocket_urlpatterns = []
+from django.urls import path
+
+from devices.consumers import DeviceConsumer, DevicesConsumer
+
+websocket_urlpatterns = [
+    path("ws/devices/", DevicesConsumer.as_asgi()),  # type: ignore[arg-type]
+    path("ws/devices/<slug:name>/", DeviceConsumer.as_asgi()),  # type: ignore[arg-type]
+]

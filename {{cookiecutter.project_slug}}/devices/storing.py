@@ -82,9 +82,7 @@ def new_device(name: str) -> Device:
     return Device(name=name)
 
 
-def find_known(
-    devices: dict[str, Device], keys: Iterable[tuple[str, int]]
-) -> set[tuple[str, int]]:
+def find_known(devices: dict[str, Device], keys: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
     """Return the devices and numbers of the readings that are stored."""
     numbers: dict[str, list[int]] = {}
     for name, number in keys:

@@ -1,0 +1,101 @@
+"""Pages of devices, and their sockets."""
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.test import Client
+
+from conftest import Visit
+from devices.messages import AnswerMessage, ReadingMessage, StatusMessage
+from devices.models import Command, Device, send_command
+from devices.storing import store_messages
+from tests.people import client_of
+
+pytestmark = pytest.mark.django_db
+
+LIST, PAGE = "/devices/", "/devices/one/"
+
+
+@sync_to_async
+def measure(*numbers: int, name: str = "one") -> None:
+    """Store readings as the bridge does. Each value is the number."""
+    store_messages([ReadingMessage(name, number, number, None) for number in numbers])
+
+
+def html_of(client: Client, path: str) -> str:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def test_list_has_the_devices() -> None:
+    """It shows fifty, and leads to the others."""
+    Device.objects.bulk_create(Device(name=f"device-{number:02}") for number in range(60))
+    ann = client_of("ann")
+    first, second = html_of(ann, LIST), html_of(ann, f"{LIST}?after=device-49")
+    assert [html.count("data-device=") for html in (first, second)] == [50, 10]
+    assert "?after=device-49" in first
+    assert "No device has sent" not in first
+
+
+def test_page_has_the_history() -> None:
+    """The newest readings come first. Older ones are a link away."""
+    store_messages([ReadingMessage("one", number, number, None) for number in range(1, 31)])
+    ann = client_of("ann")
+    assert html_of(ann, PAGE).count("<time") == 20
+    assert html_of(ann, f"{PAGE}?after=11").count("<time") == 10
+    assert html_of(ann, f"{PAGE}?after=x").count("<time") == 20
+    assert ann.get("/devices/none/").status_code == 404
+
+
+async def test_list_is_live(visit: Visit) -> None:
+    """It gets values, states that change, and the devices that it asks for."""
+    await measure(1)
+    ann = await visit("/ws/devices/")
+    assert (await ann.receive())["type"] == "welcome"
+    await measure(2)
+    assert await ann.receive() == {"type": "values", "values": {"one": 2}}
+    await sync_to_async(store_messages)([StatusMessage("one", True)] * 2)
+    event = await ann.receive()
+    assert (event["type"], event["device"], event["online"]) == ("state", "one", True)
+    await ann.send(type="look", devices=["one", "two"])
+    event = await ann.receive()
+    assert [(one["device"], one["value"]) for one in event["devices"]] == [("one", 2)]
+    for devices in (5, ["a b"], ["a"] * 51):
+        await ann.send(type="look", devices=devices)
+        assert (await ann.receive())["code"] == "bad_message"
+    await ann.send(type="send")
+    assert (await ann.receive())["code"] == "unknown_type"
+
+
+async def test_page_is_live(visit: Visit) -> None:
+    """It gets the state and the commands, the readings that it has missed, and new ones."""
+    await measure(5, 6, 7)
+    device = await Device.objects.aget()
+    await sync_to_async(send_command)(device, "blink", "ann")
+    ann = await visit("/ws/devices/one/?after=1")
+    events = [await ann.receive() for _ in range(5)]
+    kinds = sorted(event["type"] for event in events)
+    assert kinds == ["command", "reading", "reading", "state", "welcome"]
+    readings = [event for event in events if event["type"] == "reading"]
+    assert [(one["seq"], one["value"]) for one in readings] == [(2, 6), (3, 7)]
+    await measure(8)
+    assert (await ann.receive())["seq"] == 4
+    command = await Command.objects.aget()
+    await sync_to_async(store_messages)([AnswerMessage("one", command.pk, "done")])
+    answers = [await ann.receive() for _ in range(2)]
+    assert [one["state"] for one in answers] == ["delivered", "answered"]
+    assert answers[1]["answer"] == "done"
+
+
+async def test_unknown_device_has_no_socket(visit: Visit) -> None:
+    """The socket is closed with 4404."""
+    assert await (await visit("/ws/devices/none/")).close_code() == 4404
+
+
+def test_visitors_send_no_commands() -> None:
+    """The page has no form for them, and the path refuses them."""
+    Device.objects.create(name="one")
+    ann = client_of("ann")
+    assert "<textarea" not in html_of(ann, PAGE) and "/commands/" not in html_of(ann, PAGE)
+    assert ann.post(f"{PAGE}commands/", {"text": "blink"}).status_code == 403
+    assert not Command.objects.exists()
