@@ -68,6 +68,7 @@ UNNEEDED = {
     ".dockerignore": ANSWERS["deploy"] == "none",
     "deploy/README.md": ANSWERS["deploy"] == "none",
     "deploy/nginx.conf": ANSWERS["deploy"] == "none",
+    "deploy/mosquitto.conf": ANSWERS["deploy"] == "none" or "devices" not in ANSWERS["__apps"].split(),
     "deploy/postgresql.sh": ANSWERS["database"] != "postgresql",
     "deploy/kubernetes/worker.yaml": ANSWERS["examples"] != "all",
     "deploy/kubernetes": ANSWERS["deploy"] != "kubernetes",
@@ -120,6 +121,8 @@ def write_env(project):
         lines.append("POSTGRES_PASSWORD=postgres")
     if ANSWERS["channel_layer"] == "redis":
         lines += [f"REDIS_URL={ANSWERS['__redis_url']}", "REDIS_PASSWORD=redis"]
+    if "devices" in ANSWERS["__apps"].split() and ANSWERS["deploy"] != "none":
+        lines += [f"MQTT_URL={ANSWERS['__mqtt_url']}", "MQTT_PASSWORD=mqtt"]
     try:
         descriptor = os.open(project / ".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

@@ -14,7 +14,11 @@ from support.servers import free_port, start_site
 from support.workers import SERVE, Work
 
 SITES = spread(combinations("server"), "channel_layer", "consumers", "auth", "database", "django_version")
-FIGURES = ["Connections", "Messages per second", "Latency in ms", "Waiting jobs", "Running jobs"]
+FIGURES = [
+    *("Connections", "Messages per second", "Latency in ms"),
+    *("Devices online", "Readings per second"),
+    *("Waiting jobs", "Running jobs"),
+]
 # Browsers without a screen show every page.
 HIDE = """(hidden) => {
   Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });

@@ -1,6 +1,7 @@
 """The sample app of devices on a real broker: bridges that are killed, commands, and messages that are invalid."""
 
 import contextlib
+import getpass
 import json
 import os
 import random
@@ -11,8 +12,8 @@ import time
 import pytest
 from support.emitted import bake
 from support.matrix import CHOICES
-from support.programs import require_programs
-from support.servers import Broker, Postgres, Redis, end_group, wait_until
+from support.programs import ROOTS, require_programs
+from support.servers import Broker, Postgres, Redis, end_group, free_port, listens, wait_until
 from support.workers import MANAGE, Work
 
 KILLS = int(os.environ.get("DEVICE_KILLS", 5))  # of each
@@ -138,7 +139,7 @@ def test_bridges_share_the_work(work, broker, database):
 
 @pytest.mark.timeout(300)
 def test_invalid_messages_stop_nothing(work, broker):
-    """They are dropped with a line, and those after them are stored."""
+    """Invalid messages are dropped with a line, and those after them are stored."""
     work = work({})
     bad = [
         "", "x", "[]", "{}", '{"number": 1}', '{"number": 0, "value": 1}', '{"number": true, "value": 1}',
@@ -196,7 +197,7 @@ def test_lost_device_is_offline(work, broker):
 
 @pytest.mark.timeout(120)
 def test_bridge_needs_a_broker(work, broker):
-    """Without MQTT_URL one line says what to set, and without a broker the bridge waits for one."""
+    """Without MQTT_URL one line names it, and without a broker the bridge waits for one."""
     work = work({})
     for url, line in [
         ("", "MQTT_URL: missing. Set it"),
@@ -215,3 +216,48 @@ def test_bridge_needs_a_broker(work, broker):
         time.sleep(3)
         broker.start()
         wait_until(lambda: "Connected" in (work.project.parent / "worker.log").read_text(), "the bridge")
+
+
+def test_topics_are_documented(cookies):
+    """The page has an example of each topic, which the project accepts."""
+    project = bake(cookies, examples="all")
+    page = (project / "docs" / "devices.md").read_text()
+    rows = re.findall(r"^\| `talking-site/<device>/(\w+)` \| [^|]+ \| (.+) \|$", page, re.M)
+    assert [kind for kind, _ in rows] == ["readings", "status", "stored", "commands", "answers"]
+    messages = (project / "devices" / "messages.py").read_text()
+    (kinds,) = re.findall(r"^KINDS = (.+)$", messages, re.M)
+    assert re.findall(r"\w+", kinds) == ["readings", "status", "answers"]
+    for kind, text in rows:
+        payloads = re.findall("`(.+?)`", text)
+        assert payloads
+        if kind != "status":
+            assert all(json.loads(payload) for payload in payloads)
+
+
+def test_compose_has_a_broker(cookies, tmp_path):
+    """The configuration starts a broker that asks for a password."""
+    require_programs({"mosquitto": "mosquitto", "mosquitto_pub": "mosquitto-clients"})
+    project, port = bake(cookies, examples="all"), free_port()
+    configuration = (project / "deploy" / "mosquitto.conf").read_text()
+    changes = {
+        "/tmp/passwords": f"{tmp_path}/passwords",
+        "/mosquitto/data": str(tmp_path),
+        "listener 1883": f"listener {port} 127.0.0.1",
+    }
+    for old, new in changes.items():
+        assert old in configuration
+        configuration = configuration.replace(old, new)
+    (tmp_path / "mosquitto.conf").write_text(f"{configuration}user {getpass.getuser()}\n")
+    command = (project / "compose.yaml").read_text().partition("umask 077; ")[2].partition(" &&")[0]
+    command = command.replace("$$", "$").replace("/tmp/passwords", f"{tmp_path}/passwords")
+    environ = {**os.environ, "MQTT_PASSWORD": "secret", "PATH": f"{os.environ['PATH']}:{ROOTS}"}
+    subprocess.run(["sh", "-c", command], check=True, env=environ)
+    broker = subprocess.Popen(["mosquitto", "-c", str(tmp_path / "mosquitto.conf")], env=environ)
+    try:
+        wait_until(lambda: listens(port), "Mosquitto")
+        health = ["mosquitto_pub", "-p", str(port), "-t", "health", "-n"]
+        signed_in = [*health, "-u", "site", "-P", "secret"]
+        assert [subprocess.run(one, env=environ).returncode == 0 for one in (health, signed_in)] == [False, True]
+    finally:
+        broker.kill()
+        broker.wait()

@@ -46,6 +46,10 @@ RUN = {
     "python manage.py (check|migrate|collectstatic|serve) ?.*": ("test_readme.py::test_production_without_containers"),
     "python manage.py startconsumer NAME": "test_startconsumer.py::test_apps_are_clean_and_pass_their_tests",
     "(make|python manage.py) worker": "test_jobs.py::test_job_survives_its_workers_and_servers",
+    "(uv run )?python manage.py (bridge|simulate)_devices( --count 1000)?": (
+        "test_devices.py::test_nothing_is_lost_or_doubled_by_kills"
+    ),
+    "docker compose up -d mosquitto": "test_devices.py::test_compose_has_a_broker",
     "python manage.py runworker estimates": "test_jobs.py::test_channels_worker_answers",
     "python manage.py cleanup": "test_deploy.py::test_manifests_run_the_site",
     "python manage.py runserver": "test_runserver.py::test_sockets_come_back_after_an_edit",

@@ -25,7 +25,7 @@ RETRY_SECONDS = 1  # after an error of the database
 COMMANDS = 100  # sent at once
 RECEIVE_MAXIMUM = 1000  # messages that the broker sends before it waits for acknowledgements
 MAX_BYTES = 64 * 1024  # of a packet; the broker drops larger ones
-SESSION_SECONDS = 600  # for which the broker keeps messages for a bridge that is away
+SESSION_SECONDS = 600  # for which the broker keeps messages for a bridge that is down
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class Bridge:
         return False
 
     def confirm(self) -> None:
-        """Tell the devices which readings are stored."""
+        """Confirm to the devices which readings are stored."""
         for device, numbers in self.stored.items():
             self.client.publish(topic(device, "stored"), json.dumps({"numbers": numbers}))
         self.stored.clear()

@@ -196,7 +196,7 @@ def claim_commands(most: int) -> list[Command]:
 
 
 def change_command(name: str, key: int, before: Collection[State], **changes: Any) -> bool:
-    """Change a command to a device if its state is one of `before`, and tell the page."""
+    """Change a command to a device if its state is one of `before`, and publish it."""
     found = Command.objects.filter(pk=key, device__name=name, state__in=before)
     if not found.update(**changes):
         return False

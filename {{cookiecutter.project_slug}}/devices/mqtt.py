@@ -24,8 +24,8 @@ def broker() -> Any:
 
 def new_client(name: str, *, manual_ack: bool = False) -> Client:
     """Return a client of the broker, not connected yet."""
-    # paho-mqtt acknowledges a message when it is told to. aiomqtt does so on arrival, and a killed
-    # bridge would lose what was not stored yet.
+    # paho-mqtt lets the bridge acknowledge a message once it is stored. aiomqtt does so on arrival,
+    # and a killed bridge would lose the rest.
     client = Client(
         CallbackAPIVersion.VERSION2,
         client_id=f"{settings.DEVICES_PREFIX}-{name}",

@@ -24,7 +24,7 @@ def test_staff_send_commands(admin_client: Client) -> None:
 
 
 def test_admin_shows_devices(admin_client: Client) -> None:
-    """They are found and deleted with their readings, but neither added nor edited."""
+    """Devices are found and deleted with their readings, but neither added nor edited."""
     store_messages([ReadingMessage("one", 1, 2.5, None)])
     device = Device.objects.get()
     for model, text in (("device", "2.5"), ("command", "0 commands")):

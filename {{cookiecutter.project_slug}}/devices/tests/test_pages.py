@@ -28,7 +28,7 @@ def html_of(client: Client, path: str) -> str:
 
 
 def test_list_has_the_devices() -> None:
-    """It shows fifty, and leads to the others."""
+    """A page shows fifty devices, and leads to the others."""
     Device.objects.bulk_create(Device(name=f"device-{number:02}") for number in range(60))
     ann = client_of("ann")
     first, second = html_of(ann, LIST), html_of(ann, f"{LIST}?after=device-49")
@@ -48,7 +48,7 @@ def test_page_has_the_history() -> None:
 
 
 async def test_list_is_live(visit: Visit) -> None:
-    """It gets values, states that change, and the devices that it asks for."""
+    """The socket gets values, states that change, and the devices that it asks for."""
     await measure(1)
     ann = await visit("/ws/devices/")
     assert (await ann.receive())["type"] == "welcome"
@@ -68,7 +68,7 @@ async def test_list_is_live(visit: Visit) -> None:
 
 
 async def test_page_is_live(visit: Visit) -> None:
-    """It gets the state and the commands, the readings that it has missed, and new ones."""
+    """The socket gets the state and the commands, the readings that it has missed, and new ones."""
     await measure(5, 6, 7)
     device = await Device.objects.aget()
     await sync_to_async(send_command)(device, "blink", "ann")

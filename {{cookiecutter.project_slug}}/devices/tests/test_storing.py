@@ -145,7 +145,7 @@ def test_valid_messages_are_parsed() -> None:
 def test_bridge_acknowledges_what_is_stored(
     served: Bridge, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Invalid messages are acknowledged, too, and counted in a line. Devices are told the rest."""
+    """Invalid messages are acknowledged, too, and counted in a line. Devices get the rest."""
     bad = [message_of("one", "readings", {"number": 0}, number) for number in (1, 2)]
     good = message_of("one", "readings", {"number": 5, "value": 2}, 3)
     old = message_of("one", "readings", {"number": 6, "value": 2}, 4)
@@ -196,7 +196,7 @@ def test_stopped_bridge_leaves_a_batch_to_the_broker(
 
 
 def test_command_is_sent_delivered_and_answered(served: Bridge) -> None:
-    """It waits until the device is online, and its state never goes back."""
+    """A command waits until the device is online, and its state never goes back."""
     device = Device.objects.create(name="one")
     command = send_command(device, "blink", "ann")
     served.send_commands()

@@ -15,7 +15,7 @@ const template = document.querySelector("template");
 
 const values = [];
 let last = null; // number of the latest reading
-let seen = ""; // when the device was last heard of
+let seen = ""; // time of the device's latest message
 let frame = null;
 
 new RealtimeClient(
