@@ -35,6 +35,7 @@ LINTERS = [
     ("deploy/kubernetes/[!egk]*.yaml", "kubernetes-validate", "--quiet", "--strict"),
     ("**/*.y*ml", "yamllint", "--strict", "-d", YAML_RULES),
 ]
+PORTS = [53, 53, 5432, 6379, 465, 587, 8883]  # of DNS, PostgreSQL, Redis, mail and MQTT
 CLUSTER = {"deploy": "kubernetes", "channel_layer": "redis", "database": "postgresql"}
 PINNED = re.compile(r"[a-z][\w./-]*:\d[\w.-]*")
 
@@ -419,7 +420,7 @@ def test_gateway_shows_what_is_for_visitors(auth, cookies):
 
 @pytest.mark.quick
 def test_network_lets_through_what_is_needed(cluster):
-    """Only the gateway and Prometheus reach the pods, and the pods reach only DNS, PostgreSQL, Redis and mail."""
+    """Only the gateway and Prometheus reach the pods, and the pods reach only DNS and the services."""
     _, manifests = cluster
     found = {name: one["spec"] for (kind, name), one in manifests.items() if kind == "NetworkPolicy"}
     nothing, web, services = (found[name] for name in ("nothing", "web", "services"))
@@ -435,7 +436,7 @@ def test_network_lets_through_what_is_needed(cluster):
     (container,) = pod(manifests)["containers"]
     assert rule["ports"] == [{"port": port["name"]} for port in container["ports"]]
     assert services["podSelector"] == {}  # migrations and the daily job too
-    assert [port["port"] for rule in services["egress"] for port in rule["ports"]] == [53, 53, 5432, 6379, 465, 587]
+    assert [port["port"] for rule in services["egress"] for port in rule["ports"]] == PORTS
     assert (services["policyTypes"], web["policyTypes"]) == (["Egress"], ["Ingress"])
 
 
@@ -519,7 +520,7 @@ def test_every_deployment_is_updated(cluster):
     readme = (project / "deploy" / "kubernetes" / "README.md").read_text(encoding="utf-8")
     _, update = readme.split("## Update")
     deployments = [f"deployment/{name}" for kind, name in manifests if kind == "Deployment"]
-    assert sorted(deployments) == ["deployment/web", "deployment/worker"]
+    assert sorted(deployments) == ["deployment/bridge", "deployment/web", "deployment/worker"]
     assert re.findall("rollout status (.+)", update) == deployments
     assert re.findall("rollout restart (.+?)`", update) == [" ".join(deployments)]
 
@@ -565,7 +566,7 @@ def test_settings_of_the_cluster_are_known(cluster):
     config, secret = manifests["ConfigMap", "web"]["data"], manifests["Secret", "web"]["stringData"]
     assert config.keys() & secret.keys() == set()
     assert config.keys() | secret.keys() <= SETTINGS
-    assert secret.keys() == {"SECRET_KEY", "METRICS_TOKEN", "DATABASE_URL", "REDIS_URL", "EMAIL_URL"}
+    assert secret.keys() == {"SECRET_KEY", "METRICS_TOKEN", "DATABASE_URL", "REDIS_URL", "EMAIL_URL", "MQTT_URL"}
     assert all("replace-me" in value for value in secret.values())
 
 

@@ -9,8 +9,9 @@ import pytest
 from django.core.mail import EmailMessage
 from django.utils.module_loading import import_string
 from dotenv import dotenv_values
+from environs import ValidationError
 
-from realtime.environment import Environment, email_settings, parse_email
+from realtime.environment import Environment, email_settings, parse_email, parse_mqtt
 
 EXAMPLE = {key: value or "" for key, value in dotenv_values(".env.example").items()}
 
@@ -90,6 +91,29 @@ def test_invalid_value_is_one_line(load, name, value):
     (line,) = load(PRODUCTION | {name: value})
     assert line.startswith(f"{name}: ")
     assert not EXAMPLE.get(name) or f"Example: {name}={EXAMPLE[name]}" in line
+
+
+@pytest.mark.parametrize(
+    ("url", "broker"),
+    [
+        ("", None),
+        ("mqtt://127.0.0.1", ("127.0.0.1", 1883, "", "", False)),
+        ("mqtt://site:p%40ss@broker:1884/", ("broker", 1884, "site", "p@ss", False)),
+        ("mqtts://site:password@mqtt.example.com", ("mqtt.example.com", 8883, "site", "password", True)),
+    ],
+)
+def test_mqtt_broker_is_a_url(url, broker):
+    """The scheme decides on TLS and the default port. Without a URL there is no broker."""
+    assert parse_mqtt(url, development=True) == broker
+
+
+@pytest.mark.parametrize(
+    "url", ["broker", "http://broker", "mqtt://", "mqtt://broker:port", "mqtt://a/b", "mqtt://a:b@c"]
+)
+def test_invalid_mqtt_broker_is_refused(url):
+    """Other schemes, paths, ports that are no number, and short passwords are refused in production."""
+    with pytest.raises(ValidationError, match="mqtt|password"):
+        parse_mqtt(url)
 
 
 def test_any_host_is_refused_with_the_reason(load):
