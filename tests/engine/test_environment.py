@@ -111,8 +111,8 @@ def test_mqtt_broker_is_a_url(url, broker):
     "url", ["broker", "http://broker", "mqtt://", "mqtt://broker:port", "mqtt://a/b", "mqtt://a:b@c"]
 )
 def test_invalid_mqtt_broker_is_refused(url):
-    """Other schemes, paths, ports that are no number, and short passwords are refused in production."""
-    with pytest.raises(ValidationError, match="mqtt|password"):
+    """Other schemes, paths, invalid ports, and short passwords are refused in production."""
+    with pytest.raises(ValidationError, match=r"mqtt|password"):
         parse_mqtt(url)
 
 

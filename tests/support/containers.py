@@ -28,7 +28,9 @@ EMITTED = TEMPLATE / "{{cookiecutter.project_slug}}"
 IMAGES = Path(__file__).parent / "images"
 PACKAGES = {"dockerd": "docker.io", "docker-compose": "docker-compose", "debootstrap": "debootstrap"}
 BASE = re.search(r"^FROM (\S+:\S+) ", (EMITTED / "Dockerfile").read_text(), re.MULTILINE)[1]
-SERVICES = sorted(set(re.findall(r"image: ((?:nginx|redis|postgres):\S+)", (EMITTED / "compose.yaml").read_text())))
+SERVICES = sorted(
+    set(re.findall(r"image: ((?:nginx|redis|postgres|eclipse-mosquitto):\S+)", (EMITTED / "compose.yaml").read_text()))
+)
 # Additions of Python's official image, and libraries for a copied Python.
 LIBRARIES = """
     ca-certificates libbz2-1.0 libexpat1 libffi8 liblzma5 libncursesw6 libreadline8 libsqlite3-0 libssl3 libuuid1

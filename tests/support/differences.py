@@ -155,6 +155,7 @@ DIFFERENCES = {
     ("examples", "all"): {
         ".env.example",
         "AGENTS.md",
+        "Dockerfile",
         "Makefile",
         "README.md",
         "+assistant/__init__.py",
@@ -233,6 +234,7 @@ DIFFERENCES = {
         "+devices/tests/__init__.py",
         "+devices/tests/test_admin.py",
         "+devices/tests/test_pages.py",
+        "+devices/tests/test_simulator.py",
         "+devices/tests/test_storing.py",
         "+devices/urls.py",
         "+devices/views.py",

@@ -242,7 +242,8 @@ def parse_mqtt(value: str, *, development: bool = False) -> MqttBroker | None:
         tls = url.scheme == "mqtts"
         if (tls or url.scheme == "mqtt") and url.hostname and not url.path.strip("/"):
             user, password = (unquote(part or "") for part in (url.username, url.password))
-            return MqttBroker(url.hostname, url.port or (8883 if tls else 1883), user, password, tls)
+            port = url.port or (8883 if tls else 1883)
+            return MqttBroker(url.hostname, port, user, password, tls)
     except ValueError:  # such as a port that is not a number
         pass
     raise ValidationError("Not a valid mqtt:// or mqtts:// URL.")

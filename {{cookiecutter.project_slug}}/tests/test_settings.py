@@ -15,13 +15,11 @@ from config.settings import BASE_DIR
 type Load = Callable[[dict[str, str]], ModuleType]
 
 EXAMPLE = {key: value or "" for key, value in dotenv_values(BASE_DIR / ".env.example").items()}
-PRODUCTION = EXAMPLE | {
+PRODUCTION = {key: re.sub(r":\w+@", ":xxxxxxxxxxxx@", value) for key, value in EXAMPLE.items()} | {
     "DEBUG": "false",
     "SECRET_KEY": "x" * 64,
     "ALLOWED_HOSTS": "chat.example.com",
     "ALLOWED_ORIGINS": "https://chat.example.com",
-    "DATABASE_URL": re.sub(r":\w+@", ":xxxxxxxxxxxx@", EXAMPLE["DATABASE_URL"]),
-    "REDIS_URL": re.sub(r":\w+@", ":xxxxxxxxxxxx@", EXAMPLE["REDIS_URL"]),
 }
 
 
