@@ -158,7 +158,7 @@ ASSISTANT_DAYS = 365  # `manage.py cleanup` deletes older conversations with the
 DASHBOARD_PUBLIC = False  # True shows the dashboard to everybody, and not only to staff
 {% endif %}
 {% if cookiecutter.examples == "all" %}
-DEVICES_PREFIX = REDIS_PREFIX  # the first part of the topics of devices
+DEVICES_PREFIX = "{{ cookiecutter.project_slug }}"  # the first part of the topics of devices
 DEVICES_DAYS = 30  # until `manage.py cleanup` deletes a reading
 {% endif %}
 {% if "notifications" in cookiecutter.__apps.split() %}

@@ -1,11 +1,8 @@
 """Consumers of devices: sockets of the list, and of a device's page."""
 
-from typing import Any
-
 from channels.db import database_sync_to_async
 
-from devices.events import parse_look
-from devices.models import DEVICES, ReadingHistory, feed_of, find_device, look, state_events
+from devices.models import DEVICES, ReadingHistory, feed_of, find_device
 from realtime.consumers import RealtimeConsumer
 from realtime.protocol import Close
 
@@ -13,20 +10,13 @@ CHARTED = 300  # readings, for a client without `after`
 
 
 class DevicesConsumer(RealtimeConsumer):
-    """Socket of the list, which asks for the devices that it shows."""
+    """Socket of the list, which sends nothing."""
 
     own_channel = False  # every event comes through the group
 
     async def joined(self) -> None:
         await self.join(DEVICES)
         await self.send_event({"type": "welcome", **self.identity})
-
-    async def receive_event(self, event: dict[str, Any]) -> None:
-        match event["type"]:
-            case "look":
-                await self.send_event(await database_sync_to_async(look)(parse_look(event)))
-            case _:
-                await super().receive_event(event)
 
 
 class DeviceConsumer(RealtimeConsumer):
@@ -40,6 +30,3 @@ class DeviceConsumer(RealtimeConsumer):
             await self.close(Close.NOT_FOUND)
             return
         await self.follow(feed_of(name), ReadingHistory(name), latest=CHARTED)
-        # Read after the join, so that the socket gets each later change.
-        for event in await database_sync_to_async(state_events)(name):
-            await self.send_event(event)

@@ -1,9 +1,6 @@
 """Consumers of devices: sockets of the list, and of a device's page."""
 
-from typing import Any
-
-from devices.events import parse_look
-from devices.models import DEVICES, ReadingHistory, feed_of, find_device, look, state_events
+from devices.models import DEVICES, ReadingHistory, feed_of, find_device
 from realtime.consumers import SyncRealtimeConsumer
 from realtime.protocol import Close
 
@@ -11,20 +8,13 @@ CHARTED = 300  # readings, for a client without `after`
 
 
 class DevicesConsumer(SyncRealtimeConsumer):
-    """Socket of the list, which asks for the devices that it shows."""
+    """Socket of the list, which sends nothing."""
 
     own_channel = False  # every event comes through the group
 
     def joined(self) -> None:
         self.join(DEVICES)
         self.send_event({"type": "welcome", **self.identity})
-
-    def receive_event(self, event: dict[str, Any]) -> None:
-        match event["type"]:
-            case "look":
-                self.send_event(look(parse_look(event)))
-            case _:
-                super().receive_event(event)
 
 
 class DeviceConsumer(SyncRealtimeConsumer):
@@ -38,6 +28,3 @@ class DeviceConsumer(SyncRealtimeConsumer):
             self.close(Close.NOT_FOUND)
             return
         self.follow(feed_of(name), ReadingHistory(name), latest=CHARTED)
-        # Read after the join, so that the socket gets each later change.
-        for event in state_events(name):
-            self.send_event(event)

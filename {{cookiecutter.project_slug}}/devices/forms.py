@@ -1,13 +1,13 @@
-"""Forms of a device's page."""
+"""Form of a device's page."""
 
 from django import forms
 
-from devices.models import Command
+from devices.messages import MAX_TEXT
 
 
-class CommandForm(forms.ModelForm):  # type: ignore[type-arg]
-    class Meta:
-        model = Command
-        fields = ("text",)
-        labels = {"text": "Command"}  # noqa: RUF012
-        widgets = {"text": forms.TextInput(attrs={"autocomplete": "off"})}  # noqa: RUF012
+class CommandForm(forms.Form):
+    text = forms.CharField(
+        label="Command",
+        max_length=MAX_TEXT,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )

@@ -1,17 +1,24 @@
 """Messages of devices. `docs/devices.md` describes their topics and payloads."""
 
 import json
-import math
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
+
+from django import forms
+from django.conf import settings
+from django.core.exceptions import ValidationError
 
 from realtime.history import MAX_SEQ
 from realtime.protocol import is_storable
 
 NAME = r"^[A-Za-z0-9_-]{1,64}\Z"  # of a device
-KINDS = ("readings", "status", "answers")
 MAX_TEXT = 1000  # characters of a command, and of an answer
+
+NUMBER = forms.IntegerField(min_value=1, max_value=MAX_SEQ)
+VALUE = forms.FloatField()
+AT = forms.DateTimeField(required=False)
+ANSWER = forms.CharField(max_length=MAX_TEXT, required=False, strip=False)
 
 
 class ReadingMessage(NamedTuple):
@@ -31,14 +38,19 @@ class StatusMessage(NamedTuple):
 
 
 class AnswerMessage(NamedTuple):
-    """Receipt of a command, if `answer` is None, or the answer to it."""
+    """Receipt of a command, if `answer` is empty, or the answer to it."""
 
     device: str
     command: int
-    answer: str | None
+    answer: str
 
 
 type DeviceMessage = ReadingMessage | StatusMessage | AnswerMessage
+
+
+def topic_of(device: str, kind: str) -> str:
+    """Return the topic of a device, or of all devices with `+`."""
+    return f"{settings.DEVICES_PREFIX}/{device}/{kind}"
 
 
 def parse(topic: str, payload: bytes) -> DeviceMessage:
@@ -57,45 +69,17 @@ def parse(topic: str, payload: bytes) -> DeviceMessage:
     if not isinstance(content, dict):
         raise ValueError("the payload is not an object")
     if kind == "answers":
-        return AnswerMessage(device, parse_id(content, "id"), parse_answer(content))
-    return ReadingMessage(
-        device, parse_id(content, "number"), parse_value(content), parse_at(content)
-    )
+        return AnswerMessage(device, clean(NUMBER, content, "id"), clean(ANSWER, content, "answer"))
+    number, value = clean(NUMBER, content, "number"), clean(VALUE, content, "value")
+    return ReadingMessage(device, number, value, clean(AT, content, "at"))
 
 
-def parse_id(content: dict[str, Any], name: str) -> int:
+def clean(field: forms.Field, content: dict[str, Any], name: str) -> Any:
     value = content.get(name)
-    if type(value) is not int or not 0 < value <= MAX_SEQ:  # True is an int, too
-        raise ValueError(f"`{name}` is not a number above 0")
-    return value
-
-
-def parse_value(content: dict[str, Any]) -> float:
-    value = content.get("value")
+    text = "" if value is None else str(value)
+    if not is_storable(text):
+        raise ValueError(f"`{name}` has a character that cannot be stored")
     try:
-        if type(value) in {int, float} and math.isfinite(number := float(value)):  # type: ignore[arg-type]
-            return number
-    except OverflowError:
-        pass
-    raise ValueError("`value` is not a finite number")
-
-
-def parse_at(content: dict[str, Any]) -> datetime | None:
-    if "at" not in content:
-        return None
-    try:
-        at = datetime.fromisoformat(content["at"])
-        if at.tzinfo:
-            return at.astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise ValueError("`at` is not a time with its offset")
-
-
-def parse_answer(content: dict[str, Any]) -> str | None:
-    answer = content.get("answer")
-    if answer is None or (
-        isinstance(answer, str) and len(answer) <= MAX_TEXT and is_storable(answer)
-    ):
-        return answer
-    raise ValueError(f"`answer` is not a text of at most {MAX_TEXT} characters")
+        return field.clean(text)
+    except ValidationError as error:
+        raise ValueError(f"`{name}`: {error.messages[0]}") from error

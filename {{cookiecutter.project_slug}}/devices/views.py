@@ -1,4 +1,4 @@
-"""Pages of devices. Readings and states come through the sockets, too."""
+"""Pages of devices. Values also come through the sockets."""
 
 from typing import Any
 
@@ -8,21 +8,22 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from devices.access import may_command
-from devices.events import MAX_DEVICES
+from devices.commands import send_command
 from devices.forms import CommandForm
-from devices.models import Device, send_command
+from devices.models import Device
 from realtime.history import parse_number
 from realtime.identity import display_name
 from realtime.keyset import paginate
 
-READINGS = 20  # on one page of the history
+DEVICES, READINGS = 50, 20  # on one page
+COMMANDS = 10  # the latest ones
 
 
 @require_safe
 def devices(request: HttpRequest) -> HttpResponse:
     """List the devices, page by page. A page begins after the device `?after=`, or ends before."""
     after, before = (request.GET.get(key, "").replace("\0", "") for key in ("after", "before"))
-    page = paginate(Device.objects.all(), "name", MAX_DEVICES, after=after, before=before)
+    page = paginate(Device.objects.all(), "name", DEVICES, after=after, before=before)
     return render(request, "devices/devices.html", {"page": page})
 
 
@@ -49,9 +50,13 @@ def show(
     request: HttpRequest, device: Device, form: CommandForm, *, status: int = 200
 ) -> HttpResponse:
     after, before = (number_of(request, key) for key in ("after", "before"))
-    page = paginate(device.readings.all(), "-seq", READINGS, after=after, before=before)
-    context = {"device": device, "page": page, "form": form}
-    context["may_command"] = may_command(user_of(request))
+    context = {
+        "device": device,
+        "form": form,
+        "may_command": may_command(user_of(request)),
+        "commands": device.commands.order_by("-pk")[:COMMANDS],
+        "page": paginate(device.readings.all(), "-seq", READINGS, after=after, before=before),
+    }
     return render(request, "devices/device.html", context, status=status)
 
 

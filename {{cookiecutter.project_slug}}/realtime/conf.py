@@ -69,6 +69,7 @@ class Defaults:
     FORWARDED_ALLOW_IPS: Sequence[Any] = ()  # networks of trusted proxies
     REDIS_HOSTS: Sequence[Any] = ()  # as channels_redis takes them; empty: no Redis
     REDIS_PREFIX = "realtime"  # sites that share a Redis each need their own
+    MQTT: Any = None  # broker, as `Environment.mqtt()` returns it
 
     # Apps that `startconsumer` writes
     REALTIME_CONSUMERS = "async"  # or "sync"

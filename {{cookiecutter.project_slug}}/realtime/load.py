@@ -28,6 +28,8 @@ from urllib.parse import urlencode, urlsplit
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from realtime.open_files import allow_many_files
+
 RECONNECT_CODES = {1001, 1006, 1011, 1012, 4012, 4408}
 FRAMES_PER_SECOND = 18  # of a user; the site allows 20
 PING_SECONDS, ACK_SECONDS, RATE_LIMITED_SECONDS = 25, 10, 2
@@ -445,16 +447,6 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
         create = asyncio.new_event_loop
     loop: asyncio.AbstractEventLoop = create()
     return loop
-
-
-def allow_many_files() -> None:
-    """Raise the limit of open files. Each connection is one, and some systems start with few."""
-    if sys.platform != "win32":
-        import resource
-
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def main(kind: type[Load]) -> None:

@@ -32,6 +32,7 @@ class Migration(migrations.Migration):
                 ("is_online", models.BooleanField(default=False, editable=False)),
                 ("seen_at", models.DateTimeField(editable=False, null=True)),
                 ("value", models.FloatField(editable=False, null=True)),
+                ("number", models.PositiveBigIntegerField(default=0, editable=False)),
             ],
             options={
                 "ordering": ("name",),
@@ -46,19 +47,13 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                (
-                    "text",
-                    models.CharField(
-                        max_length=1000,
-                        validators=[django.core.validators.ProhibitNullCharactersValidator()],
-                    ),
-                ),
+                ("text", models.CharField(max_length=1000)),
+                ("user_name", models.CharField(max_length=150)),
                 (
                     "state",
                     models.CharField(
                         choices=[
                             ("waiting", "Waiting"),
-                            ("sent", "Sent"),
                             ("delivered", "Delivered"),
                             ("answered", "Answered"),
                         ],
@@ -67,11 +62,8 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("answer", models.CharField(default="", max_length=1000)),
-                ("user_name", models.CharField(max_length=150)),
                 ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                ("claimed_at", models.DateTimeField(null=True)),
-                ("delivered_at", models.DateTimeField(null=True)),
-                ("answered_at", models.DateTimeField(null=True)),
+                ("sent_at", models.DateTimeField(null=True)),
                 (
                     "device",
                     models.ForeignKey(
@@ -86,9 +78,9 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(fields=["device", "id"], name="command_device"),
                     models.Index(
-                        condition=models.Q(("state__in", ("waiting", "sent"))),
+                        condition=models.Q(("state", "waiting")),
                         fields=["id"],
-                        name="command_open",
+                        name="command_waiting",
                     ),
                 ],
             },

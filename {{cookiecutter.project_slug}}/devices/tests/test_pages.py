@@ -1,12 +1,15 @@
 """Pages of devices, and their sockets."""
 
+import re
+
 import pytest
 from asgiref.sync import sync_to_async
 from django.test import Client
 
 from conftest import Visit
+from devices.commands import send_command
 from devices.messages import AnswerMessage, ReadingMessage, StatusMessage
-from devices.models import Command, Device, send_command
+from devices.models import Command, Device
 from devices.storing import store_messages
 from tests.people import client_of
 
@@ -48,43 +51,41 @@ def test_page_has_the_history() -> None:
 
 
 async def test_list_is_live(visit: Visit) -> None:
-    """The socket gets values, states that change, and the devices that it asks for."""
-    await measure(1)
+    """The socket gets values, and learns that a device came or went."""
     ann = await visit("/ws/devices/")
     assert (await ann.receive())["type"] == "welcome"
-    await measure(2)
-    assert await ann.receive() == {"type": "values", "values": {"one": 2}}
+    await measure(1)
+    assert await ann.receive() == {"type": "values", "values": {"one": 1}}
     await sync_to_async(store_messages)([StatusMessage("one", True)] * 2)
-    event = await ann.receive()
-    assert (event["type"], event["device"], event["online"]) == ("state", "one", True)
-    await ann.send(type="look", devices=["one", "two"])
-    event = await ann.receive()
-    assert [(one["device"], one["value"]) for one in event["devices"]] == [("one", 2)]
-    for devices in (5, ["a b"], ["a"] * 51):
-        await ann.send(type="look", devices=devices)
-        assert (await ann.receive())["code"] == "bad_message"
+    assert await ann.receive() == {"type": "changed"}
+    await sync_to_async(store_messages)([StatusMessage("one", True)])
     await ann.send(type="send")
     assert (await ann.receive())["code"] == "unknown_type"
 
 
 async def test_page_is_live(visit: Visit) -> None:
-    """The socket gets the state and the commands, the readings that it has missed, and new ones."""
+    """The socket gets the readings that it has missed, and new ones, and learns of changes."""
     await measure(5, 6, 7)
     device = await Device.objects.aget()
-    await sync_to_async(send_command)(device, "blink", "ann")
     ann = await visit("/ws/devices/one/?after=1")
-    events = [await ann.receive() for _ in range(5)]
-    kinds = sorted(event["type"] for event in events)
-    assert kinds == ["command", "reading", "reading", "state", "welcome"]
-    readings = [event for event in events if event["type"] == "reading"]
+    assert (await ann.receive())["type"] == "welcome"
+    readings = [await ann.receive() for _ in range(2)]
     assert [(one["seq"], one["value"]) for one in readings] == [(2, 6), (3, 7)]
     await measure(8)
     assert (await ann.receive())["seq"] == 4
-    command = await Command.objects.aget()
+    command = await sync_to_async(send_command)(device, "blink", "ann")
     await sync_to_async(store_messages)([AnswerMessage("one", command.pk, "done")])
-    answers = [await ann.receive() for _ in range(2)]
-    assert [one["state"] for one in answers] == ["delivered", "answered"]
-    assert answers[1]["answer"] == "done"
+    assert [await ann.receive() for _ in range(2)] == [{"type": "changed"}] * 2
+
+
+def test_page_has_the_latest_commands() -> None:
+    """Ten are shown with their states and answers, the newest first."""
+    device = Device.objects.create(name="one")
+    commands = [send_command(device, f"command {number}", "ann") for number in range(12)]
+    store_messages([AnswerMessage("one", commands[11].pk, "<done>")])
+    html = html_of(client_of("ann"), PAGE)
+    assert re.findall(r"command \d+", html) == [f"command {number}" for number in range(11, 1, -1)]
+    assert (html.count("Waiting"), html.count("Answered"), html.count("&lt;done&gt;")) == (9, 1, 1)
 
 
 async def test_unknown_device_has_no_socket(visit: Visit) -> None:

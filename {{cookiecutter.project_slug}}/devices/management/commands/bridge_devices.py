@@ -7,8 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
-from devices.bridge import Bridge
-from realtime.process import keep_channel_layer
+from devices.bridge import DeviceBridge
 
 
 class Command(BaseCommand):
@@ -25,10 +24,9 @@ class Command(BaseCommand):
         )
 
     def handle(self, *, name: str, **options: Any) -> None:
-        bridge = Bridge(f"bridge-{name}")
+        bridge = DeviceBridge(name)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, bridge.stop)
         if not settings.REDIS_HOSTS:
-            self.stdout.write("Without REDIS_URL, pages show readings within five seconds.")
-        keep_channel_layer()
+            self.stdout.write("Without REDIS_URL, pages show values within five seconds.")
         bridge.run()

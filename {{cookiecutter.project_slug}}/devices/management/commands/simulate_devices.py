@@ -1,5 +1,6 @@
 """Simulated devices, for a demonstration and for tests."""
 
+import math
 import signal
 import sys
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from devices.simulator import Simulator
+from realtime.open_files import allow_many_files
 
 PATIENCE = 60  # seconds at the end, until all readings are stored
 
@@ -14,16 +16,16 @@ PATIENCE = 60  # seconds at the end, until all readings are stored
 class Command(BaseCommand):
     """Command that simulates devices until SIGTERM, or for some seconds."""
 
-    help = "Simulate devices that send readings to the broker of MQTT_URL."
+    help = "Simulate devices that send a reading a second to the broker of MQTT_URL."
     requires_system_checks = []  # noqa: RUF012
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--count", type=int, default=10, help="Number of devices.")
-        parser.add_argument("--rate", type=float, default=1, help="Readings a second, of each.")
-        parser.add_argument("--seconds", type=float, help="Stop after this time.")
+        parser.add_argument("--seconds", type=float, default=math.inf, help="Stop after this time.")
 
-    def handle(self, *, count: int, rate: float, seconds: float | None, **options: Any) -> None:
-        simulator = Simulator(count, rate)
+    def handle(self, *, count: int, seconds: float, **options: Any) -> None:
+        allow_many_files()
+        simulator = Simulator(count)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, simulator.stop)
         self.stdout.write(f"{count} devices send readings. Stop them by Ctrl+C.")

@@ -1,21 +1,18 @@
-// The page of a device: a chart of its latest readings, and the states of commands.
+// The page of a device: a chart of its latest readings, and the commands to it.
 {% if cookiecutter.auth == "token" %}
 import { withTicket } from "../accounts/ticket.js";
 {% endif %}
 import { RealtimeClient } from "../realtime/client.js";
+import { copies } from "./copy.js";
 
 const SHOWN = 300; // readings, in units of the view box
 const HEIGHT = 60;
-const STATES = ["waiting", "sent", "delivered", "answered"]; // a command never goes back
 
 const chart = document.querySelector(".chart");
-const online = document.querySelector(".online");
-const commands = document.querySelector(".commands");
-const template = document.querySelector("template");
+const readAgain = copies(show);
 
 const values = [];
 let last = null; // number of the latest reading
-let seen = ""; // time of the device's latest message
 let frame = null;
 
 new RealtimeClient(
@@ -29,9 +26,8 @@ new RealtimeClient(
 
 function receive(event) {
   if (event.type === "welcome" && event.seq < last) location.reload(); // another database
-  if (event.type === "state") showState(event);
-  if (event.type === "command") showCommand(event);
-  if (event.type !== "reading" || event.seq <= (last ?? 0)) return;
+  if (event.type !== "reading") return readAgain();
+  if (event.seq <= (last ?? 0)) return;
   last = event.seq;
   values.push(event.value);
   if (values.length > SHOWN) values.shift();
@@ -52,21 +48,9 @@ function draw() {
   chart.querySelector("svg").setAttribute("aria-label", label);
 }
 
-function showState(event) {
-  if ((event.seen ?? "") < seen) return;
-  seen = event.seen ?? "";
-  online.textContent = event.online ? "Online" : "Offline";
-}
-
-function showCommand({ id, text, state, answer }) {
-  let item = commands.querySelector(`[data-command="${id}"]`);
-  if (!item) {
-    item = template.content.cloneNode(true).querySelector("li");
-    item.dataset.command = id;
-    item.querySelector(".text").textContent = text;
-    commands.prepend(item);
-  } else if (STATES.indexOf(state) < STATES.indexOf(item.dataset.state)) return;
-  item.dataset.state = state;
-  item.querySelector(".state").textContent = state[0].toUpperCase() + state.slice(1);
-  item.querySelector(".answer").textContent = answer;
+function show(copy) {
+  for (const part of [".online", ".commands"]) {
+    const [shown, next] = [document, copy].map((page) => page.querySelector(part));
+    if (!shown.isEqualNode(next)) shown.replaceChildren(...next.childNodes);
+  }
 }

@@ -3,47 +3,43 @@
 import { withTicket } from "../accounts/ticket.js";
 {% endif %}
 import { RealtimeClient } from "../realtime/client.js";
-
-const LOOK_MS = 5_000; // an event has the values of some devices only
+import { copies } from "./copy.js";
 
 const list = document.querySelector(".devices");
-const rows = new Map();
-for (const row of list?.children ?? []) rows.set(row.dataset.device, row);
+const readAgain = copies(show);
 
-if (list) {
-  const client = new RealtimeClient(
+new RealtimeClient(
 {% if cookiecutter.auth == "token" %}
-    withTicket(list.dataset.socketPath),
+  withTicket(list.dataset.socketPath),
 {% else %}
-    list.dataset.socketPath,
+  list.dataset.socketPath,
 {% endif %}
-    { onevent: (event) => receive(client, event) },
-  );
-  client.connect();
-  setInterval(() => document.hidden || look(client), LOOK_MS);
-}
+  { onevent: receive },
+).connect();
 
-function look(client) {
-  if (client.status === "open") client.send({ type: "look", devices: [...rows.keys()] });
-}
-
-function receive(client, event) {
-  if (event.type === "welcome") look(client);
-  if (event.type === "state") showState(event);
-  if (event.type === "devices") event.devices.forEach(showState);
-  if (event.type === "values") {
-    for (const [name, value] of Object.entries(event.values)) showValue(rows.get(name), value);
+function receive(event) {
+  if (event.type !== "values") return readAgain();
+  for (const [name, value] of Object.entries(event.values)) {
+    const row = rowOf(name); // null on other pages of the list
+    if (row) row.querySelector(".value").textContent = value;
   }
 }
 
-function showState({ device, online, value }) {
-  const row = rows.get(device);
-  if (!row) return; // on another page of the list
-  row.dataset.online = online;
-  row.querySelector(".online").textContent = online ? "Online" : "Offline";
-  showValue(row, value);
+function show(copy) {
+  let previous = null;
+  for (const row of copy.querySelectorAll("[data-device]")) {
+    const shown = rowOf(row.dataset.device);
+    if (!shown) previous ? previous.after(row) : list.prepend(row);
+    else {
+      for (const part of [".value", ".online"]) {
+        shown.querySelector(part).textContent = row.querySelector(part).textContent;
+      }
+    }
+    previous = shown ?? row;
+  }
+  if (previous) list.querySelector(".nothing")?.remove();
 }
 
-function showValue(row, value) {
-  if (row) row.querySelector(".value").textContent = value ?? "";
+function rowOf(name) {
+  return list.querySelector(`[data-device="${name}"]`);
 }

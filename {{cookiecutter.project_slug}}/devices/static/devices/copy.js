@@ -1,0 +1,29 @@
+// Reads the page again, for what has changed on the server.
+
+const PAUSE_MS = 500; // changes that come together are read once
+const EVERY_MS = 5_000; // an event may be lost
+
+/** Pass copies of the page to `show`, every few seconds. Return a function that asks for one soon. */
+export function copies(show) {
+  let timer = null;
+
+  async function read() {
+    timer = null;
+    if (document.hidden) return;
+    try {
+      const response = await fetch(location.href);
+      if (!response.ok || response.redirected) return;
+      show(new DOMParser().parseFromString(await response.text(), "text/html"));
+    } catch {
+      // The next one will come through.
+    }
+  }
+
+  function soon() {
+    timer ??= setTimeout(read, PAUSE_MS);
+  }
+
+  setInterval(soon, EVERY_MS);
+  document.addEventListener("visibilitychange", soon);
+  return soon;
+}
