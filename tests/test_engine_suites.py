@@ -15,6 +15,7 @@ from support.matrix import (
     is_engine_measured,
     label,
 )
+from support.programs import require_programs
 
 SUITE = TEMPLATE / "tests" / "engine"
 CONFIG = "engine/pyproject.toml"
@@ -42,6 +43,7 @@ def engine_suite(request, cookies_session, environment, services):
 
     `make check` measures nothing, and starts no servers.
     """
+    require_programs({"mosquitto": "mosquitto"})
     done = {}
     is_reported = any(item.function is test_engine_is_covered for item in request.session.items)
 

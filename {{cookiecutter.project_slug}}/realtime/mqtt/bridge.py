@@ -158,16 +158,18 @@ class Bridge(ABC):
             return
         try:
             self.store(contents)
-            self.stored += len(contents)
         except Exception as error:
             if isinstance(error, Error) and not isinstance(error, DataError | IntegrityError):
                 raise
             if len(contents) == 1:
                 logger.exception("This message cannot be stored: %r", contents[0])
                 return
-            half = len(contents) // 2
-            self.store_or_drop(contents[:half])
-            self.store_or_drop(contents[half:])
+        else:
+            self.stored += len(contents)
+            return
+        half = len(contents) // 2
+        self.store_or_drop(contents[:half])
+        self.store_or_drop(contents[half:])
 
     def say(self, level: int, line: str) -> None:
         """Log a line, unless the last one was the same."""

@@ -1,0 +1,236 @@
+"""Bridges on a real Mosquitto."""
+
+import getpass
+import json
+import logging
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+import pytest
+from django.db import IntegrityError, OperationalError
+
+from engine.test_startup import free_port
+from realtime.environment import MqttBroker
+from realtime.mqtt.bridge import Bridge
+from realtime.mqtt.client import connect, new_client
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin")
+
+
+def wait_until(holds):
+    """Return once something holds. Fail after some seconds."""
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+class Mosquitto:
+    """Broker that can be killed and started again."""
+
+    def __init__(self, folder, *lines):
+        self.port = int(free_port())
+        self.command = [MOSQUITTO, "-c", folder / "mosquitto.conf"]
+        lines = [f"listener {self.port} 127.0.0.1", f"user {getpass.getuser()}", *lines]
+        (folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(self.command, stderr=subprocess.DEVNULL)
+        wait_until(self.listens)
+
+    def listens(self):
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.port)).close()
+            return True
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class NumberBridge(Bridge):
+    """Bridge of numbers. `errors` are raised by the next calls of `store()`."""
+
+    shared_topics = ("site/+/numbers",)
+    topics = ("site/+/state",)
+
+    def __init__(self, *errors, client_id="site-bridge"):
+        super().__init__(client_id)
+        self.errors = list(errors)
+        self.calls = []
+        self.found = []
+
+    def parse(self, topic, payload):
+        return int(payload)
+
+    def store(self, contents):
+        self.calls.append(len(contents))
+        if self.errors:
+            raise self.errors.pop(0)
+        if 13 in contents:
+            raise IntegrityError("thirteen")
+        self.found += contents
+
+
+@pytest.fixture
+def broker(tmp_path, settings):
+    """A broker without passwords."""
+    broker = Mosquitto(tmp_path, "allow_anonymous true", "persistence true", f"persistence_location {tmp_path}/")
+    settings.MQTT = MqttBroker("127.0.0.1", broker.port, "", "", False)
+    yield broker
+    broker.stop()
+
+
+@contextmanager
+def running(bridge):
+    """Run a bridge in a thread, until the end of the block."""
+    thread = threading.Thread(target=bridge.run)
+    thread.start()
+    try:
+        yield bridge
+    finally:
+        bridge.stop()
+        thread.join(20)
+    assert not thread.is_alive()
+
+
+@contextmanager
+def device():
+    """Connect a client that sends messages of QoS 1."""
+    client = new_client("site-device")
+    connect(client)
+    client.loop_start()
+    try:
+        yield lambda topic, payload, **options: client.publish(topic, payload, 1, **options).wait_for_publish(10)
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+def test_invalid_messages_are_dropped_alone(broker, caplog):
+    """Neither one that is not parsed nor one that cannot be stored stops the others of its batch."""
+    caplog.set_level(logging.WARNING, "realtime.mqtt")
+    with running(NumberBridge()) as bridge:
+        wait_until(bridge.client.is_connected)
+        with device() as send:
+            for payload in ("1", "x", "13", "2", "y", "3"):
+                send("site/one/numbers", payload)
+        wait_until(lambda: sorted(bridge.found) == [1, 2, 3] and not bridge.dropped)
+    lines = [record.getMessage() for record in caplog.records]
+    assert "This message cannot be stored: 13" in lines
+    reason = "The last: site/one/numbers: invalid literal for int() with base 10: b'y'"
+    assert lines[-1] in {f"Dropped {count} invalid messages. {reason}" for count in (1, 2)}
+
+
+def test_messages_wait_for_the_database(broker, caplog):
+    """They are stored once it is back, and its outage is logged once."""
+    caplog.set_level(logging.INFO, "realtime.mqtt")
+    with running(NumberBridge(OperationalError("down"), OperationalError("down"))) as bridge:
+        wait_until(bridge.client.is_connected)
+        with device() as send:
+            send("site/one/numbers", "1")
+        wait_until(lambda: bridge.found == [1])
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == [
+        f"Connecting to 127.0.0.1:{broker.port}",
+        "Connected to the broker",
+        "The database stores nothing, retrying: down",
+        "The database stores again",
+        "Stored 1 messages",
+    ]
+
+
+def test_what_is_not_stored_comes_again(broker):
+    """A bridge that stops while the database is down acknowledges nothing, and the broker keeps it."""
+    with running(NumberBridge(*[OperationalError("down")] * 100)) as bridge:
+        wait_until(bridge.client.is_connected)
+        with device() as send:
+            send("site/one/numbers", "1")
+        wait_until(lambda: bridge.calls)
+    with running(NumberBridge()) as bridge:
+        wait_until(lambda: bridge.found == [1])
+    with running(NumberBridge()) as bridge, device() as send:
+        send("site/one/numbers", "2")
+        wait_until(lambda: bridge.found == [2])
+
+
+def test_killed_broker_is_waited_for(broker, caplog):
+    """The bridge connects again. What had arrived is stored, and is not acknowledged to another broker."""
+    caplog.set_level(logging.INFO, "realtime.mqtt")
+    with running(NumberBridge(OperationalError("down"))) as bridge:
+        wait_until(bridge.client.is_connected)
+        with device() as send:
+            send("site/one/numbers", "1")
+        wait_until(lambda: bridge.calls)
+        broker.stop()
+        wait_until(lambda: 1 in bridge.found)
+        time.sleep(2)
+        broker.start()
+        wait_until(bridge.client.is_connected)
+        with device() as send:
+            send("site/one/numbers", "2")
+        wait_until(lambda: 2 in bridge.found)
+    lines = [record.getMessage() for record in caplog.records]
+    # Once, or also after the line about the database.
+    assert sum("is not reached, retrying" in line for line in lines) in {1, 2}
+    assert lines.count("Connected to the broker") == 2
+
+
+def test_bridges_share_topics(broker):
+    """Each message of a shared topic reaches one of them, and a retained one of the others reaches both."""
+    first, second = NumberBridge(client_id="site-first"), NumberBridge(client_id="site-second")
+    with device() as send, running(first), running(second):
+        wait_until(lambda: first.client.is_connected() and second.client.is_connected())
+        send("site/one/state", "1000", retain=True)
+        wait_until(lambda: 1000 in first.found and 1000 in second.found)
+        for number in range(100, 200):
+            send("site/one/numbers", number)
+        wait_until(lambda: len(first.found) + len(second.found) == 102)
+    assert sorted([*first.found, *second.found]) == [*range(100, 200), 1000, 1000]
+    assert len(first.found) > 10 and len(second.found) > 10
+
+
+def test_devices_hear_the_bridge(broker):
+    """It publishes JSON, in its turn of each second, too."""
+    heard = []
+    client = new_client("site-device")
+    client.on_message = lambda _, __, message: heard.append((message.topic, json.loads(message.payload)))
+    connect(client)
+    client.loop_start()
+    client.subscribe("site/one/orders")
+    bridge = NumberBridge()
+    bridge.turn = lambda: bridge.publish("site/one/orders", {"go": True})
+    with running(bridge):
+        wait_until(lambda: len(heard) > 1)
+    client.disconnect()
+    client.loop_stop()
+    assert heard[0] == ("site/one/orders", {"go": True})
+
+
+def test_refused_bridge_names_the_reason(tmp_path, settings, caplog):
+    """A wrong password is logged once, and tried again each second."""
+    caplog.set_level(logging.INFO, "realtime.mqtt")
+    (tmp_path / "passwords").touch(0o600)
+    broker = Mosquitto(tmp_path, "allow_anonymous false", f"password_file {tmp_path}/passwords")
+    settings.MQTT = MqttBroker("127.0.0.1", broker.port, "site", "wrong", False)
+    try:
+        with running(NumberBridge()):
+            time.sleep(4)
+    finally:
+        broker.stop()
+    lines = [record.getMessage() for record in caplog.records if "refuses" in record.getMessage()]
+    assert lines == ["The broker refuses the connection: Not authorized"]
+
+
+def test_bridge_needs_a_broker(settings):
+    """Without MQTT_URL, one line names it."""
+    settings.MQTT = None
+    with pytest.raises(SystemExit, match=r"^MQTT_URL: missing"):
+        NumberBridge()
