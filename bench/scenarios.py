@@ -12,6 +12,7 @@ from bench.measure import Failed, Result, Server, measure_memory, measure_return
 from bench.notices import notices
 from bench.page import page
 from bench.plan import Options, Plan
+from bench.readings import readings
 from bench.report import Ratio, Table, Unit
 from bench.sizing import sizing
 
@@ -334,6 +335,7 @@ SCENARIOS = {
     "heartbeat": heartbeat,
     "notifications": notices,
     "dashboard": dashboards,
+    "devices": readings,
     "sizing": sizing,
     "page": page,
 }

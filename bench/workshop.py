@@ -40,7 +40,7 @@ def environment() -> Path:
     """Return the Python of one environment for all projects and peers. Kept until the requirements change."""
     projects = [
         bake(f"requirements-{number}", **answers)
-        for number, answers in enumerate(covering("server", "channel_layer", "database"))
+        for number, answers in enumerate(covering("server", "channel_layer", "database", "examples"))
     ]
     ours = tomllib.loads((TEMPLATE / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = set(ours["dependency-groups"]["bench"]).union(*map(requirements, projects))

@@ -6,7 +6,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from devices.messages import AnswerMessage
-from devices.models import Command, Device, State, feed_of
+from devices.models import CHANGED, Command, Device, State, feed_of
 from realtime.broadcast import publish
 
 RETRY = timedelta(seconds=10)  # until a command that was not delivered is sent again
@@ -16,7 +16,7 @@ MOST = 100  # sent at once
 def send_command(device: Device, text: str, user_name: str) -> Command:
     """Store a command, which the bridge sends within a second if the device is online."""
     command = Command.objects.create(device=device, text=text, user_name=user_name)
-    publish_change(device.name)
+    publish(device.feed, CHANGED, numbered=False)
     return command
 
 
@@ -41,9 +41,4 @@ def store_answer(message: AnswerMessage) -> None:
     else:
         changed = command.filter(state=State.WAITING).update(state=State.DELIVERED)
     if changed:
-        publish_change(message.device)
-
-
-def publish_change(name: str) -> None:
-    """Let the open pages of a device read again what they show."""
-    publish(feed_of(name), {"type": "changed"}, numbered=False)
+        publish(feed_of(message.device), CHANGED, numbered=False)

@@ -15,10 +15,18 @@ from realtime.protocol import is_storable
 NAME = r"^[A-Za-z0-9_-]{1,64}\Z"  # of a device
 MAX_TEXT = 1000  # characters of a command, and of an answer
 
+
+def validate_storable(text: str) -> None:
+    if not is_storable(text):
+        raise ValidationError("Some character cannot be stored.")
+
+
 NUMBER = forms.IntegerField(min_value=1, max_value=MAX_SEQ)
 VALUE = forms.FloatField()
 AT = forms.DateTimeField(required=False)
-ANSWER = forms.CharField(max_length=MAX_TEXT, required=False, strip=False)
+ANSWER = forms.CharField(
+    max_length=MAX_TEXT, required=False, strip=False, validators=[validate_storable]
+)
 
 
 class ReadingMessage(NamedTuple):
@@ -76,10 +84,7 @@ def parse(topic: str, payload: bytes) -> DeviceMessage:
 
 def clean(field: forms.Field, content: dict[str, Any], name: str) -> Any:
     value = content.get(name)
-    text = "" if value is None else str(value)
-    if not is_storable(text):
-        raise ValueError(f"`{name}` has a character that cannot be stored")
     try:
-        return field.clean(text)
+        return field.clean("" if value is None else str(value))
     except ValidationError as error:
         raise ValueError(f"`{name}`: {error.messages[0]}") from error

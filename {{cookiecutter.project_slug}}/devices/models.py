@@ -17,6 +17,7 @@ from realtime.history import History
 from realtime.keyset import iterate
 
 DEVICES = group_name("devices", "all")  # the group of the list
+CHANGED = {"type": "changed"}  # event that lets open pages read again what they show
 
 
 class Device(models.Model):

@@ -129,7 +129,7 @@ class Simulator:
                 if measuring:
                     device.measure()
                     total += 1
-                due = max(due + 1 / len(self.devices), now)
+                due += 1 / len(self.devices)
                 now = self.transfer(due)
             if self.stopping:
                 end = min(end, now)

@@ -7,9 +7,9 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from devices.commands import publish_change, store_answer
+from devices.commands import store_answer
 from devices.messages import AnswerMessage, DeviceMessage, ReadingMessage, StatusMessage
-from devices.models import DEVICES, Device, Reading
+from devices.models import CHANGED, DEVICES, Device, Reading
 from realtime.broadcast import publish, publish_many
 from realtime.feeds.models import take_numbers
 
@@ -94,6 +94,6 @@ def store_states(devices: Devices, states: dict[str, bool]) -> None:
     changed = [devices[name] for name, state in states.items() if devices[name].is_online != state]
     for device in changed:
         device.is_online, device.seen_at = not device.is_online, timezone.now()
-        publish_change(device.name)
     if changed:
-        publish(DEVICES, {"type": "changed"}, numbered=False)
+        groups = [DEVICES, *(device.feed for device in changed)]
+        publish_many(((group, CHANGED) for group in groups), numbered=False)

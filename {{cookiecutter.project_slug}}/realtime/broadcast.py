@@ -42,10 +42,12 @@ async def apublish(
     await send(group, layer_message(group, event, sender, numbered))
 
 
-def publish_many(events: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-    """Send numbered events like `publish`. Each is a pair of its group and the event."""
+def publish_many(
+    events: Iterable[tuple[str, Mapping[str, Any]]], *, numbered: bool = True
+) -> None:
+    """Send events like `publish`. Each is a pair of its group and the event."""
     refuse_in_event_loop("publish_many()", "await sync_to_async(publish_many)()")
-    messages = [(group, layer_message(group, event, "", True)) for group, event in events]
+    messages = [(group, layer_message(group, event, "", numbered)) for group, event in events]
 
     async def send_all() -> None:
         for batch in batched(messages, TURN):
