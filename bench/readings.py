@@ -126,7 +126,7 @@ def delays(arrived: dict[str, list], stored: dict[str, list]) -> list[float]:
 
 
 def readings(plan: Plan) -> None:
-    """A reading a second from each of 1,000 devices: delay until an open list has it, and the CPU time of each."""
+    """Delay of a reading each second of 1,000 devices until an open list has it, and its CPU time."""
     devices, seconds = plan.people(1000), int(plan.at_least(20))
     for database in CHOICES["database"]:
         for _ in range(plan.rounds):

@@ -31,17 +31,22 @@ DISTRIBUTIONS = {
 }
 # Modules that a project may leave out, with their packages, and packages that the start names if it needs them.
 OPTIONAL = {"storage.py": "servestatic", "load.py": "websockets", "django_tasks.py": "django-tasks"}
+MQTT = "paho-mqtt"  # of the folder `mqtt`
 NAMED_BY_THE_START = {"psycopg", "psycopg_pool"}
 PUBLIC = {
     "realtime.consumers": {"RealtimeConsumer", "SyncRealtimeConsumer"},
     "realtime.broadcast": {
         "publish",
         "apublish",
+        "publish_many",
         "group_name",
         "disconnect_user",
         "disconnect_credential",
         "remove_from_group",
     },
+    "realtime.mqtt.bridge": {"Bridge"},
+    "realtime.mqtt.client": {"new_client", "connect"},
+    "realtime.open_files": {"allow_many_files"},
     "realtime.figures.registry": {"source", "read"},
     "realtime.figures.sockets": {"socket_figures"},
     "realtime.figures.ticker": {"tick"},
@@ -51,7 +56,7 @@ PUBLIC = {
     "realtime.auth.forms": {"PasswordChangeForm", "PasswordResetForm"},
     "realtime.auth.urls": {"urlpatterns", "reset_urlpatterns"},
     "realtime.feeds.events": {"append", "aappend", "append_many", "FeedHistory", "trim"},
-    "realtime.feeds.models": {"Feed", "take_numbers"},
+    "realtime.feeds.models": {"Feed", "take_numbers", "latest_seqs"},
     "realtime.work.context": {"job", "JobContext", "JobError", "Stopped"},
     "realtime.work.queue": {"start", "astart", "cancel", "retry"},
     "realtime.work.models": {"Job", "State", "OPEN"},
@@ -242,11 +247,11 @@ def test_packages_are_those_that_the_engine_imports():
     needed = set()
     for path in ENGINE.rglob("*.py"):
         folder, *_ = path.relative_to(ENGINE).parts
-        if folder not in {"servers", "redis"} and path.name not in OPTIONAL:
+        if folder not in {"servers", "redis", "mqtt"} and path.name not in OPTIONAL:
             needed |= {name.partition(".")[0] for name in imported_names(path)}
     needed -= {"realtime", *sys.stdlib_module_names, *NAMED_BY_THE_START}
     assert named == {DISTRIBUTIONS.get(name, name) for name in needed} - {"django", "asgiref"} | {CHOICES["server"][0]}
-    assert [package for package in OPTIONAL.values() if f"`{package}`" not in readme] == []
+    assert [package for package in [*OPTIONAL.values(), MQTT] if f"`{package}`" not in readme] == []
 
 
 @pytest.mark.quick

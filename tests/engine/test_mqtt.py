@@ -130,7 +130,7 @@ def test_invalid_messages_are_dropped_alone(broker, caplog):
 
 
 def test_messages_wait_for_the_database(broker, caplog):
-    """They are stored once it is back, and its outage is logged once."""
+    """The bridge stores messages once the database is back, and logs its outage once."""
     caplog.set_level(logging.INFO, "realtime.mqtt")
     with running(NumberBridge(OperationalError("down"), OperationalError("down"))) as bridge:
         wait_until(bridge.client.is_connected)
@@ -197,8 +197,8 @@ def test_bridges_share_topics(broker):
     assert len(first.found) > 10 and len(second.found) > 10
 
 
-def test_devices_hear_the_bridge(broker):
-    """It publishes JSON, in its turn of each second, too."""
+def test_bridge_publishes(broker):
+    """Devices receive JSON, also from the turn of each second."""
     heard = []
     client = new_client("site-device")
     client.on_message = lambda _, __, message: heard.append((message.topic, json.loads(message.payload)))

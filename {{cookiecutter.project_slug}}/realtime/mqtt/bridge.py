@@ -38,9 +38,9 @@ class Arrived(NamedTuple):
 
 
 class Bridge(ABC):
-    """Process that stores the messages of topics. A subclass says which, and how.
+    """Process that stores the messages of topics. A subclass defines topics, parsing and storing.
 
-    A message of QoS 1 or 2 is acknowledged after `store()` has returned. So a kill loses none, and
+    A message of QoS 1 is acknowledged after `store()` has returned. So a kill loses none, and
     one may come twice. Everything runs in one thread.
     """
 
@@ -53,7 +53,7 @@ class Bridge(ABC):
         self.client.on_subscribe = self.on_subscribe
         self.client.on_message = self.on_message
         self.arrived: list[Arrived] = []
-        self.lost = 0  # how many of them came by an earlier connection, and come again
+        self.lost = 0  # number of those that came by an earlier connection, and come again
         self.connects_at = self.stores_at = 0.0  # not before
         self.dropped = 0
         self.stored = 0

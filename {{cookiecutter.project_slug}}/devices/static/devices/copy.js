@@ -1,4 +1,4 @@
-// Reads the page again, for what has changed on the server.
+// Reads the page again after changes on the server.
 
 const PAUSE_MS = 500; // changes that come together are read once
 const EVERY_MS = 5_000; // an event may be lost
