@@ -148,8 +148,13 @@ def check_for_production(answers, project, python, environ):
 
 def test_pages_and_scripts_are_copied_as_they_are(cookies):
     """HTML, CSS and JavaScript are copied, not rendered, except for the files in the list."""
-    scripts = {"chat": "room", "notifications": "bell", **{app: app for app in ("assistant", "dashboard", "jobs")}}
+    scripts = {
+        "chat": "room",
+        "notifications": "bell",
+        **{app: app for app in ("assistant", "dashboard", "devices", "jobs")},
+    }
     rendered = {"templates/site_name.html", *(f"{app}/static/{app}/{name}.js" for app, name in scripts.items())}
+    rendered.add("devices/static/devices/device.js")
     source = TEMPLATE / "{{cookiecutter.project_slug}}"
     copied = {}
     for answers in combinations("auth", "examples"):

@@ -235,6 +235,7 @@ DIFFERENCES = {
         "+devices/tests/test_admin.py",
         "+devices/tests/test_messages.py",
         "+devices/tests/test_pages.py",
+        "+devices/tests/test_simulator.py",
         "+devices/tests/test_storing.py",
         "+devices/urls.py",
         "+devices/views.py",
