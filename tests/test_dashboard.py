@@ -48,16 +48,6 @@ def with_sites(answers):
     return pytest.mark.parametrize("work", answers, ids=label, indirect=True)
 
 
-def staff(work, site):
-    """Return a person who may watch."""
-    person = Person(site, work.auth)
-    if work.auth != "none":
-        work.shell(
-            f"from accounts.models import User; User.objects.filter(username={person.name!r}).update(is_staff=True)"
-        )
-    return person
-
-
 def chart(page, figure):
     """Return the line of a chart: its pieces, each a list of points from left to right."""
     path = page.get_by_role("figure", name=figure).locator("path").get_attribute("d")
@@ -78,7 +68,7 @@ def test_charts_follow_the_site(work, browser):
     with ExitStack() as stack:
         site = stack.enter_context(start_site(SERVE, work.project, environ, port))
         visits = stack.enter_context(visiting(browser, site.url, OUTAGE))
-        ann = staff(work, site)
+        ann = work.staff(site)
         page = visits(ann, "/dashboard/").page
         expect(page.get_by_role("status")).to_have_text("Live")
         expect(page.locator("figcaption")).to_have_text(FIGURES)
@@ -124,7 +114,7 @@ def test_charts_follow_the_site(work, browser):
 def test_page_looks_right_everywhere(work, browser):
     """On any screen, in light and dark, axe finds no fault and nothing is too wide. A table has the same figures."""
     with start_site(SERVE, work.project, work.environ) as site, visiting(browser, site.url) as visits:
-        ann = staff(work, site)
+        ann = work.staff(site)
         for width in (320, 1920):
             window = visits(ann, "/dashboard/", viewport={"width": width, "height": 900})
             page = window.page
@@ -149,6 +139,6 @@ def test_page_is_for_staff(work, browser):
         person = Person(site, work.auth)
         assert "Forbidden" in visits(person, "/dashboard/").page.content()
         expect(visits(person, "/").page.get_by_role("link", name="Dashboard")).to_have_count(0)
-        page = visits(staff(work, site), "/").page
+        page = visits(work.staff(site), "/").page
         page.get_by_role("link", name="Dashboard").click()
         expect(page.get_by_role("status")).to_have_text("Live")

@@ -1,4 +1,4 @@
-"""The sample app of devices on a real broker: bridges that are killed, commands, and messages that are invalid."""
+"""The sample app of devices on a real broker: killed bridges, commands, invalid messages, and pages in a browser."""
 
 import contextlib
 import getpass
@@ -10,16 +10,22 @@ import subprocess
 import time
 
 import pytest
+import trustme
+from playwright.sync_api import expect, sync_playwright
+from support.browsers import OUTAGE, launch, visiting
+from support.client import Person
 from support.emitted import bake
-from support.matrix import CHOICES
+from support.matrix import CHOICES, combinations, label, spread
 from support.programs import ROOTS, require_programs
-from support.servers import Broker, Postgres, Redis, end_group, free_port, listens, wait_until
-from support.workers import MANAGE, Work
+from support.servers import Broker, Postgres, Redis, end_group, free_port, listens, start_site, wait_until
+from support.workers import MANAGE, SERVE, Work
 
 KILLS = int(os.environ.get("DEVICE_KILLS", 5))  # of each
 COUNT = int(os.environ.get("DEVICE_COUNT", 100))
 PREFIX = "talking-site"  # of the topics
 BRIDGE = [*MANAGE, "bridge_devices"]
+SITES = spread(combinations("server"), "channel_layer", "consumers", "auth", "database", "django_version")
+SOON = 8_000  # milliseconds until a page shows what is stored, also if no event reaches it
 
 # Prints how many devices and readings there are, and whether numbers and sequences have a gap.
 CENSUS = """
@@ -50,6 +56,17 @@ def work(cookies, environment, services, broker):
         return Work.prepare(project, answers, environment, lambda answers: {**services(answers), **given})
 
     return prepare
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """One browser for all tests."""
+    with sync_playwright() as playwright, launch(playwright, "chromium") as browser:
+        yield browser
+
+
+def with_sites(answers):
+    return pytest.mark.parametrize("answers", answers, ids=label)
 
 
 def simulate(work, count, seconds, *options):
@@ -260,3 +277,216 @@ def test_compose_has_a_broker(cookies, tmp_path):
     finally:
         broker.kill()
         broker.wait()
+
+
+def test_no_choice_is_left_out():
+    """Each server, layer, style, sign-in, database and Django occurs."""
+    for question in SITES[0]:
+        assert {site[question] for site in SITES} == set(CHOICES[question])
+
+
+def sees_rows(page, state, *names):
+    """Wait until the list has these devices, all in this state."""
+    expect(page.locator("[data-device] a")).to_have_text(names, timeout=SOON)
+    expect(page.locator("[data-device] .online")).to_have_text([state] * len(names), timeout=SOON)
+
+
+@contextlib.contextmanager
+def stays_open(page):
+    """Check that the page is the same one at the end, and that its focus did not move."""
+    focused = page.evaluate_handle("document.activeElement")
+    yield
+    assert page.evaluate("focused => focused.isConnected && focused === document.activeElement", focused)
+
+
+@pytest.mark.timeout(300)
+@with_sites(SITES)
+def test_list_follows_the_devices(work, broker, browser, answers):
+    """New devices, values and states are shown in the open page, also after the site or the devices were killed."""
+    work, port = work(answers), free_port()
+    names = ["device-1", "device-2", "device-3"]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(work.running(*BRIDGE))
+        site = stack.enter_context(start_site(SERVE, work.project, work.environ, port))
+        visits = stack.enter_context(visiting(browser, site.url, OUTAGE))
+        ann = work.staff(site)
+        page = visits(ann, "/devices/").page
+        expect(page.get_by_text("No device has sent anything yet.")).to_be_visible()
+        with stays_open(page):
+            devices = simulate(work, 3, 200)
+            stack.callback(end_group, devices)
+            sees_rows(page, "Online", *names)
+            expect(page.get_by_text("No device has sent anything yet.")).to_have_count(0)
+        page.get_by_role("link", name="device-2").focus()
+        with stays_open(page):
+            value = page.locator("[data-device=device-2] .value")
+            expect(value).not_to_be_empty()
+            for _ in range(2):
+                expect(value).not_to_have_text(value.inner_text(), timeout=SOON)
+            dashboard = visits(ann, "/dashboard/").page
+            figures = ["Devices online", "Readings per second", "Mean value"]
+            expect(dashboard.locator("figcaption")).to_contain_text(figures)
+            dashboard.close()
+
+            end_group(devices)
+            sees_rows(page, "Offline", *names)
+            site.kill()
+            stack.callback(end_group, simulate(work, 3, 200))
+            send(broker, "a-lamp", "status", "online", "-r")
+            stack.enter_context(start_site(SERVE, work.project, work.environ, port))
+            sees_rows(page, "Online", "a-lamp", *names)
+            send(broker, "a-lamp", "readings", '{"number": 1, "value": 99.5}')
+            expect(page.locator("[data-device=a-lamp] .value")).to_have_text("99.5", timeout=SOON)
+            send(broker, "a-lamp", "status", "offline", "-r")
+            expect(page.locator("[data-device=a-lamp] .online")).to_have_text("Offline", timeout=SOON)
+
+
+def points(page):
+    """Return how many readings the chart has."""
+    return len(re.findall("[ML]", page.locator(".chart path").get_attribute("d") or ""))
+
+
+def command(work, page, device, text):
+    """Send a command from the form, which guests have not."""
+    if work.auth == "none":
+        expect(page.get_by_role("textbox")).to_have_count(0)
+        code = f"send_command(Device.objects.get(name={device!r}), {text!r}, 'ann')"
+        work.shell(f"from devices.commands import *; {code}")
+    else:
+        page.get_by_label("Command", exact=True).fill(text)
+        page.get_by_role("button", name="Send").click()
+
+
+def sees_commands(page, *commands):
+    """Wait until the page has these commands, each with its state and answer."""
+    expect(page.locator(".command")).to_have_text([re.compile(rf"\s*{text}\s*") for text in commands], timeout=SOON)
+
+
+@pytest.mark.timeout(300)
+@with_sites(SITES)
+def test_page_follows_a_device(work, broker, browser, answers):
+    """The chart grows, and commands become delivered and answered in the open page. Only staff have a form."""
+    work = work(answers)
+    with (
+        work.running(*BRIDGE),
+        start_site(SERVE, work.project, work.environ) as site,
+        visiting(browser, site.url) as visits,
+    ):
+        send(broker, "lamp", "readings", '{"number": 1, "value": 1.5}')
+        send(broker, "lamp", "status", "offline", "-r")
+        wait_until(lambda: census(work) == [1, 1, []], "the lamp")
+        devices = simulate(work, 1, 200)
+        try:
+            boss = work.staff(site)
+            lamp, page = visits(boss, "/devices/lamp/").page, visits(boss, "/devices/lamp/").page
+            command(work, lamp, "lamp", "off")
+            sees_commands(lamp, "off Waiting")
+
+            expect(page.get_by_role("status")).to_have_text("Offline")
+            page.goto("/devices/device-1/")
+            expect(page.get_by_role("status")).to_have_text("Online")
+            wait_until(lambda: points(page), "the chart")
+            before = points(page)
+            wait_until(lambda: points(page) >= before + 5, "new readings")
+            command(work, page, "device-1", "blink")
+            sees_commands(page, "blink Answered Done: blink")
+            sees_commands(lamp, "off Waiting")
+
+            with stays_open(lamp):
+                send(broker, "lamp", "readings", '{"number": 2, "value": 99.5}')
+                expect(lamp.locator(".chart .value")).to_have_text("99.5", timeout=SOON)
+                assert points(lamp) == 2
+                send(broker, "lamp", "status", "online", "-r")
+                expect(lamp.get_by_role("status")).to_have_text("Online", timeout=SOON)
+                key = work.shell("from devices.models import *; print(Command.objects.get(text='off').pk)")
+                send(broker, "lamp", "answers", json.dumps({"id": int(key)}))
+                sees_commands(lamp, "off Delivered")
+                send(broker, "lamp", "answers", json.dumps({"id": int(key), "answer": "It is dark"}))
+                sees_commands(lamp, "off Answered It is dark")
+                end_group(devices)
+                expect(page.get_by_role("status")).to_have_text("Offline", timeout=SOON)
+
+            visitor = visits(Person(site, work.auth), "/devices/lamp/").page
+            sees_commands(visitor, "off Answered It is dark")
+            expect(visitor.get_by_role("textbox")).to_have_count(0)
+        finally:
+            end_group(devices)
+
+
+FILL = """
+from devices.commands import *; from devices.messages import *; from devices.storing import store_messages
+names = ("one", "W" * 64)
+store_messages([ReadingMessage(name, number, number, None) for name in names for number in range(1, 46)])
+store_messages([StatusMessage(names[1], True), ReadingMessage(names[1], 99, -1.7976931348623157e308, None)])
+for text in ("W" * 1000, "word " * 200):
+    command = send_command(Device.objects.get(name=names[1]), text.strip(), "ann")
+    store_messages([AnswerMessage(names[1], command.pk, text.strip())])
+"""
+
+
+@pytest.mark.timeout(300)
+@with_sites(SITES[:1])
+def test_pages_look_right_everywhere(work, browser, answers):
+    """On any screen, in light and dark, axe finds no fault and nothing is too wide. Links lead through the history."""
+    work = work(answers)
+    work.shell(FILL)
+    with start_site(SERVE, work.project, work.environ) as site, visiting(browser, site.url) as visits:
+        boss = work.staff(site)
+        for width in (320, 1920):
+            window = visits(boss, "/devices/", viewport={"width": width, "height": 900})
+            page = window.page
+            sees_rows(page, "Online", "W" * 64)
+            assert (window.violations(), window.overflows()) == ([], [])
+            page.get_by_role("link", name="W" * 64).click()
+            wait_until(lambda page=page: points(page) == 46, "the chart")
+            assert (window.violations(), window.overflows()) == ([], [])
+            chart = page.get_by_role("figure", name="Value").get_by_role("img")
+            assert chart.get_attribute("aria-label") == "The latest 46 readings: between -1.7976931348623157e+308 and 45"
+
+        page.goto("/devices/one/")
+        pages = [[str(float(value)) for value in range(45, 25, -1)], [str(float(value)) for value in range(25, 5, -1)]]
+        values = page.locator("tbody td:last-child")
+        for link, shown in ((None, 0), ("Older readings", 1), ("Newer readings", 0)):
+            if link:
+                page.get_by_role("link", name=link).click()
+            expect(values).to_have_text(pages[shown])
+
+
+@pytest.mark.timeout(120)
+def test_bridge_speaks_tls(work, tmp_path):
+    """A private authority is trusted by SSL_CERT_FILE. The certificate of another one is one line of the log."""
+    authority, other = trustme.CA(), trustme.CA()
+    for name, one in (("trusted", authority), ("other", other)):
+        one.cert_pem.write_to_path(tmp_path / f"{name}.pem")
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    for blob in certificate.cert_chain_pems:
+        blob.write_to_path(tmp_path / "chain.pem", append=True)
+    passwords = tmp_path / "passwords"
+    passwords.touch(0o600)
+    environ = {**os.environ, "PATH": f"{os.environ['PATH']}:{ROOTS}"}
+    subprocess.run(["mosquitto_passwd", "-b", passwords, "site", "p@ss:/word"], check=True, env=environ)
+    secure = Broker(
+        tmp_path,
+        "allow_anonymous false",
+        f"password_file {passwords}",
+        f"certfile {tmp_path}/chain.pem",
+        f"keyfile {tmp_path}/key.pem",
+    )
+    secure.start()
+    url = f"mqtts://site:p%40ss%3A%2Fword@127.0.0.1:{secure.port}"
+    work = work({}, MQTT_URL=url, SSL_CERT_FILE=str(tmp_path / "other.pem"))
+    log = work.project.parent / "worker.log"
+    try:
+        with work.running(*BRIDGE):
+            wait_until(lambda: "not reached" in log.read_text(), "the refusal")
+            time.sleep(3)  # in which it retries
+        lines = log.read_text()
+        assert (lines.count("CERTIFICATE_VERIFY_FAILED"), "Traceback" in lines) == (1, False)
+        work.environ["SSL_CERT_FILE"] = str(tmp_path / "trusted.pem")
+        with work.running(*BRIDGE):
+            output, _ = simulate(work, 3, 3).communicate(timeout=60)
+        total = int(re.search(r"Readings: (\d+). Not stored: 0", output)[1])
+        assert census(work) == [3, total, []]
+    finally:
+        secure.stop()

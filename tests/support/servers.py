@@ -292,7 +292,7 @@ def tls_in_front_of(server: Redis, folder: Path) -> Iterator[tuple[int, Path]]:
 class Broker:
     """A Mosquitto of the test's own, which can be killed and restarted."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         require_programs({"mosquitto": "mosquitto"})
         self.folder = folder
         self.port = free_port()
@@ -305,6 +305,7 @@ class Broker:
             "autosave_interval 1",
             "max_queued_messages 100000",
             f"user {pwd.getpwuid(os.geteuid()).pw_name}",
+            *options,
         ]
         (folder / "mosquitto.conf").write_text("\n".join(lines) + "\n")
 

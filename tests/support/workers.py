@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
+from support.client import Person
 from support.emitted import environ_for, run
 from support.matrix import CHOICES, PYTHONS, Answers
-from support.servers import end_group
+from support.servers import Site, end_group
 
 LEASE = 2  # seconds until the job of a lost worker is taken up again
 MANAGE = ["uv", "run", "python", "manage.py"]
@@ -45,6 +46,14 @@ class Work:
     def shell(self, code: str) -> str:
         """Run code in the project's shell. Return what it prints."""
         return self.manage("shell", "--verbosity", "0", "-c", code).strip()
+
+    def staff(self, site: Site) -> Person:
+        """Return a person who is staff, or a guest if the site has no accounts."""
+        person = Person(site, self.auth)
+        if self.auth != "none":
+            chosen = f"User.objects.filter(username={person.name!r})"
+            self.shell(f"from accounts.models import User; {chosen}.update(is_staff=True)")
+        return person
 
     @contextlib.contextmanager
     def running(self, *command: str) -> Iterator[subprocess.Popen]:
