@@ -14,6 +14,7 @@ from realtime.protocol import is_storable
 
 NAME = r"^[A-Za-z0-9_-]{1,64}\Z"  # of a device
 MAX_TEXT = 1000  # characters of a command, and of an answer
+MAX_VALUE = 1e300  # of a reading, so that a sum of many is finite
 
 
 def validate_storable(text: str) -> None:
@@ -22,7 +23,7 @@ def validate_storable(text: str) -> None:
 
 
 NUMBER = forms.IntegerField(min_value=1, max_value=MAX_SEQ)
-VALUE = forms.FloatField()
+VALUE = forms.FloatField(min_value=-MAX_VALUE, max_value=MAX_VALUE)
 AT = forms.DateTimeField(required=False)
 ANSWER = forms.CharField(
     max_length=MAX_TEXT, required=False, strip=False, validators=[validate_storable]

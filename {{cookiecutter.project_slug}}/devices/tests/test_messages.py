@@ -19,6 +19,7 @@ from devices.messages import AnswerMessage, ReadingMessage, StatusMessage, parse
         b'{"number": 1, "value": NaN}',
         b'{"number": 1, "value": 1e999}',
         b'{"number": 1, "value": true}',
+        b'{"number": 1, "value": -1e301}',
         b'{"number": 1, "value": 1' + b"0" * 400 + b"}",
         b'{"number": 1, "value": 1, "at": 5}',
         b'{"number": 1, "value": 1, "at": "2026-13-01T00:00:00Z"}',

@@ -3,15 +3,15 @@
 const PAUSE_MS = 500; // changes that come together are read once
 const EVERY_MS = 5_000; // an event may be lost
 
-/** Pass copies of the page to `show`, every few seconds. Return a function that asks for one soon. */
-export function copies(show) {
+/** Pass copies of the page at a path to `show`, every few seconds. Return a function that asks for one soon. */
+export function copies(path, show) {
   let timer = null;
 
   async function read() {
     timer = null;
     if (document.hidden) return;
     try {
-      const response = await fetch(location.href);
+      const response = await fetch(path);
       if (!response.ok || response.redirected) return;
       show(new DOMParser().parseFromString(await response.text(), "text/html"));
     } catch {

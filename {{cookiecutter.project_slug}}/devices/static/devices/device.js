@@ -9,7 +9,7 @@ const SHOWN = 300; // readings, in units of the view box
 const HEIGHT = 60;
 
 const chart = document.querySelector(".chart");
-const readAgain = copies(show);
+const readAgain = copies(chart.dataset.path, show);
 
 const values = [];
 let last = null; // number of the latest reading

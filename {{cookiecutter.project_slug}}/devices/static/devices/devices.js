@@ -6,7 +6,7 @@ import { RealtimeClient } from "../realtime/client.js";
 import { copies } from "./copy.js";
 
 const list = document.querySelector(".devices");
-const readAgain = copies(show);
+const readAgain = copies(location.href, show);
 
 new RealtimeClient(
 {% if cookiecutter.auth == "token" %}
@@ -31,9 +31,9 @@ function show(copy) {
     const shown = rowOf(row.dataset.device);
     if (!shown) previous ? previous.after(row) : list.prepend(row);
     else {
-      for (const part of [".value", ".online"]) {
-        shown.querySelector(part).textContent = row.querySelector(part).textContent;
-      }
+      const [value, online] = [".value", ".online"].map((part) => row.querySelector(part).textContent);
+      if (value) shown.querySelector(".value").textContent = Number(value); // 20, not 20.0, as in events
+      shown.querySelector(".online").textContent = online;
     }
     previous = shown ?? row;
   }
