@@ -1,5 +1,6 @@
 """Pictures of the default project and of one with all sample apps, for docs/screenshots or the given folder."""
 
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -37,11 +38,28 @@ from dashboard.events import FEED, KEPT, figures_event
 from realtime.feeds.events import append
 for second in range(KEPT, 1, -1):
     wave = sin(second / 23) + sin(second / 7) / 3
-    values = (40 + 12 * wave, 90 + 60 * wave * sin(second), 0.8 + 0.3 * sin(second * second), 2 + 2 * wave, 4)
+    values = (40 + 12 * wave, 90 + 60 * wave * sin(second), 0.8 + 0.3 * sin(second * second), 5, 5, 2 + 2 * wave, 4)
     event = figures_event()
     event["at"] = (timezone.now() - timedelta(seconds=second)).isoformat()
     event["values"] = {label: max(0, round(value)) for label, value in zip(event["values"], values)}
     append(FEED, event)
+"""
+
+# Devices with five minutes of readings, and commands to one of them.
+DEVICES = """
+from math import sin
+from devices.commands import send_command
+from devices.messages import AnswerMessage, ReadingMessage, StatusMessage
+from devices.models import Device
+from devices.storing import store_messages
+for place, name in enumerate(["boiler", "cellar", "greenhouse", "harbour", "roof", "workshop"]):
+    store_messages([StatusMessage(name, name != "cellar")])
+    waves = [sin(second / 40 + place) + sin(second * second) / 12 for second in range(300)]
+    store_messages([ReadingMessage(name, n, round(20 + 3 * wave, 2), None) for n, wave in enumerate(waves, 1)])
+roof = Device.objects.get(name="roof")
+for text, *answers in (("open window", "", "Open"), ("measure twice", ""), ("close window",)):
+    command = send_command(roof, text, "ann")
+    store_messages([AnswerMessage(roof.name, command.pk, answer) for answer in answers])
 """
 
 
@@ -112,7 +130,8 @@ def take_other_apps(browser: Browser, folder: Path) -> None:
     project = folder / demo.PROJECT.name
     manage = [str(demo.PROJECT / ".venv" / "bin" / "python"), "manage.py"]
     run([*manage, "migrate", "--verbosity", "0"], project, clean_environ())
-    run([*manage, "shell", "--no-imports", "-c", MINUTES], project, clean_environ())
+    for code in (MINUTES, DEVICES):
+        run([*manage, "shell", "--no-imports", "-c", code], project, clean_environ())
     with start_site([*manage, "runserver", "--noreload"], project, clean_environ()) as site:
         visits = Visits(browser, site.url)
         ann = sign_up(visits, "ann")
@@ -132,9 +151,15 @@ def take_other_apps(browser: Browser, folder: Path) -> None:
             run([*manage, "notify", "--user", "ann", text, "--url", "/jobs/"], project, clean_environ())
         ann.page.goto("/notifications/")
         take(ann, "notifications")
+        ann.page.goto("/devices/")
+        expect(ann.page.locator("[data-device]")).to_have_count(6)
+        take(ann, "devices")
+        ann.page.goto("/devices/roof/")
+        expect(ann.page.locator(".chart path")).to_have_attribute("d", re.compile("L"))
+        take(ann, "device")
         ann.page.goto("/dashboard/")
         expect(ann.page.get_by_role("status")).to_have_text("Live")
-        expect(ann.page.locator("figcaption")).to_have_count(5)
+        expect(ann.page.locator("figcaption")).to_have_count(7)
         take(ann, "dashboard")
         visits.check()
 
