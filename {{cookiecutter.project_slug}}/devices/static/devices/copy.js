@@ -3,7 +3,10 @@
 const PAUSE_MS = 500; // changes that come together are read once
 const EVERY_MS = 5_000; // an event may be lost
 
-/** Pass copies of the page at a path to `show`, every few seconds. Return a function that asks for one soon. */
+/**
+ * Pass copies of the page at a path to `show`, every few seconds. Return a function that asks for
+ * one soon.
+ */
 export function copies(path, show) {
   let timer = null;
 

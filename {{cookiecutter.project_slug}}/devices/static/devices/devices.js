@@ -31,9 +31,10 @@ function show(copy) {
     const shown = rowOf(row.dataset.device);
     if (!shown) previous ? previous.after(row) : list.prepend(row);
     else {
-      const [value, online] = [".value", ".online"].map((part) => row.querySelector(part).textContent);
-      if (value) shown.querySelector(".value").textContent = Number(value); // 20, not 20.0, as in events
-      shown.querySelector(".online").textContent = online;
+      const value = row.querySelector(".value").textContent;
+      // 20 instead of 20.0, as events have it
+      if (value) shown.querySelector(".value").textContent = Number(value);
+      shown.querySelector(".online").textContent = row.querySelector(".online").textContent;
     }
     previous = shown ?? row;
   }
