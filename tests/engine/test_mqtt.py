@@ -15,7 +15,7 @@ from django.db import IntegrityError, OperationalError
 
 from engine.test_startup import free_port
 from realtime.environment import MqttBroker
-from realtime.mqtt.bridge import Bridge
+from realtime.mqtt.bridge import MAX_BYTES, TURN_SECONDS, Bridge
 from realtime.mqtt.client import connect, new_client
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,10 +65,15 @@ class NumberBridge(Bridge):
         super().__init__(client_id)
         self.errors = list(errors)
         self.calls = []
+        self.connects = 0
         self.found = []
 
     def parse(self, topic, payload):
         return int(payload)
+
+    def connect(self):
+        self.connects += 1
+        super().connect()
 
     def store(self, contents):
         self.calls.append(len(contents))
@@ -115,12 +120,12 @@ def device():
 
 
 def test_invalid_messages_are_dropped_alone(broker, caplog):
-    """Neither one that is not parsed nor one that cannot be stored stops the others of its batch."""
+    """One that is too long, not parsed or not stored does not stop the others of its batch."""
     caplog.set_level(logging.WARNING, "realtime.mqtt")
     with running(NumberBridge()) as bridge:
         wait_until(bridge.client.is_connected)
         with device() as send:
-            for payload in ("1", "x", "13", "2", "y", "3"):
+            for payload in ("1", "x", "13", "2", "y", "4" + " " * MAX_BYTES, "3"):
                 send("site/one/numbers", payload)
         wait_until(lambda: sorted(bridge.found) == [1, 2, 3] and not bridge.dropped)
     lines = [record.getMessage() for record in caplog.records]
@@ -134,9 +139,11 @@ def test_messages_wait_for_the_database(broker, caplog):
     caplog.set_level(logging.INFO, "realtime.mqtt")
     with running(NumberBridge(OperationalError("down"), OperationalError("down"))) as bridge:
         wait_until(bridge.client.is_connected)
+        start = time.monotonic()
         with device() as send:
             send("site/one/numbers", "1")
         wait_until(lambda: bridge.found == [1])
+        assert time.monotonic() - start > 2 * TURN_SECONDS
     lines = [record.getMessage() for record in caplog.records]
     assert lines == [
         f"Connecting to 127.0.0.1:{broker.port}",
@@ -172,6 +179,7 @@ def test_killed_broker_is_waited_for(broker, caplog):
         broker.stop()
         wait_until(lambda: 1 in bridge.found)
         time.sleep(2)
+        assert bridge.connects < 8
         broker.start()
         wait_until(bridge.client.is_connected)
         with device() as send:
@@ -181,6 +189,26 @@ def test_killed_broker_is_waited_for(broker, caplog):
     # Once, or also after the line about the database.
     assert sum("is not reached, retrying" in line for line in lines) in {1, 2}
     assert lines.count("Connected to the broker") == 2
+
+
+def test_acknowledgements_are_those_of_a_connection(broker):
+    """What arrived by an earlier connection comes again. Once it is stored, the broker forgets it."""
+    with running(NumberBridge(*[OperationalError("down")] * 4)) as bridge:
+        wait_until(bridge.client.is_connected)
+        with device() as send:
+            send("site/one/numbers", "1")
+        wait_until(lambda: bridge.calls)
+        broker.process.terminate()  # it saves its messages
+        broker.process.wait()
+        broker.start()
+        wait_until(lambda: bridge.found == [1, 1])
+        with device() as send:
+            send("site/one/numbers", "2")
+        wait_until(lambda: bridge.found == [1, 1, 2])
+    with running(NumberBridge()) as bridge, device() as send:
+        send("site/one/numbers", "3")
+        wait_until(lambda: 3 in bridge.found)
+    assert bridge.found == [3]
 
 
 def test_bridges_share_topics(broker):
