@@ -1,10 +1,12 @@
 """Storing of messages, and commands, without a broker."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.core.management import call_command
+from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -44,9 +46,28 @@ def test_readings_are_stored_once() -> None:
     """Known numbers are skipped, also within a batch. The others are numbered without a gap."""
     store_messages([reading("one", 7), reading("two", 7), reading("one", 9), reading("one", 7, 9)])
     store_messages([reading("one", 9), reading("one", 8, 2)])
+    store_messages([reading("one", 9)])
     assert stored() == [(1, 7, 1.5), (2, 9, 1.5), (3, 8, 2)]
     assert stored("two") == [(1, 7, 1.5)]
     assert list(Device.objects.values_list("name", "value")) == [("one", 2), ("two", 1.5)]
+
+
+def test_readings_have_the_time_of_the_device() -> None:
+    """Without one, it is the time of storing, which the device has, too."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    store_messages([ReadingMessage("one", 1, 1, at), reading("one", 2)])
+    times = Reading.objects.order_by("seq").values_list("at", flat=True)
+    assert list(times) == [at, Device.objects.get().seen_at]
+
+
+def test_readings_that_are_not_stored_are_not_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device keeps them while the database is down."""
+    bridge = SilentBridge("test")
+    monkeypatch.setattr("devices.bridge.store_messages", Mock(side_effect=OperationalError))
+    with pytest.raises(OperationalError):
+        bridge.store([reading("one", 1)])
+    bridge.turn()
+    assert bridge.sent == []
 
 
 def test_known_readings_are_confirmed_again() -> None:
