@@ -192,7 +192,7 @@ def test_killed_broker_is_waited_for(broker, caplog):
 
 
 def test_acknowledgements_are_those_of_a_connection(broker):
-    """What arrived by an earlier connection comes again. Once it is stored, the broker forgets it."""
+    """Messages of an earlier connection come again. Once they are stored, the broker forgets them."""
     with running(NumberBridge(*[OperationalError("down")] * 4)) as bridge:
         wait_until(bridge.client.is_connected)
         with device() as send:
