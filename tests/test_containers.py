@@ -412,7 +412,7 @@ def test_example_secret_is_refused_in_production(stack):
 
 def test_operators_see_health_and_logs(stack):
     """Operators see the health of the containers, the servers' logs, and the pages closed to visitors."""
-    assert stack.sh("docker compose ps").count("(healthy)") == 5
+    assert stack.sh("docker compose ps").count("(healthy)") == 6
     assert "startup complete" in stack.sh("timeout 5 docker compose logs --follow web || test $? = 124")
     looked = stack.sh(section(stack.project, "Look").replace(" exec ", " exec -T "))
     assert "realtime_connections" in looked
