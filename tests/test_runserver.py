@@ -91,7 +91,7 @@ def test_server_is_chosen_at_run_time(project):
         with start_site([*command, "--noreload"], folder, environ | variables) as site:
             with Person(site, "none").connect("lobby") as socket:
                 assert receive(socket)["type"] == "welcome"
-            assert f"{server} serves {site.url}/" in site.log.read_text()
+            assert f"Starting {server} at {site.url}/\nQuit the server with CONTROL-C." in site.log.read_text()
 
 
 def test_pages_at_another_port_may_connect(project):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from realtime.process import processes, running_loop
 from realtime.servers import workers
 
 LOCAL_NAMES = ("127.0.0.1", "localhost")
+QUIT = "CTRL-BREAK" if sys.platform == "win32" else "CONTROL-C"
 RELOAD = 3  # status at which Django's reloader starts the next process
 
 
@@ -51,7 +53,12 @@ class Command(runserver.Command):
             scheme = "https" if settings.TLS_CERTFILE else "http"
             host = f"[{self.addr}]" if ":" in self.addr else self.addr
             allow_origins(f"{scheme}://{name}:{self.port}" for name in (host, *LOCAL_NAMES))
-            self.stdout.write(f"{settings.SERVER} serves {scheme}://{host}:{self.port}/")
+            self.stdout.write(
+                f"Django version {self.get_version()}, "
+                f"using settings {os.environ['DJANGO_SETTINGS_MODULE']!r}\n"
+                f"Starting {settings.SERVER} at {scheme}://{host}:{self.port}/\n"
+                f"Quit the server with {QUIT}."
+            )
             self.stdout.flush()
             if apps.is_installed("realtime.work"):
                 from realtime.work.worker import start_worker
