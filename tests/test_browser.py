@@ -3,6 +3,8 @@
 import contextlib
 import json
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 import httpx
@@ -524,6 +526,44 @@ def test_right_to_left_text(windows):
     assert sorted(directions) == ["ltr"] * 2 + ["rtl"] * 4
 
 
+class WithoutUpgrade(BaseHTTPRequestHandler):
+    """Proxy that drops the headers Upgrade and Connection, as nginx does by default."""
+
+    def do_GET(self):
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in {"connection", "upgrade"}}
+        body = self.rfile.read(int(headers.get("Content-Length", 0)))
+        answer = httpx.request(
+            self.command, f"{self.server.site}{self.path}", headers=headers, content=body, trust_env=False
+        )
+        self.send_response(answer.status_code)
+        self.send_header("Content-Type", answer.headers["Content-Type"])
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+@once
+def test_proxy_without_upgrade(visit, site, ann, room):
+    """The console names the proxy, and not the origin, if a proxy drops Upgrade."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), WithoutUpgrade) as proxy:
+        threading.Thread(target=proxy.serve_forever).start()
+        visit.url = f"http://127.0.0.1:{proxy.server_port}"
+        environ = {**site.environ, "ALLOWED_ORIGINS": visit.url}
+        with start_site(["uv", "run", "python", "manage.py", "serve"], site.project, environ) as other:
+            proxy.site = other.url
+            visit.expect_problem("WebSocket|Upgrade")
+            window = visit(ann, "/")
+            with window.page.expect_console_message(lambda message: "Upgrade" in message.text) as console:
+                window.page.goto(f"/chat/{room}/")
+            assert "It allows this origin. Its log names the reason, unless a proxy drops" in console.value.text
+            window.page.close()
+        proxy.shutdown()
+
+
 @once
 def test_wrong_origin(visit, site, ann, room):
     """The console and the log name the origin and the setting that lacks it."""
@@ -534,7 +574,7 @@ def test_wrong_origin(visit, site, ann, room):
         window = visit(ann, f"/chat/{room}/")
         with window.page.expect_console_message(lambda message: "ALLOWED_ORIGINS" in message.text) as console:
             pass
-        assert other.url in console.value.text
+        assert console.value.text == f"The server refused the WebSocket handshake. Add {other.url} to ALLOWED_ORIGINS."
         assert f"event=origin_refused origin={other.url} setting=ALLOWED_ORIGINS " in other.log.read_text()
 
 

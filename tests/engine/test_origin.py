@@ -1,8 +1,9 @@
 """Validation of the Origin header, for sockets as Django does it for POST requests."""
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.middleware.csrf import CsrfViewMiddleware
-from django.test import RequestFactory
+from django.test import AsyncClient, Client, RequestFactory
 
 from engine.asgi import application
 from engine.people import user_of
@@ -166,3 +167,20 @@ async def test_validator_alone_is_strict(visit, authenticators):
     headers = [*FOREIGN, (b"authorization", b"Bearer valid")]
     client = await SocketClient.connect(OriginValidator(application), PATH, headers=headers)
     assert not client.connected
+
+
+async def test_failed_handshakes_are_explained(settings):
+    """A page whose handshake failed learns whether the origin, the server or a proxy is the reason."""
+    settings.ALLOWED_ORIGINS = ["https://site.example"]
+    foreign, own = ({"Handshake-Origin": f"https://{name}.example"} for name in ("evil", "site"))
+    no_asgi = await sync_to_async(Client().get)(PATH, headers=own)
+    answers = [no_asgi, *[await AsyncClient().get(PATH, headers=headers) for headers in (foreign, own)]]
+    assert [(answer.status_code, answer.content.decode()) for answer in answers] == [
+        (200, "It is not an ASGI server. Run: python manage.py serve"),
+        (200, "Add https://evil.example to ALLOWED_ORIGINS."),
+        (
+            200,
+            "It allows this origin. Its log names the reason, unless a proxy drops the headers Upgrade "
+            "and Connection: https://nginx.org/en/docs/http/websocket.html",
+        ),
+    ]

@@ -1,11 +1,12 @@
 """HTTP middleware: operators name a process by its address, and pages declare what they load."""
 
-from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware import common
 from django.utils.deprecation import MiddlewareMixin
 
 from realtime.conf import settings
+from realtime.origin import explain_refusal
 
 FOR_OPERATORS = {"/healthz", "/readyz", "/metrics"}
 
@@ -14,9 +15,14 @@ class CommonMiddleware(common.CommonMiddleware):
     """Django's own middleware, except that operators may name any host, and caches store nothing.
 
     A page shows who is signed in. A public view sets a `Cache-Control` of its own.
+    `client.js` asks with the header Handshake-Origin why a handshake failed.
     """
 
-    def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
+    def process_request(  # type: ignore[override]  # Django's own redirects only
+        self, request: HttpRequest
+    ) -> HttpResponse | None:
+        if origin := request.headers.get("Handshake-Origin"):
+            return HttpResponse(explain_refusal(request, origin), content_type="text/plain")
         return None if request.path in FOR_OPERATORS else super().process_request(request)
 
     def process_response(

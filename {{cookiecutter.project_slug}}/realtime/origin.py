@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest
 from django.utils.http import is_same_domain
 
 from realtime import logs
@@ -96,6 +97,18 @@ def matches(scheme: str, host: str, allowed: str) -> bool:
     """Return whether a wildcard has the host, as Django decides it for POST requests."""
     its_scheme, _, pattern = allowed.partition("://*")
     return bool(pattern) and scheme == its_scheme and is_same_domain(host, pattern)
+
+
+def explain_refusal(request: HttpRequest, origin: str) -> str:
+    """Return why handshakes of pages of the origin fail where this request arrived."""
+    if not isinstance(request, ASGIRequest):
+        return "It is not an ASGI server. Run: python manage.py serve"
+    if not is_allowed(origin, dict(request.scope)):
+        return f"Add {origin} to ALLOWED_ORIGINS."
+    return (
+        "It allows this origin. Its log names the reason, unless a proxy drops the headers Upgrade "
+        "and Connection: https://nginx.org/en/docs/http/websocket.html"
+    )
 
 
 class OriginValidator:

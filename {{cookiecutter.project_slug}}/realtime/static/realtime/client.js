@@ -152,7 +152,7 @@ export class RealtimeClient {
       if (event.type !== "pong") this.#onevent(event);
     });
     socket.onclose = current(({ code }) => {
-      if (!this.#opened) this.#explainRefusal();
+      if (!this.#opened) this.#explainRefusal(socket);
       this.#disconnect(code);
     });
   }
@@ -196,17 +196,24 @@ export class RealtimeClient {
     else this.#ping();
   }
 
-  // Scripts cannot read why a handshake failed. If HTTP works, the origin is the usual reason.
-  async #explainRefusal() {
+  // Scripts cannot read why a handshake failed: ask the server's `CommonMiddleware` over HTTP.
+  async #explainRefusal({ url }) {
     if (this.#explained) return;
     this.#explained = true;
+    const { origin } = location;
+    const asked = new URL(url.replace("ws", "http"));
+    asked.search = ""; // may hold a ticket
+    const own = asked.origin === origin;
     try {
-      const { ok } = await fetch(location.href, { method: "HEAD" });
-      if (!ok) throw new Error();
-      console.error(
-        "The server refused the WebSocket handshake. " +
-          `Add ${location.origin} to ALLOWED_ORIGINS, or see the server's log.`,
-      );
+      // Browsers would ask another site first whether it takes the header.
+      const options = own ? { headers: { "Handshake-Origin": origin } } : { mode: "no-cors" };
+      const answer = await fetch(asked, options);
+      if (answer.status >= 500) throw new Error();
+      const reason = answer.ok
+        ? await answer.text()
+        : `Nothing takes WebSockets at ${asked}, or ALLOWED_ORIGINS lacks ${origin}. ` +
+          "See the server's log.";
+      console.error(`The server refused the WebSocket handshake. ${reason}`);
     } catch {
       this.#explained = false; // the server is down: explain a later failure
     }
