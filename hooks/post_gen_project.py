@@ -6,7 +6,7 @@ Cookiecutter renders this file and runs it in the new project's folder. ANSWERS 
 
 import json
 import os
-import secrets
+import runpy
 import shutil
 import sys
 import tempfile
@@ -109,28 +109,6 @@ def keep_chosen_files(project):
             folder.rmdir()
 
 
-def write_env(project):
-    """Write the development settings, readable by their owner only. An existing file keeps its secret."""
-    lines = [
-        "# Development only, and kept out of git. Production sets its own environment: see .env.example.",
-        "DEBUG=true",
-        f"SECRET_KEY={secrets.token_urlsafe(48)}",
-        f"DATABASE_URL={ANSWERS['__database_url']}",
-    ]
-    if ANSWERS["database"] == "postgresql":
-        lines.append("POSTGRES_PASSWORD=postgres")
-    if ANSWERS["channel_layer"] == "redis":
-        lines += [f"REDIS_URL={ANSWERS['__redis_url']}", "REDIS_PASSWORD=redis"]
-    if "devices" in ANSWERS["__apps"].split() and ANSWERS["deploy"] != "none":
-        lines += [f"MQTT_URL={ANSWERS['__mqtt_url']}", "MQTT_PASSWORD=mqtt"]
-    try:
-        descriptor = os.open(project / ".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return
-    with open(descriptor, "w", encoding="utf-8", newline="\n") as file:
-        file.write("\n".join(lines) + "\n")
-
-
 def say_what_is_next(project):
     """Print the commands that lead to the first page, unless cruft makes the project only to compare it."""
     if "_output_dir" not in ANSWERS and project.parent.parent == Path(tempfile.gettempdir()).resolve():
@@ -150,5 +128,5 @@ if __name__ == "__main__":
     project = Path.cwd().resolve()
     remove_unneeded(project)
     keep_chosen_files(project)
-    write_env(project)
+    runpy.run_path(str(project / "realtime" / "dotenv.py"), run_name="__main__")  # writes .env
     say_what_is_next(project)

@@ -2,10 +2,11 @@
 
 import os
 import stat
+import sys
 
 import pytest
 from support.differences import DIFFERENCES, content, difference, secret_and_rest
-from support.emitted import bake
+from support.emitted import bake, clean_environ, run
 from support.matrix import CHOICES, PRESUPPOSED
 
 pytestmark = pytest.mark.quick
@@ -57,6 +58,21 @@ def test_env_holds_development_values(cookies):
         assert lines == ["DEBUG=true", "SECRET_KEY=", *values]
         if os.name == "posix":
             assert stat.S_IMODE((project / ".env").stat().st_mode) == 0o600
+
+
+def test_clone_gets_an_env_of_its_own(cookies):
+    """`make setup` writes the .env that generation wrote, with another secret."""
+    project = bake(cookies, channel_layer="redis", database="postgresql")
+    secret, rest = secret_and_rest(project)
+    environ = clean_environ(UV_PYTHON=sys.executable, UV_OFFLINE="1")
+    assert "realtime.dotenv" not in run(["make", "--dry-run", "setup"], project, environ)
+    (project / ".env").unlink()
+    first, *_ = run(["make", "--dry-run", "setup"], project, environ).splitlines()
+    run(first.split(), project, environ)
+    other_secret, other_rest = secret_and_rest(project)
+    assert (other_rest, len(other_secret), other_secret == secret) == (rest, 64, False)
+    if os.name == "posix":
+        assert stat.S_IMODE((project / ".env").stat().st_mode) == 0o600
 
 
 def test_next_commands_are_printed(cookies, capfd):

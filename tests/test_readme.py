@@ -26,6 +26,7 @@ RUN = {
     "uvx cookiecutter gh:org/channels-template": "test_readme.py::test_first_minute_is_up_to_date",  # from this folder
     "cd book-club": "test_readme.py::test_first_minute_is_up_to_date",
     "make (setup|dev)": "test_readme.py::test_first_minute_is_up_to_date",
+    "make \\.env": "test_options.py::test_clone_gets_an_env_of_its_own",
     "make dev PORT=9000": "test_readme.py::test_first_minute_is_up_to_date",
     "make test": "test_install.py::test_installation_by_the_readme_works",
     "make lint": "test_install.py::test_installation_by_the_readme_works",

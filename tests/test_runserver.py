@@ -106,3 +106,19 @@ def test_pages_at_another_port_may_connect(project):
             Person(site, "none").connect("lobby") as socket,
         ):
             assert receive(socket)["type"] == "welcome"
+
+
+@pytest.mark.xdist_group("runserver-uvicorn")
+def test_two_projects_share_no_session(cookies, environment):
+    """Cookies bear the project's name, because browsers send those of one port of 127.0.0.1 to all."""
+    python = environment(PYTHONS[-1], CHOICES["django_version"][0])
+    environ = environ_for(python)
+    names = []
+    for slug in ("book-club", "run-club"):
+        project = bake(cookies, project_slug=slug)
+        run(["uv", "run", "python", "manage.py", "migrate", "--verbosity", "0"], project, environ)
+        with start_site(
+            [str(python / "bin" / "python"), "manage.py", "runserver", "--noreload"], project, environ
+        ) as site:
+            names.append({cookie.name for cookie in Person(site, "session").http.cookies.jar})
+    assert names == [{f"{slug}-{kind}" for kind in ("csrftoken", "sessionid")} for slug in ("book-club", "run-club")]

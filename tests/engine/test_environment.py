@@ -179,7 +179,7 @@ def test_fresh_clone_gets_a_hint(tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as end:
         environment.seal()
     *_, line = str(end.value.code).splitlines()
-    assert line == ".env: missing. For development, run: cp .env.example .env"
+    assert line == ".env: missing. For development, run: python -m realtime.dotenv"
 
 
 @pytest.mark.parametrize(

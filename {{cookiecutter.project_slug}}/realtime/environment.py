@@ -102,7 +102,7 @@ class Environment(Env):
                     f"{name}: {' '.join(problems)}" + f" Example: {name}={example}" * bool(show)
                 )
             if "SECRET_KEY" not in os.environ and examples and not (self.folder / ".env").exists():
-                lines.append(".env: missing. For development, run: cp .env.example .env")
+                lines.append(".env: missing. For development, run: python -m realtime.dotenv")
             sys.exit("\n".join(lines))
 
 
