@@ -346,6 +346,21 @@ def test_logout_in_another_tab(visit, site, room):
 
 
 @signed_in
+def test_another_user_of_the_browser(visit, site, ann, ben, room):
+    """A page that reconnects with the cookie of another user is loaded again for this user."""
+    visit.expect_problem(OUTAGE)
+    visit.expect_problem("/api/ticket/ (403|net::ERR_ABORTED)|status of 403")
+    window = visit(ann, f"/chat/{room}/")
+    expect(window.status).to_have_text("Connected")
+    with site.down():
+        cookies = [{"name": name, "value": value, "url": site.url} for name, value in ben.http.cookies.items()]
+        window.page.context.add_cookies(cookies)
+    expect(window.page.locator(".identity .user")).to_have_text(ben.name)
+    expect(window.status).to_have_text("Connected")
+    expect(window.people).not_to_contain_text(word(ann.name))
+
+
+@signed_in
 def test_expired_session(visit, site, room):
     """A page that reconnects with an expired session shows that the user is signed out."""
     visit.expect_problem(OUTAGE)

@@ -9,6 +9,9 @@
 //
 // An event is a JSON object with a `type`, one in each text frame. The consumer must answer
 // `{"type": "ping"}` with `{"type": "pong"}`, as `RealtimeConsumer` does.
+//
+// A page with the id of its user, `<html data-user-id="7">`, is reloaded if a `welcome` has the id of
+// another user: one has signed in since, in another window of the browser.
 
 const RECONNECT_CODES = new Set([1001, 1006, 1011, 1012, 4012, 4408]);
 const LOST = 1006;
@@ -149,6 +152,7 @@ export class RealtimeClient {
       clearTimeout(this.#timers.answer);
       this.#timers.answer = null;
       const event = JSON.parse(data);
+      if (isForAnother(event)) location.reload();
       if (event.type !== "pong") this.#onevent(event);
     });
     socket.onclose = current(({ code }) => {
@@ -218,4 +222,9 @@ export class RealtimeClient {
       this.#explained = false; // the server is down: explain a later failure
     }
   }
+}
+
+function isForAnother({ type, user_id }) {
+  const { userId } = document.documentElement.dataset;
+  return type === "welcome" && userId !== undefined && user_id !== undefined && user_id !== userId;
 }
