@@ -27,6 +27,7 @@ RUN = {
     "cd book-club": "test_readme.py::test_first_minute_is_up_to_date",
     "make (setup|dev)": "test_readme.py::test_first_minute_is_up_to_date",
     "make \\.env": "test_options.py::test_clone_gets_an_env_of_its_own",
+    "make dev HOST=.*": "test_runserver.py::test_phones_in_the_network_may_connect",
     "make dev PORT=9000": "test_readme.py::test_first_minute_is_up_to_date",
     "make test": "test_install.py::test_installation_by_the_readme_works",
     "make lint": "test_install.py::test_installation_by_the_readme_works",

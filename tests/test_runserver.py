@@ -91,7 +91,7 @@ def test_server_is_chosen_at_run_time(project):
         with start_site([*command, "--noreload"], folder, environ | variables) as site:
             with Person(site, "none").connect("lobby") as socket:
                 assert receive(socket)["type"] == "welcome"
-            assert f"Starting {server} at {site.url}/\nQuit the server with CONTROL-C." in site.log.read_text()
+            assert f"Starting {server} at {site.url}/\n" in site.log.read_text()
 
 
 def test_pages_at_another_port_may_connect(project):
@@ -122,3 +122,27 @@ def test_two_projects_share_no_session(cookies, environment):
         ) as site:
             names.append({cookie.name for cookie in Person(site, "session").http.cookies.jar})
     assert names == [{f"{slug}-{kind}" for kind in ("csrftoken", "sessionid")} for slug in ("book-club", "run-club")]
+
+
+def test_phones_in_the_network_may_connect(project):
+    """`HOST=0.0.0.0` is enough: the output names the URL for phones, and its pages open sockets."""
+    folder, environ, command = project
+    with start_site([*command, "--noreload"], folder, environ, host="0.0.0.0") as site:
+        (site.url,) = re.findall(r"Open it on phones in the same network: (http://\S+)/\n", site.log.read_text())
+        assert site.url not in {f"http://{host}:{site.port}" for host in ("127.0.0.1", "0.0.0.0")}
+        with Person(site, "none").connect("lobby") as socket:
+            assert receive(socket)["type"] == "welcome"
+
+
+def test_files_of_the_site_restart_nothing(project):
+    """Uploads and log files in the project's folder leave its sockets open, whatever their names."""
+    folder, environ, command = project
+    (folder / "media").mkdir()
+    with start_site(command, folder, environ) as site, Person(site, "none").connect("lobby") as socket:
+        assert receive(socket)["type"] == "welcome"
+        time.sleep(LOOKS)
+        for name in ("media/cat.png", "media/upload.py", "media/page.html", "site.log"):
+            (folder / name).write_text("new")
+        time.sleep(LOOKS)
+        assert say(socket, "a", "still here")["text"] == "still here"
+        assert "reloading" not in site.log.read_text()

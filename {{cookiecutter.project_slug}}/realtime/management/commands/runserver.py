@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import os
+import socket
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings as django_settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.contrib.staticfiles.management.commands import runserver
 from django.db import connections
@@ -16,10 +17,13 @@ from django.utils import autoreload
 
 from realtime import servers, startup
 from realtime.conf import settings
+from realtime.environment import is_loopback, is_private
 from realtime.process import processes, running_loop
 from realtime.servers import workers
 
-LOCAL_NAMES = ("127.0.0.1", "localhost")
+LOCAL_HOSTS = ("127.0.0.1", "localhost")
+EVERY_ADDRESS = {"0", "0.0.0.0", "::"}
+ELSEWHERE = ("192.0.2.1", 9)  # an address for documentation (RFC 5737)
 QUIT = "CTRL-BREAK" if sys.platform == "win32" else "CONTROL-C"
 RELOAD = 3  # status at which Django's reloader starts the next process
 
@@ -52,11 +56,13 @@ class Command(runserver.Command):
             listener = workers.listen(self.addr, int(self.port))
             scheme = "https" if settings.TLS_CERTFILE else "http"
             host = f"[{self.addr}]" if ":" in self.addr else self.addr
-            allow_origins(f"{scheme}://{name}:{self.port}" for name in (host, *LOCAL_NAMES))
+            own = own_host(self.addr)
+            allow(own, f"{scheme}://{{}}:{self.port}")
             self.stdout.write(
                 f"Django version {self.get_version()}, "
                 f"using settings {os.environ['DJANGO_SETTINGS_MODULE']!r}\n"
                 f"Starting {settings.SERVER} at {scheme}://{host}:{self.port}/\n"
+                f"{for_phones(own, f'{scheme}://{own}:{self.port}/')}\n"
                 f"Quit the server with {QUIT}."
             )
             self.stdout.flush()
@@ -80,10 +86,36 @@ class Command(runserver.Command):
         return application
 
 
-def allow_origins(origins: Iterable[str]) -> None:
-    """Let the pages of this site open sockets, whatever port `ALLOWED_ORIGINS` names."""
-    if settings.DEBUG and settings.ALLOWED_ORIGINS is not None:
+def own_host(address: str) -> str:
+    """Return the host by which others reach this address: for all addresses, the one in the LAN."""
+    if address not in EVERY_ADDRESS:
+        return f"[{address}]" if ":" in address else address
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect(ELSEWHERE)  # chooses the interface, and sends nothing
+        own: str = probe.getsockname()[0]
+        return own if is_private(own) else LOCAL_HOSTS[0]
+    return LOCAL_HOSTS[0]
+
+
+def allow(host: str, origin: str) -> None:
+    """Serve the host too, if DEBUG is set, and let pages at this port open sockets.
+
+    The settings know neither the port nor the address of the command line.
+    """
+    if not settings.DEBUG:
+        return
+    hosts = settings.ALLOWED_HOSTS or [".localhost", *LOCAL_HOSTS, "[::1]"]  # Django's default
+    django_settings.ALLOWED_HOSTS = [*hosts, host]
+    if settings.ALLOWED_ORIGINS is not None:
+        origins = map(origin.format, (host, *LOCAL_HOSTS))
         settings.ALLOWED_ORIGINS = [*settings.ALLOWED_ORIGINS, *origins]
+
+
+def for_phones(host: str, url: str) -> str:
+    """Return the line about other devices."""
+    if is_loopback(host):
+        return "For phones in the same network, start it with HOST=0.0.0.0."
+    return f"Open it on phones in the same network: {url}"
 
 
 def drain(*, file_path: Path, **_: Any) -> None:
