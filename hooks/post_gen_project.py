@@ -119,6 +119,8 @@ def say_what_is_next(project):
     if SERVICES:
         commands.insert(1, f"docker compose up -d {SERVICES}")
     sys.stdout.reconfigure(errors="replace")
+    if ANSWERS["__corrections"]:
+        print(f"\nCorrected answers: {ANSWERS['__corrections']}.")
     print("\nThe project is ready. Next:\n")
     print("\n".join(f"    {command}" for command in commands))
     print("\nThen open http://127.0.0.1:8000. Without make, copy the commands from the Makefile.")

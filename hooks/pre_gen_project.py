@@ -5,17 +5,14 @@ within an answer, so no answer can end the literal or be read as code.
 """
 
 import json
-import os
 import re
+import shlex
 import sys
 import unicodedata
-from pathlib import Path
 
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 
 LONGEST_TEXT = 200
-LONGEST_SLUG = 63  # of a DNS label, and of a PostgreSQL database's name
-SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?")
 EMAIL = re.compile(r"[^@\s\"\\<>(),;:]+@[^@\s\"\\<>(),;:]+\.[^@\s\"\\<>(),;:.]+")
 # Packages that emitted projects install. uv cannot install a package into a project of the same name.
 TAKEN = """
@@ -48,45 +45,22 @@ def problem(answers):
         return "author_email is not an e-mail address: use one such as ann@example.com, or leave it empty."
 
     slug = answers["project_slug"]
-    if not SLUG.fullmatch(slug):
-        return (
-            f"project_slug {slug!a} is not a valid distribution name: use lower case letters, digits, - and _, "
-            "with a letter or digit at both ends, such as talking-site."
-        )
     if re.sub("[-_]+", "-", slug) in TAKEN.split():
         return f"project_slug {slug!a} is the name of a package that the project needs: use another, such as my-{slug}."
-    if len(slug) > LONGEST_SLUG:
-        return f"project_slug has {len(slug)} characters: use at most {LONGEST_SLUG}."
 
     for key, choices in answers["_choices"].items():
         if answers[key] not in choices:
             return f"{key} {answers[key]!a} is not a choice: use one of {', '.join(choices)}."
-    if answers["deploy"] == "kubernetes":
-        for key, needed in {"channel_layer": "redis", "database": "postgresql"}.items():
-            if answers[key] != needed:
-                return f"{key} {answers[key]!a} serves one machine, kubernetes many: use {needed}, or deploy=docker."
     return None
 
 
-def remove_folders(target, output):
-    """Delete the empty folders between the target, which is still empty, and the folder of projects.
-
-    Cookiecutter made them all, and would delete the last one only.
-    """
-    os.chdir(output)
-    while output in target.parents:
-        try:
-            target.rmdir()
-        except OSError:
-            return
-        target = target.parent
+def command(answers):
+    """Return the command that gives these answers without prompts."""
+    given = (f"{key}={value}" for key, value in answers.items() if not key.startswith("_"))
+    return shlex.join(["uvx", "cookiecutter", "--no-input", answers["_template"], *given])
 
 
 if __name__ == "__main__":
-    complaint = problem(ANSWERS)
-    if complaint:
-        target = Path.cwd()
-        output = Path(ANSWERS.get("_output_dir", target.parent)).resolve()
-        if target.parent != output:
-            remove_folders(target, output)
-        sys.exit(f"Error: {complaint}")
+    if complaint := problem(ANSWERS):
+        again = "" if CRUFT else f"\n\nCorrect this answer in a command with all of them:\n\n{command(ANSWERS)}\n"
+        sys.exit(f"Error: {complaint}{again}")
