@@ -108,6 +108,27 @@ def test_pages_at_another_port_may_connect(project):
             assert receive(socket)["type"] == "welcome"
 
 
+WITHOUT_FCNTL = """
+import sys
+
+sys.modules["fcntl"] = None
+if fdesc := sys.modules.get("twisted.internet.fdesc"):
+    fdesc.fcntl = None  # its reactor, which has a class of its own for Windows, has started
+"""
+
+
+def test_fcntl_is_not_needed(project):
+    """Windows has no module fcntl, by which Twisted's endpoints take over a listening socket."""
+    folder, environ, command = project
+    with (folder / "config" / "asgi.py").open("a") as file:
+        file.write(WITHOUT_FCNTL)
+    with (
+        start_site([*command, "--noreload"], folder, environ) as site,
+        Person(site, "none").connect("lobby") as socket,
+    ):
+        assert receive(socket)["type"] == "welcome"
+
+
 @pytest.mark.xdist_group("runserver-uvicorn")
 def test_two_projects_share_no_session(cookies, environment):
     """Cookies bear the project's name, because browsers send those of one port of 127.0.0.1 to all."""

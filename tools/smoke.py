@@ -42,7 +42,7 @@ def set_up(folder: Path) -> Path:
     generate = [sys.executable, "-m", "cookiecutter", "--no-input", "--default-config", "--output-dir", str(folder)]
     subprocess.run([*generate, str(TEMPLATE)], check=True)
     project = folder / "talking-site"
-    recipe = re.search(r"^setup:\n((?:\t.+\n)+)", (project / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    recipe = re.search(r"^setup:.*\n((?:\t.+\n)+)", (project / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert recipe
     for command in recipe[1].splitlines():
         subprocess.run(shlex.split(command), cwd=project, check=True)
