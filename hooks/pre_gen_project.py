@@ -30,6 +30,8 @@ CRUFT = "_output_dir" not in ANSWERS  # cruft renders the answers again at each 
 
 def problem(answers):
     """Return what is wrong with the answers and how to fix it, in one line, or None."""
+    if answers["__slug"].startswith("\x7b"):  # older versions render no private variables
+        return "cookiecutter is older than 2.1: use a newer one, such as by uvx cookiecutter."
     for key in ("project_name", "description", "author_name", "author_email"):
         text = answers[key]
         if any(unicodedata.category(character) in UNPRINTABLE for character in text):

@@ -192,6 +192,20 @@ def test_choice_of_a_replay_file_is_refused(question, tmp_path):
     assert not (tmp_path / "out" / "again").exists()
 
 
+def test_old_cookiecutter_is_refused(tmp_path):
+    """Cookiecutter 1.7, which Debian has, names the version that is needed, and writes no file."""
+    old = ["uv", "run", "--no-project", "--with", "cookiecutter==1.7.3", "cookiecutter"]
+    done = subprocess.run(
+        [*old, "--no-input", "--default-config", "--output-dir", str(tmp_path), str(TEMPLATE)],
+        env=clean_environ(UV_PYTHON=sys.executable),
+        capture_output=True,
+        text=True,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert lines == ["Error: cookiecutter is older than 2.1: use a newer one, such as by uvx cookiecutter."], done.stderr
+    assert (done.returncode, list(tmp_path.iterdir())) == (1, [])
+
+
 def test_existing_target_is_refused(tmp_path):
     """Cookiecutter reports an existing folder and does not change it."""
     target = tmp_path / "out" / "talking-site"
