@@ -201,8 +201,8 @@ def test_old_cookiecutter_is_refused(tmp_path):
         capture_output=True,
         text=True,
     )
-    lines = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
-    assert lines == ["Error: cookiecutter is older than 2.1: use a newer one, such as by uvx cookiecutter."], done.stderr
+    complaint = "Error: cookiecutter is older than 2.1: use a newer one, such as by uvx cookiecutter."
+    assert [line for line in done.stderr.splitlines() if line.startswith("Error: ")] == [complaint], done.stderr
     assert (done.returncode, list(tmp_path.iterdir())) == (1, [])
 
 

@@ -46,6 +46,22 @@ def test_installation_by_the_readme_works(answers, cookies, services):
         check_reload(project, ann)
 
 
+@pytest.mark.timeout(600)
+def test_pip_is_enough(cookies):
+    """Without uv, `pip install .` installs what the site needs, and it runs in its folder."""
+    project = bake(cookies)
+    environ = clean_environ()
+    run([find_python("3.13"), "-m", "venv", "environment"], project.parent, environ)
+    python = str(project.parent / "environment" / "bin" / "python")
+    run([python, "-m", "pip", "install", "--quiet", "."], project, environ)
+    run([python, "manage.py", "migrate", "--verbosity", "0"], project, environ)
+    with (
+        start_site([python, "manage.py", "runserver", "--noreload"], project, environ) as site,
+        Person(site, "session").connect("pip") as socket,
+    ):
+        assert receive(socket)["type"] == "welcome"
+
+
 def check_reload(project: Path, person: Person) -> None:
     """Check that an edited template and edited Python are served without a manual restart."""
 

@@ -129,6 +129,26 @@ def test_fcntl_is_not_needed(project):
         assert receive(socket)["type"] == "welcome"
 
 
+WSGI_SERVER = """
+import os, wsgiref.simple_server
+from config.wsgi import application
+wsgiref.simple_server.make_server(os.environ["HOST"], int(os.environ["PORT"]), application).serve_forever()
+"""
+
+
+def test_hosts_of_wsgi_get_pages(project):
+    """A host that asks for WSGI serves pages without sockets. Its log, and the console of a page, name the reason."""
+    folder, environ, (python, *_) = project
+    with start_site([python, "-c", WSGI_SERVER], folder, environ) as site:
+        with httpx.Client(base_url=site.url, trust_env=False) as http:
+            reason = http.get("/ws/chat/lobby/", headers={"Handshake-Origin": site.url})
+            assert (http.get("/").status_code, reason.text) == (
+                200,
+                "It is not an ASGI server. Run: python manage.py serve",
+            )
+        assert "config.wsgi: WSGI has no WebSockets. Run: python manage.py serve" in site.log.read_text()
+
+
 @pytest.mark.xdist_group("runserver-uvicorn")
 def test_two_projects_share_no_session(cookies, environment):
     """Cookies bear the project's name, because browsers send those of one port of 127.0.0.1 to all."""
