@@ -40,6 +40,7 @@ def record(folder: Path) -> tuple[str, Path]:
     environ = clean_environ(
         COLUMNS="120",
         COOKIECUTTER_CONFIG=str(folder / "cookiecutter.yaml"),
+        DJANGO_SETTINGS_MODULE="config.settings",  # named on the screen
         NO_COLOR="1",
         TERM="xterm",
         UV_LINK_MODE="symlink",
