@@ -153,7 +153,9 @@ def test_names_of_requirements_are_refused(cookies):
     """The hook lists every package that any project requires."""
     hook = (TEMPLATE / "hooks" / "pre_gen_project.py").read_text(encoding="utf-8")
     taken = set(re.search(r'TAKEN = """(.*?)"""', hook, re.DOTALL)[1].split())
-    projects = [bake(cookies, **answers) for answers in covering("server", "channel_layer", "auth", "database")]
+    projects = [
+        bake(cookies, **answers) for answers in covering("server", "channel_layer", "auth", "database", "examples")
+    ]
     names = {re.match("[a-z0-9-]+", line)[0] for line in set().union(*map(requirements, projects))}
     assert names - taken == set()
 
