@@ -19,10 +19,10 @@ TAKEN = """
     anyio asgiref ast-serialize attrs autobahn automat cbor2 cffi channels channels-redis click colorama constantly
     coverage cryptography daphne dj-database-url django django-stubs django-stubs-ext django-tasks environs h11 h2
     hiredis hpack httptools hypercorn hyperframe hyperlink idna incremental iniconfig librt marshmallow msgpack mypy
-    mypy-extensions packaging paho-mqtt pathspec pluggy priority psycopg psycopg-binary psycopg-pool prometheus-client pycparser
-    pygments pyopenssl pytest pytest-asyncio pytest-cov pytest-django python-dotenv python-json-logger pyyaml redis ruff
-    servestatic service-identity sqlparse trustme twisted txaio types-channels types-pyyaml typing-extensions tzdata
-    ujson uvicorn uvloop websockets wsproto zope-interface
+    mypy-extensions packaging paho-mqtt pathspec pluggy priority psycopg psycopg-binary psycopg-pool prometheus-client
+    pycparser pygments pyopenssl pytest pytest-asyncio pytest-cov pytest-django python-dotenv python-json-logger
+    pyyaml redis ruff servestatic service-identity sqlparse trustme twisted txaio types-channels types-pyyaml
+    typing-extensions tzdata ujson uvicorn uvloop websockets wsproto zope-interface
 """
 UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates, line and paragraph separators
 CRUFT = "_output_dir" not in ANSWERS  # cruft renders the answers again at each update
