@@ -51,10 +51,10 @@ def test_app_can_be_deleted(app, answers, is_tested, cookies, environment, servi
     run(["uv", "run", "python", "manage.py", "makemigrations", "--check"], project, environ)
     if is_tested:
         run(["make", "lint"], project, environ)
-        assert " passed" in run(["uv", "run", "pytest", "--no-cov"], project, environ, timeout=400)
+        assert " passed" in run(["uv", "run", "pytest"], project, environ, timeout=400)
     else:
         run(["uv", "run", "ruff", "check", "--no-cache"], project, environ)
-        assert " passed" in run(["uv", "run", "pytest", "--no-cov", "tests"], project, environ)
+        assert " passed" in run(["uv", "run", "pytest", "tests"], project, environ)
 
 
 @pytest.mark.timeout(300)
@@ -73,7 +73,7 @@ def test_apps_of_the_user_stay(examples, cookies, environment):
         run(["sh", "-c", command], project, environ)
     assert mentions(project, deleted) == []
     run(["uv", "run", "ruff", "check", "--no-cache"], project, environ)
-    assert " passed" in run(["uv", "run", "pytest", "--no-cov", "tests", *new], project, environ)
+    assert " passed" in run(["uv", "run", "pytest", "tests", *new], project, environ)
 
 
 def mentions(project, apps):

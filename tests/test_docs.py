@@ -105,7 +105,7 @@ def test_agents_page_names_what_exists(emitted):
     for command in commands(page):
         if command.startswith("make "):
             run(command.replace("make ", "make --dry-run ").split(), project, clean_environ())
-    (file, name), *rest = re.findall(r"pytest --no-cov (\S+) -k (\S+)", page)
+    (file, name), *rest = re.findall(r"pytest (\S+) -k (\S+)", page)
     assert (rest, f"def test_{name}(" in (project / file).read_text(encoding="utf-8")) == ([], True)
 
 

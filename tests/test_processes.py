@@ -301,7 +301,7 @@ def test_servers_of_emitted_tests_end_with_them(project):
     folder, environ, python = project
     mark = f"TEST_MARK={time.monotonic_ns()}"
     variables = {**environ, **dict([mark.split("=")])}
-    command = [python, "-m", "pytest", "--no-cov", "-q", "chat/tests/test_live.py"]
+    command = [python, "-m", "pytest", "-q", "chat/tests/test_live.py"]
     live = folder / "chat" / "tests" / "test_live.py"
     code = live.read_text()
     assert code.count("server.terminate()") == 1

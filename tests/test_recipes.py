@@ -155,7 +155,7 @@ def test_jwts_open_sockets_until_they_expire(auth, cookies):
     run(["make", "setup"], project, environ)
     follow(JWTS, project, environ)
     run(["make", "lint"], project, environ)
-    run(["uv", "run", "pytest", "--no-cov", "accounts"], project, environ)
+    run(["uv", "run", "pytest", "accounts"], project, environ)
 
 
 @pytest.mark.timeout(900)
@@ -173,7 +173,7 @@ def test_language_model_answers(cookies):
         run(["make", "setup"], project, environ)
         follow(MODEL, project, environ)
         lint(project, environ)
-        run(["uv", "run", "pytest", "--no-cov", "assistant"], project, environ)
+        run(["uv", "run", "pytest", "assistant"], project, environ)
         with start_site([*PYTHON, "manage.py", "runserver"], project, environ) as site:
             visits = Visits(browser, site.url)
             page = visits(Person(site, "session"), "/assistant/").page

@@ -126,7 +126,7 @@ def test_emitted_tests_keep_away_from_the_site(cookies, environment, redis):
     del environ["REDIS_PREFIX"]
     with redis.monitor() as commands:
         files = ["chat/tests/test_chat.py", "chat/tests/test_live.py"]
-        run(["uv", "run", "pytest", "--no-cov", "-q", *files], project, environ)
+        run(["uv", "run", "pytest", "-q", *files], project, environ)
     places = {
         word for command in commands for word in command[1:2] if command[0] in {"SUBSCRIBE", "PUBLISH", "ZADD", "ZCARD"}
     }

@@ -77,7 +77,7 @@ def test_apps_are_clean_and_pass_their_tests(answers, cookies, environment, serv
         start(project, environ, name, style, *flags)
     run(["make", "lint"], project, environ)
     run([*MANAGE, "makemigrations", "--check"], project, environ)
-    output = run(["uv", "run", "pytest", "--cov-report=", "--cov-fail-under=0", *apps], project, environ)
+    output = run(["uv", "run", "pytest", "--cov", "--cov-report=", "--cov-fail-under=0", *apps], project, environ)
     summary = output.strip().splitlines()[-1]
     assert " passed" in summary
     assert not any(word in summary for word in ("skipped", "xfailed", "xpassed", "warning")), output

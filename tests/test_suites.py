@@ -6,7 +6,7 @@ from support.matrix import all_examples, is_measured, is_quick, is_whole, label,
 
 # Tests that start the server or concern the whole project.
 DEPENDENT = ["chat/tests/test_live.py", "tests"]
-ALL_TESTS = ["uv", "run", "pytest", "--no-cov"]
+ALL_TESTS = ["uv", "run", "pytest"]
 
 
 @pytest.mark.timeout(600)

@@ -89,7 +89,7 @@ def test_update_keeps_edits(older, template, environment):
     assert not (project / "chat" / "went.py").exists()
 
     environ = environ_for(environment(PYTHONS[1], "6.1"), **FAST)
-    output = run(["uv", "run", "pytest", "--no-cov"], project, environ, timeout=500)
+    output = run(["uv", "run", "pytest"], project, environ, timeout=500)
     assert "tests/test_mine.py" in run(["git", "ls-files"], project, template.environ)
     assert " passed" in output
 

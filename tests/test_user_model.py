@@ -66,7 +66,7 @@ def test_user_model_needs_no_display_name(cookies, environment):
     form.write_text(form.read_text().replace('"display_name", ', ""))
     run([*MANAGE, "makemigrations", "people"], project, environ)
     tests = ["chat/tests/test_admin.py", "chat/tests/test_members.py"]
-    output = run(["uv", "run", "pytest", "--no-cov", *tests], project, environ, timeout=500)
+    output = run(["uv", "run", "pytest", *tests], project, environ, timeout=500)
     assert " passed" in output
 
 
@@ -80,5 +80,5 @@ def test_user_model_can_be_swapped(auth, cookies, environment):
     run([*MANAGE, "makemigrations", "people"], project, environ)
     run([*MANAGE, "makemigrations", "--check"], project, environ)
     tests = ["accounts", "chat/tests/test_authors.py", "--deselect", PAGE_OF_THE_MODEL]
-    output = run(["uv", "run", "pytest", "--no-cov", *tests], project, environ, timeout=500)
+    output = run(["uv", "run", "pytest", *tests], project, environ, timeout=500)
     assert " passed" in output

@@ -7,12 +7,12 @@ from uuid import uuid4
 import pytest
 from asgiref.sync import sync_to_async
 from django.urls import path
-from pytest_django import Settings
+from pytest_django import DjangoDbBlocker, Settings
 
 from config.asgi import application
 from config.routing import websocket_urlpatterns
 from realtime.consumers import RealtimeConsumer
-from realtime.testing import SocketClient, open_sockets
+from realtime.testing import SocketClient, missing_services, open_sockets
 from tests.people import handshake_headers
 
 type Visit = Callable[..., Awaitable[SocketClient]]
@@ -27,6 +27,14 @@ class LobbyConsumer(RealtimeConsumer):
 
 
 websocket_urlpatterns.insert(0, path("ws/lobby/", LobbyConsumer.as_asgi()))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def services(django_db_blocker: DjangoDbBlocker) -> None:
+    """End the run at once, with a line for each service that does not answer."""
+    with django_db_blocker.unblock():
+        if problems := missing_services():
+            pytest.exit("\n".join(problems), returncode=1)
 
 
 @pytest.fixture(autouse=True)

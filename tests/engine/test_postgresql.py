@@ -12,6 +12,7 @@ from engine.test_batches import Callers, Store
 from engine.test_checks import found
 from realtime import batches, startup
 from realtime.batches import MOST
+from realtime.testing import missing_services
 
 
 @pytest.mark.django_db
@@ -25,6 +26,7 @@ def test_unreachable_database_is_named(monkeypatch):
     assert problem.startswith(f"DATABASE_URL: cannot connect to 127.0.0.1:{port}/site (")
     assert "or start the database." in problem
     assert "secret" not in problem
+    assert missing_services()[-1] == problem
 
 
 @pytest.mark.django_db

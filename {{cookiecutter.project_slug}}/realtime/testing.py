@@ -20,11 +20,13 @@ from urllib.parse import unquote, urlsplit
 import channels.db
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from dotenv import dotenv_values
 
+from realtime.checks import channel_layer_answers
 from realtime.conf import settings
 from realtime.process import get_process, processes
+from realtime.startup import database_problem
 from realtime.threads import close_connections
 from realtime.types import Application, Message
 
@@ -223,3 +225,11 @@ def url_of_test_database() -> str:
     parts = urlsplit(variables["DATABASE_URL"] or "")
     name = connections[DEFAULT_DB_ALIAS].settings_dict["NAME"]
     return f"{parts.scheme}://{parts.netloc}/{name}?{parts.query}"
+
+
+def missing_services() -> list[str]:
+    """Describe each service that the tests need and that does not answer, with the fix."""
+    problems = [f"{error.msg} {error.hint}" for error in channel_layer_answers()]
+    if connection.vendor != "sqlite" and (problem := database_problem()):
+        problems.append(problem)
+    return problems
