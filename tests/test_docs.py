@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from support.emitted import bake, clean_environ, run
 from support.matrix import combinations, is_possible, label, spread
-from support.pages import DELETE, JWTS, MODEL, commands, recipes
+from support.pages import DELETE, JWTS, MODEL, TESTS, commands, recipes
 
 # Every combination of the answers that pages depend on. The others take turns.
 POSSIBLE = filter(is_possible, combinations("auth", "channel_layer", "database", "deploy"))
@@ -165,7 +165,8 @@ def test_recipes_apply(emitted):
     One changes an app that a command of the same page writes.
     """
     answers, project = emitted
-    names = recipes(answers["auth"]) + [JWTS] * (answers["auth"] != "none") + [MODEL] * (answers["examples"] == "all")
+    names = [*recipes(answers["auth"]), TESTS]
+    names += [JWTS] * (answers["auth"] != "none") + [MODEL] * (answers["examples"] == "all")
     patches = [f"docs/recipes/{name}.md" for name in names if name != "add-a-consumer"]
     others = ["delete-an-app.md"] * (answers["examples"] == "all")  # commands without edits
     assert sorted(path.name for path in (project / "docs" / "recipes").iterdir()) == sorted(

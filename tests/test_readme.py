@@ -33,6 +33,7 @@ RUN = {
     "make lint": "test_install.py::test_installation_by_the_readme_works",
     "make lint test": "test_recipes.py::test_recipes_work",  # in two
     "uv run .*|git apply.*|touch .*|perl -pi .*": "test_recipes.py::test_recipes_work",
+    "uv add --dev .*": "test_recipes.py::test_tests_of_the_recipe_pass",
     'uv add "djangorestframework-simplejwt.*': "test_recipes.py::test_jwts_open_sockets_until_they_expire",
     "uvx cruft create https://.*|uvx cruft update": "test_update.py::test_update_keeps_edits",
     "(rm -rf|perl -00 -ni|perl -ni) .*": "test_deletions.py::test_app_can_be_deleted",
@@ -85,6 +86,7 @@ NOT_HERE = {
         ITSELF,
         "test_readme.py::test_targets_start_their_programs",
     ),
+    "uv run playwright install chromium": ("downloads a browser", "test_recipes.py::test_tests_of_the_recipe_pass"),
     "git pull": ("there is nothing to pull", "test_containers.py::test_update_loses_nothing"),
     "docker push .*": ("needs a registry", "test_containers.py::test_image_has_only_what_it_needs"),
     "kubectl .*": (CLUSTER, "test_deploy.py::test_manifests_run_the_site"),

@@ -6,12 +6,12 @@ import threading
 import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from support.browsers import Visits, launch
+from support.browsers import Visits, find_browser, launch
 from support.client import PASSWORD, Person, cookie, csrf_token, receive, send
 from support.emitted import FAST, bake, clean_environ, environ_for, run
-from support.matrix import CHOICES, PYTHONS, combinations, label, spread
+from support.matrix import CHOICES, PYTHONS, combinations, covering, label, spread
 from support.models import language_model
-from support.pages import JWTS, MODEL, RECIPES, commands, recipes
+from support.pages import JWTS, MODEL, RECIPES, TESTS, commands, recipes
 from support.servers import start_site
 
 from demo import find_python
@@ -28,10 +28,11 @@ COMBINATIONS = [
 ]
 
 
-def follow(recipe, project, environ):
+def follow(recipe, project, environ, skip=()):
     """Run the commands of a page in order. Answer yes to the question of one of them."""
     for command in commands((project / "docs" / "recipes" / f"{recipe}.md").read_text(encoding="utf-8")):
-        run(["sh", "-c", f"echo y | ({command})"], project, environ)
+        if command not in skip:
+            run(["sh", "-c", f"echo y | ({command})"], project, environ)
 
 
 def lint(project, environ):
@@ -156,6 +157,22 @@ def test_jwts_open_sockets_until_they_expire(auth, cookies):
     follow(JWTS, project, environ)
     run(["make", "lint"], project, environ)
     run(["uv", "run", "pytest", "accounts"], project, environ)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("answers", covering("auth", "consumers"), ids=label)
+def test_tests_of_the_recipe_pass(answers, cookies):
+    """A consumer, its server and its page pass, with the browser of the system in place of a downloaded one."""
+    project = bake(cookies, **answers)
+    environ = clean_environ(UV_PYTHON=find_python(PYTHONS[-1]), **FAST)
+    run(["make", "setup"], project, environ)
+    test = "uv run pytest tests/test_distances.py"
+    follow(TESTS, project, environ, skip=["uv run playwright install chromium", test])
+    run(["make", "lint"], project, environ)
+    path = project / "tests" / "test_distances.py"
+    launch = f"chromium.launch(executable_path={find_browser('chromium')!r})"
+    path.write_text(path.read_text(encoding="utf-8").replace("chromium.launch()", launch), encoding="utf-8")
+    assert "4 passed" in run(test.split(), project, environ)
 
 
 @pytest.mark.timeout(900)

@@ -47,6 +47,7 @@ DIFFERENCES = {
         "config/settings.py",
         "docs/message.md",
         "docs/recipes/add-a-consumer.md",
+        "docs/recipes/test-consumers-and-pages.md",
     },
     ("auth", "token"): {
         "AGENTS.md",
@@ -136,6 +137,7 @@ DIFFERENCES = {
         "docs/recipes/rename-the-rooms.md",
         "-docs/recipes/sign-in-by-email.md",
         "-docs/recipes/sign-in-with-jwts.md",
+        "docs/recipes/test-consumers-and-pages.md",
         "+templates/identity.html",
         "tests/load.py",
         "tests/people.py",
@@ -353,6 +355,7 @@ DIFFERENCES = {
         "-docs/recipes/rename-the-rooms.md",
         "-docs/recipes/sign-in-by-email.md",
         "-docs/recipes/sign-in-with-jwts.md",
+        "-docs/recipes/test-consumers-and-pages.md",
         "pyproject.toml",
         "+templates/home.html",
         "-tests/load.py",
