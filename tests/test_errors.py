@@ -169,6 +169,37 @@ def test_postgresql_is_down(project, environ):
     assert not re.search("Traceback|hunter2", line + text)
 
 
+PUBLISH = "from realtime.broadcast import publish; publish('lobby', {'type': 'news'})"
+VIEW = f"""
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse
+
+
+@login_not_required
+def news(request: HttpRequest) -> HttpResponse:
+    {PUBLISH}
+    return HttpResponse()
+
+
+urlpatterns.append(path("news/", news))
+"""
+
+
+def test_events_of_a_shell_reach_no_socket_in_memory(environment, cookies):
+    """Publishing in a process of its own warns once. A view of the server does not, before the first socket too."""
+    project = bake(cookies)
+    environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]))
+    output = run([*MANAGE, "shell", "--verbosity=0", "-c", f"{PUBLISH}; {PUBLISH}"], project, environ)
+    warning = r"WARNING realtime\.broadcast: The in-memory channel layer does not reach the server's process\. .*"
+    assert len(re.findall(f"{warning} Set REDIS_URL, or publish in a view\\.", output)) == 1
+    urls = project / "config" / "urls.py"
+    urls.write_text(urls.read_text(encoding="utf-8") + VIEW, encoding="utf-8")
+    run([*MANAGE, "migrate"], project, environ)
+    with start_site(SERVER, project, environ) as site:
+        assert httpx.get(f"{site.url}/news/", trust_env=False, timeout=30).status_code == 200
+        assert "in-memory" not in site.log.read_text()
+
+
 def test_tests_name_missing_services(project, environ):
     """Tests without their services end before the first one, with a line for each service."""
     (redis, database) = [line for line in refusal(["make", "test"], project, environ) if "connect" in line]

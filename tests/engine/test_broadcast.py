@@ -9,8 +9,8 @@ from channels.layers import get_channel_layer
 from django.db import connections, transaction
 
 from engine.history import group_of, store
-from realtime import bus
-from realtime.broadcast import apublish, disconnect_user, publish
+from realtime import bus, servers
+from realtime.broadcast import apublish, disconnect_user, publish, warn_of_memory
 from realtime.process import get_process
 
 PATH = "/ws/journal/a/"
@@ -24,6 +24,21 @@ async def test_event_is_published_from_async_and_sync_code(visit):
     await apublish(GROUP, {"type": "news", "from": "async"})
     await sync_to_async(publish)(GROUP, {"type": "news", "from": "sync"})
     assert [(await ann.receive())["from"] for _ in range(2)] == ["async", "sync"]
+
+
+async def test_event_without_sockets_is_reported_once(visit, caplog, monkeypatch):
+    """A command has no sockets, and shares no memory with the server. A server may have none yet."""
+    warn_of_memory.cache_clear()
+    ann = await visit(PATH)
+    await apublish(GROUP, {"type": "news"})
+    monkeypatch.setattr(servers, "is_serving", True)
+    await ann.disconnect()
+    await apublish(GROUP, {"type": "news"})
+    assert "in-memory" not in caplog.text
+    monkeypatch.setattr(servers, "is_serving", False)
+    for _ in range(2):
+        await apublish(GROUP, {"type": "news"})
+    assert caplog.text.count("The in-memory channel layer does not reach the server's process.") == 1
 
 
 async def test_sender_is_left_out(visit):

@@ -1,17 +1,19 @@
 """Events to all members of a group, and the end of sockets, from any Django code."""
 
 import asyncio
+import functools
 import logging
 from collections.abc import Coroutine, Iterable, Mapping
 from itertools import batched
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
+from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.db import transaction
 
+from realtime import servers
 from realtime.bus import PROCESSES
-from realtime.process import get_process, running_loop
+from realtime.process import get_process, processes, running_loop
 from realtime.protocol import encode
 from realtime.protocol import group_name as group_name  # a public name of this module
 from realtime.tasks import TURN
@@ -125,7 +127,22 @@ def run_in_sockets_loop(work: Coroutine[Any, Any, None]) -> None:
 async def send(group: str, message: dict[str, Any]) -> None:
     layer = get_channel_layer()
     assert layer is not None
+    if isinstance(layer, InMemoryChannelLayer) and group != PROCESSES and not has_sockets():
+        warn_of_memory()
     try:
         await layer.group_send(group, message)
     except Exception:
         logger.exception("Nothing was sent to group %s", group)
+
+
+def has_sockets() -> bool:
+    return servers.is_serving or any(process.connections for process in processes.values())
+
+
+@functools.cache
+def warn_of_memory() -> None:
+    """Warn once of events that reach no socket, because the server is another process."""
+    logger.warning(
+        "The in-memory channel layer does not reach the server's process. Sockets get stored "
+        "events within five seconds, and others never. Set REDIS_URL, or publish in a view."
+    )

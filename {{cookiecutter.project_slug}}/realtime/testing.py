@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 import channels.db
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
-from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db import DEFAULT_DB_ALIAS, connections
 from dotenv import dotenv_values
 
 from realtime.checks import channel_layer_answers
@@ -230,6 +230,7 @@ def url_of_test_database() -> str:
 def missing_services() -> list[str]:
     """Describe each service that the tests need and that does not answer, with the fix."""
     problems = [f"{error.msg} {error.hint}" for error in channel_layer_answers()]
-    if connection.vendor != "sqlite" and (problem := database_problem()):
+    is_server = connections[DEFAULT_DB_ALIAS].vendor != "sqlite"
+    if is_server and (problem := database_problem()):
         problems.append(problem)
     return problems

@@ -28,6 +28,8 @@ SERVERS = {
     ),
 }
 
+is_serving = False  # in this process
+
 
 def load() -> ModuleType:
     """Import the package of `SERVER`, or exit with the fix.
@@ -58,6 +60,8 @@ def load_application() -> Application:
 
 def serve(application: Application, listener: socket.socket) -> None:
     """Serve an application on a listening socket until a signal arrives, then exit with 0."""
+    global is_serving
+    is_serving = True
     server = load()
     if apps.is_installed("realtime.figures"):
         from realtime.figures import ticker
