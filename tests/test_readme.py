@@ -32,6 +32,7 @@ RUN = {
     "make test": "test_install.py::test_installation_by_the_readme_works",
     "make lint": "test_install.py::test_installation_by_the_readme_works",
     "make lint test": "test_recipes.py::test_recipes_work",  # in two
+    "git apply docs/troubleshooting.md": "test_troubleshooting.py::test_scripts_run_where_they_are_allowed",
     "uv run .*|git apply.*|touch .*|perl -pi .*": "test_recipes.py::test_recipes_work",
     "uv add --dev .*": "test_recipes.py::test_tests_of_the_recipe_pass",
     'uv add "djangorestframework-simplejwt.*': "test_recipes.py::test_jwts_open_sockets_until_they_expire",

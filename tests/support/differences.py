@@ -39,6 +39,7 @@ DIFFERENCES = {
         "compose.yaml",
         "deploy/README.md",
         "docs/message.md",
+        "docs/troubleshooting.md",
         "pyproject.toml",
     },
     ("consumers", "sync"): {
@@ -48,6 +49,7 @@ DIFFERENCES = {
         "docs/message.md",
         "docs/recipes/add-a-consumer.md",
         "docs/recipes/test-consumers-and-pages.md",
+        "docs/troubleshooting.md",
     },
     ("auth", "token"): {
         "AGENTS.md",
@@ -138,6 +140,7 @@ DIFFERENCES = {
         "-docs/recipes/sign-in-by-email.md",
         "-docs/recipes/sign-in-with-jwts.md",
         "docs/recipes/test-consumers-and-pages.md",
+        "docs/troubleshooting.md",
         "+templates/identity.html",
         "tests/load.py",
         "tests/people.py",
@@ -152,6 +155,7 @@ DIFFERENCES = {
         "compose.yaml",
         "deploy/README.md",
         "+deploy/postgresql.sh",
+        "docs/troubleshooting.md",
         "pyproject.toml",
     },
     ("examples", "all"): {
@@ -404,7 +408,7 @@ DIFFERENCES = {
         "+.gitlab-ci.yml",
     },
     ("ci", "none"): {"-.github/dependabot.yml", "-.github/workflows/ci.yml", "-.github/workflows/update.yml"},
-    ("django_version", "5.2"): {"README.md", "config/settings.py", "pyproject.toml"},
+    ("django_version", "5.2"): {"README.md", "config/settings.py", "docs/troubleshooting.md", "pyproject.toml"},
     ("license", "BSD-3-Clause"): {"LICENSE", "pyproject.toml"},
     ("license", "Apache-2.0"): {"LICENSE", "pyproject.toml"},
     ("license", "Proprietary"): {"LICENSE", "pyproject.toml"},

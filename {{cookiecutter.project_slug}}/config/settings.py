@@ -196,6 +196,7 @@ if EMAIL:
 {% endif %}
 {% endif %}
 CSRF_TRUSTED_ORIGINS = ALLOWED_ORIGINS
+# Browsers refuse inline scripts and other sites: docs/troubleshooting.md shows how to allow some.
 SECURE_CSP = {
     "default-src": ["'self'"],  # includes WebSockets of this site
     "base-uri": ["'none'"],
