@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from support.emitted import bake, clean_environ, run
 from support.matrix import combinations, is_possible, label, spread
-from support.pages import DELETE, JWTS, MODEL, TESTS, commands, recipes
+from support.pages import DELETE, JWTS, MODEL, OTHER_CODE, TESTS, commands, recipes
 
 # Every combination of the answers that pages depend on. The others take turns.
 POSSIBLE = filter(is_possible, combinations("auth", "channel_layer", "database", "deploy"))
@@ -89,7 +89,8 @@ def test_pages_know_what_was_chosen_only(emitted):
     answers, project = emitted
     chosen = set(answers.items()) | ({("deploy", "docker")} if answers["deploy"] == "kubernetes" else set())
     for path, text in pages(project).items():
-        of_this_project = project / "docs" in path.parents and path.name != "change-an-answer.md"
+        of_others = {"change-an-answer.md", f"{OTHER_CODE}.md"}  # packages have a style of their own
+        of_this_project = project / "docs" in path.parents and path.name not in of_others
         if path.name in {"AGENTS.md", "SECURITY.md"} or of_this_project:
             for choice in WORDS.keys() - chosen:
                 assert not re.search(WORDS[choice], text, re.I), f"{path}: {choice}"
@@ -166,7 +167,7 @@ def test_recipes_apply(emitted):
     """
     answers, project = emitted
     names = [*recipes(answers["auth"]), TESTS]
-    names += [JWTS] * (answers["auth"] != "none") + [MODEL] * (answers["examples"] == "all")
+    names += [JWTS, OTHER_CODE] * (answers["auth"] != "none") + [MODEL] * (answers["examples"] == "all")
     patches = [f"docs/recipes/{name}.md" for name in names if name != "add-a-consumer"]
     others = ["delete-an-app.md"] * (answers["examples"] == "all")  # commands without edits
     assert sorted(path.name for path in (project / "docs" / "recipes").iterdir()) == sorted(
