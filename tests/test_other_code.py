@@ -3,9 +3,12 @@
 import re
 
 import pytest
+from playwright.sync_api import expect, sync_playwright
+from support.browsers import launch
 from support.emitted import FAST, bake, clean_environ, run
 from support.matrix import PYTHONS, SIGNED_IN
 from support.pages import JWTS, OTHER_CODE, commands
+from support.servers import start_site
 
 from demo import find_python
 
@@ -153,6 +156,9 @@ SECTIONS = {
 }
 
 
+TOOLBAR = "Debug toolbar"  # the section whose test needs a browser
+
+
 def page_of(project, name=OTHER_CODE):
     return (project / "docs" / "recipes" / f"{name}.md").read_text(encoding="utf-8")
 
@@ -165,7 +171,12 @@ def section_of(project, title):
 def test_every_section_is_tested(cookies):
     """The page has these sections, in this order."""
     titles = re.findall(r"^## (.+)$", page_of(bake(cookies)), re.M)
-    assert titles == [TYPES, *SECTIONS]
+    assert titles == [TYPES, *SECTIONS, TOOLBAR]
+
+
+def follow(lines, project, environ):
+    for line in lines:
+        run(["sh", "-c", line], project, environ)
 
 
 @pytest.mark.timeout(900)
@@ -178,10 +189,10 @@ def test_package_works(title, auth, cookies):
     environ = clean_environ(UV_PYTHON=find_python(PYTHONS[-1]), **FAST)
     needed, test = SECTIONS[title]
     run(["make", "setup"], project, environ)
-    jwts = commands(page_of(project, JWTS)) if "REST framework" in (title, *needed) else []
-    steps = [command for each in (TYPES, *needed, title) for command in commands(section_of(project, each))]
-    for command in [*jwts, *steps]:
-        run(["sh", "-c", command], project, environ)
+    if "REST framework" in (title, *needed):
+        follow(commands(page_of(project, JWTS)), project, environ)
+    for each in (TYPES, *needed, title):
+        follow(commands(section_of(project, each)), project, environ)
     (project / "tests" / "test_package.py").write_text(test, encoding="utf-8")
     run(["uv", "run", "ruff", "check", "--fix", "tests"], project, environ)
     run(["make", "lint"], project, environ)
@@ -190,3 +201,27 @@ def test_package_works(title, auth, cookies):
         text = settings.read_text(encoding="utf-8")
         settings.write_text(text.replace("providers.github", "providers.dummy"), encoding="utf-8")
     run(["uv", "run", "pytest", "tests", "accounts", "chat/tests/test_pages.py"], project, environ)
+
+
+@pytest.mark.timeout(900)
+def test_toolbar_shows_queries(cookies):
+    """The toolbar is on pages of development, and the browser refuses nothing. Tests run without it."""
+    project = bake(cookies)
+    environ = clean_environ(UV_PYTHON=find_python(PYTHONS[-1]), **FAST)
+    run(["make", "setup"], project, environ)
+    for title in (TYPES, TOOLBAR):
+        follow(commands(section_of(project, title)), project, environ)
+    run(["make", "lint"], project, environ)
+    run(["uv", "run", "pytest", "tests", "chat/tests/test_pages.py"], project, environ)
+    command = ["uv", "run", "python", "manage.py", "runserver", "--noreload"]
+    with (
+        start_site(command, project, environ) as site,
+        sync_playwright() as playwright,
+        launch(playwright, "chromium") as browser,
+    ):
+        page, said = browser.new_page(), []
+        page.on("console", lambda message: said.append(message.text))
+        page.goto(f"{site.url}/accounts/login/")
+        page.locator("a.SQLPanel").click()
+        expect(page.locator("#SQLPanel")).to_contain_text("No SQL queries were recorded during this request.")
+        assert said == []

@@ -36,6 +36,7 @@ RUN = {
     'uv add "(django-allauth|djangorestframework>|djangochan|strawberry).*': "test_other_code.py::test_package_works",
     "git apply docs/troubleshooting.md": "test_troubleshooting.py::test_scripts_run_where_they_are_allowed",
     "uv run .*|git apply.*|touch .*|perl -pi .*": "test_recipes.py::test_recipes_work",
+    'uv add --dev "django-debug-toolbar.*': "test_other_code.py::test_toolbar_shows_queries",
     "uv add --dev .*": "test_recipes.py::test_tests_of_the_recipe_pass",
     'uv add "djangorestframework-simplejwt.*': "test_recipes.py::test_jwts_open_sockets_until_they_expire",
     "uvx cruft create https://.*|uvx cruft update": "test_update.py::test_update_keeps_edits",
