@@ -1,14 +1,16 @@
 """Sections of docs/recipes/bring-other-code.md are followed with the real packages, and these work."""
 
 import re
+import subprocess
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 from support.browsers import launch
+from support.client import Person, receive
 from support.emitted import FAST, bake, clean_environ, run
 from support.matrix import PYTHONS, SIGNED_IN
 from support.pages import JWTS, OTHER_CODE, commands
-from support.servers import start_site
+from support.servers import end_group, start_site
 
 from demo import find_python
 
@@ -157,6 +159,7 @@ SECTIONS = {
 
 
 TOOLBAR = "Debug toolbar"  # the section whose test needs a browser
+CELERY = "Celery"  # the section whose test needs a worker
 
 
 def page_of(project, name=OTHER_CODE):
@@ -171,7 +174,7 @@ def section_of(project, title):
 def test_every_section_is_tested(cookies):
     """The page has these sections, in this order."""
     titles = re.findall(r"^## (.+)$", page_of(bake(cookies)), re.M)
-    assert titles == [TYPES, *SECTIONS, TOOLBAR]
+    assert titles == [TYPES, *SECTIONS, TOOLBAR, CELERY]
 
 
 def follow(lines, project, environ):
@@ -225,3 +228,32 @@ def test_toolbar_shows_queries(cookies):
         page.locator("a.SQLPanel").click()
         expect(page.locator("#SQLPanel")).to_contain_text("No SQL queries were recorded during this request.")
         assert said == []
+
+
+@pytest.mark.timeout(900)
+def test_tasks_publish(cookies, redis, tmp_path):
+    """A task that a command starts reaches an open socket through Celery's worker."""
+    project = bake(cookies, channel_layer="redis")
+    services = {"REDIS_URL": f"{redis.url}/0", "CELERY_BROKER_URL": f"{redis.url}/1"}
+    environ = clean_environ(UV_PYTHON=find_python(PYTHONS[-1]), **services, **FAST)
+    run(["make", "setup"], project, environ)
+    for title in (TYPES, CELERY):
+        follow(commands(section_of(project, title)), project, environ)
+    run(["make", "lint"], project, environ)
+    (worker,) = re.findall(r"`(uv run celery .*?)`", section_of(project, CELERY))
+    with (
+        start_site(["uv", "run", "python", "manage.py", "serve"], project, environ) as site,
+        Person(site, "session").connect("lobby") as socket,
+        (tmp_path / "log").open("wb") as log,
+    ):
+        assert receive(socket)["type"] == "welcome"
+        process = subprocess.Popen(
+            worker.split(), cwd=project, env=environ, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            for text in ("one", "two"):
+                task = f"from chat.tasks import announce; announce.delay('lobby', '{text}')"
+                run(["uv", "run", "python", "manage.py", "shell", "-c", task], project, environ)
+                assert receive(socket) == {"type": "announcement", "text": text}
+        finally:
+            end_group(process)

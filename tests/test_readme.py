@@ -32,6 +32,7 @@ RUN = {
     "make test": "test_install.py::test_installation_by_the_readme_works",
     "make lint": "test_install.py::test_installation_by_the_readme_works",
     "make lint test": "test_recipes.py::test_recipes_work",  # in two
+    'uv add "celery.*|uv run celery .*': "test_other_code.py::test_tasks_publish",
     "sed -n .* docs/recipes/bring-other-code.md \\| git apply": "test_other_code.py::test_package_works",
     'uv add "(django-allauth|djangorestframework>|djangochan|strawberry).*': "test_other_code.py::test_package_works",
     "git apply docs/troubleshooting.md": "test_troubleshooting.py::test_scripts_run_where_they_are_allowed",
