@@ -87,7 +87,7 @@ def leftovers(project):
         braces = (
             r"cookiecutter"
             if path.suffix in {".html", ".js", ".css", ".svg"}
-            or name.startswith("docs/recipes/")  # with Django templates
+            or name.startswith(("docs/recipes/", "docs/troubleshooting.md"))  # with Django templates
             or name.endswith("-tpl")  # Django templates themselves
             else r"(?<!\$)\{\{|\{%|\{#|%\}|#\}|cookiecutter"  # GitHub's own expressions have a dollar
         )

@@ -72,7 +72,7 @@ PUBLIC = {
     "realtime.asgi": {"RealtimeMiddlewareStack", "lifespan"},
     "realtime.proxy": {"TrustedProxies"},
     "realtime.bodies": {"BodyLimit"},
-    "realtime.testing": {"SocketClient", "open_sockets", "running_server"},
+    "realtime.testing": {"SocketClient", "open_sockets", "running_server", "missing_services"},
     "realtime.load": {"Load", "Browser", "SiteError", "main"},
 }
 # Settings that part 2 of the Channels tutorial adds.

@@ -9,7 +9,7 @@ from channels.layers import get_channel_layer
 from django.db import connections, transaction
 
 from engine.history import group_of, store
-from realtime import bus, servers
+from realtime import bus, process
 from realtime.broadcast import apublish, disconnect_user, publish, warn_of_memory
 from realtime.process import get_process
 
@@ -31,11 +31,11 @@ async def test_event_without_sockets_is_reported_once(visit, caplog, monkeypatch
     warn_of_memory.cache_clear()
     ann = await visit(PATH)
     await apublish(GROUP, {"type": "news"})
-    monkeypatch.setattr(servers, "is_serving", True)
+    monkeypatch.setattr(process, "is_serving", True)
     await ann.disconnect()
     await apublish(GROUP, {"type": "news"})
     assert "in-memory" not in caplog.text
-    monkeypatch.setattr(servers, "is_serving", False)
+    monkeypatch.setattr(process, "is_serving", False)
     for _ in range(2):
         await apublish(GROUP, {"type": "news"})
     assert caplog.text.count("The in-memory channel layer does not reach the server's process.") == 1

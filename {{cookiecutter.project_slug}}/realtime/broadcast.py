@@ -11,9 +11,9 @@ from asgiref.sync import async_to_sync
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.db import transaction
 
-from realtime import servers
+from realtime import process
 from realtime.bus import PROCESSES
-from realtime.process import get_process, processes, running_loop
+from realtime.process import get_process, running_loop
 from realtime.protocol import encode
 from realtime.protocol import group_name as group_name  # a public name of this module
 from realtime.tasks import TURN
@@ -44,9 +44,7 @@ async def apublish(
     await send(group, layer_message(group, event, sender, numbered))
 
 
-def publish_many(
-    events: Iterable[tuple[str, Mapping[str, Any]]], *, numbered: bool = True
-) -> None:
+def publish_many(events: Iterable[tuple[str, Mapping[str, Any]]], *, numbered: bool = True) -> None:
     """Send events like `publish`. Each is a pair of its group and the event."""
     refuse_in_event_loop("publish_many()", "await sync_to_async(publish_many)()")
     messages = [(group, layer_message(group, event, "", numbered)) for group, event in events]
@@ -136,7 +134,7 @@ async def send(group: str, message: dict[str, Any]) -> None:
 
 
 def has_sockets() -> bool:
-    return servers.is_serving or any(process.connections for process in processes.values())
+    return process.is_serving or any(one.connections for one in process.processes.values())
 
 
 @functools.cache

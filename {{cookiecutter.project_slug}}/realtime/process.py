@@ -20,6 +20,7 @@ from realtime.types import start
 
 logger = logging.getLogger(__name__)
 
+is_serving = False  # this is a process of a server
 processes: WeakKeyDictionary[asyncio.AbstractEventLoop, "Process"] = WeakKeyDictionary()
 
 

@@ -28,8 +28,6 @@ SERVERS = {
     ),
 }
 
-is_serving = False  # in this process
-
 
 def load() -> ModuleType:
     """Import the package of `SERVER`, or exit with the fix.
@@ -60,8 +58,9 @@ def load_application() -> Application:
 
 def serve(application: Application, listener: socket.socket) -> None:
     """Serve an application on a listening socket until a signal arrives, then exit with 0."""
-    global is_serving
-    is_serving = True
+    from realtime import process  # needs the settings, which name the servers
+
+    process.is_serving = True
     server = load()
     if apps.is_installed("realtime.figures"):
         from realtime.figures import ticker
