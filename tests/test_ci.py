@@ -158,13 +158,15 @@ def test_renovate_finds_every_requirement(cookies):
             name = path.relative_to(TEMPLATE).as_posix()
             text = path.read_text(encoding="utf-8")
             wanted = named(re.findall(r'"([\w.-]+(?:\[[\w,]+\])?>=\d[^"]*)"', text))
-            wanted |= set(re.findall(r"(?:image|name): ([a-z]+):(\d\S*)", text))
+            wanted |= set(re.findall(r"(?:image|name): ([a-z-]+):(\d\S*)", text))
             assert found_by_renovate(name) == wanted, name
             others |= {package for package, _ in wanted}
     names = {name for name, _ in emitted}
     assert others - names == {
-        *("uv", "cruft", "kubernetes-validate", "nginx", "postgres", "python", "docker"),
-        *("anthropic", "djangorestframework-simplejwt"),  # of recipes
+        *("uv", "cruft", "kubernetes-validate", "nginx", "postgres", "eclipse-mosquitto", "python", "docker"),
+        # Of recipes.
+        *("anthropic", "celery", "django-allauth", "django-debug-toolbar", "djangochannelsrestframework"),
+        *("djangorestframework", "djangorestframework-simplejwt", "playwright", "strawberry-graphql"),
     }
 
 

@@ -95,6 +95,7 @@ def leftovers(project):
             # A pair of braces also ends f-strings and nested dicts, so only opening braces count.
             if re.search(braces, line) and not re.search(r'f".*\{\{', line):
                 found.append(f"{name}:{number}: {line}")
+        text = re.sub(r"^```python\n.*?^```$", "code", text, flags=re.DOTALL | re.MULTILINE)  # ruff checks these
         gap = r"\n\n\n\n" if path.suffix == ".py" or name.startswith("realtime/") else r"\n\n\n"
         if re.search(gap, text) or (text.startswith("\n") and not name.startswith("LICENSE")):
             found.append(f"{name}: more blank lines than belong there")
