@@ -219,7 +219,7 @@ def test_without_hooks_alternatives_lie_side_by_side(tmp_path):
     questions = ("server", "channel_layer", "consumers", "auth", "examples", "license")
     marks = {f".{choice}": choice == CONTEXT[key][0] for key in questions for choice in CONTEXT[key]}
     of_other_answers = {name[1:] for names in DIFFERENCES.values() for name in names if name.startswith("+")}
-    of_other_answers |= {f"deploy/kubernetes/{name}.yaml" for name in ("notifications", "worker")}  # of two together
+    of_other_answers |= {f"deploy/kubernetes/{name}.yaml" for name in ("devices", "notifications", "worker")}
     expected = {}
     for name, text in without.items():
         mark = next((mark for mark in marks if name.endswith(mark) or f"{mark}." in name), None)
