@@ -4,6 +4,8 @@ import json
 import selectors
 from typing import Any
 
+import pytest
+from django.core.management import CommandError, call_command
 from paho.mqtt.client import MQTTMessage
 
 from devices.messages import topic_of
@@ -39,3 +41,9 @@ def test_names_have_one_length() -> None:
     """Lists sort them by their numbers."""
     names = [device.name for device in Simulator(10).devices]
     assert names == sorted(names) and names[0] == "device-01"
+
+
+def test_no_device_is_refused() -> None:
+    """A number below 1 is an error in one line."""
+    with pytest.raises(CommandError, match=r"^--count: Use at least 1\.$"):
+        call_command("simulate_devices", count=0)

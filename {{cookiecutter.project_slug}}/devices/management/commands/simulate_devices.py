@@ -5,7 +5,7 @@ import signal
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from devices.simulator import Simulator
 from realtime.open_files import allow_many_files
@@ -24,6 +24,8 @@ class Command(BaseCommand):
         parser.add_argument("--seconds", type=float, default=math.inf, help="Stop after this time.")
 
     def handle(self, *, count: int, seconds: float, **options: Any) -> None:
+        if count < 1:
+            raise CommandError("--count: Use at least 1.")
         allow_many_files()
         simulator = Simulator(count)
         for number in (signal.SIGTERM, signal.SIGINT):
