@@ -15,6 +15,7 @@ from django.db import IntegrityError, OperationalError
 
 from engine.test_startup import free_port
 from realtime.environment import MqttBroker
+from realtime.mqtt import bridge as bridge_module
 from realtime.mqtt.bridge import MAX_BYTES, TURN_SECONDS, Bridge
 from realtime.mqtt.client import connect, new_client
 
@@ -152,6 +153,20 @@ def test_messages_wait_for_the_database(broker, caplog):
         "The database stores again",
         "Stored 1 messages",
     ]
+
+
+def test_backlog_is_stored_in_batches(broker, monkeypatch):
+    """Messages that wait for the database are not stored all at once."""
+    monkeypatch.setattr(bridge_module, "BATCH", 10)
+    monkeypatch.setattr(bridge_module, "RECEIVE_MAXIMUM", 50)
+    with running(NumberBridge(OperationalError("down"))) as bridge:
+        wait_until(bridge.client.is_connected)
+        with device() as send:
+            for number in range(40):
+                send("site/one/numbers", number + 100)
+        wait_until(lambda: len(bridge.found) == 40)
+    assert sorted(bridge.found) == [*range(100, 140)]
+    assert max(bridge.calls[1:]) == 10
 
 
 def test_what_is_not_stored_comes_again(broker):

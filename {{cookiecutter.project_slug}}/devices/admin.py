@@ -3,6 +3,8 @@
 from typing import Any
 
 from django.contrib import admin
+from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from devices.models import Command, Device
@@ -22,6 +24,14 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 class DeviceAdmin(ReadOnlyAdmin):
     list_display = ("name", "is_online", "value", "seen_at")
     search_fields = ("name",)
+
+    def delete_model(self, request: HttpRequest, obj: Device) -> None:
+        self.delete_queryset(request, Device.objects.filter(pk=obj.pk))
+
+    @transaction.atomic
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Device]) -> None:
+        list(queryset.select_for_update())  # a bridge may store readings of them
+        super().delete_queryset(request, queryset)
 
 
 @admin.register(Command)

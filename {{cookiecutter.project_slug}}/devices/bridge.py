@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import batched
 
 from django.conf import settings
 
@@ -9,6 +10,8 @@ from devices.commands import take_commands
 from devices.messages import DeviceMessage, ReadingMessage, parse, topic_of
 from devices.storing import store_messages
 from realtime.mqtt.bridge import Bridge
+
+NUMBERS = 100  # in one message, which small devices can receive
 
 
 class DeviceBridge(Bridge):
@@ -33,7 +36,8 @@ class DeviceBridge(Bridge):
         """Confirm to the devices which readings are stored, and send them commands."""
         super().turn()
         for device, numbers in self.confirmed.items():
-            self.publish(topic_of(device, "stored"), {"numbers": numbers})
+            for part in batched(numbers, NUMBERS):
+                self.publish(topic_of(device, "stored"), {"numbers": list(part)})
         self.confirmed.clear()
         for command in take_commands():
             content = {"id": command.pk, "command": command.text}

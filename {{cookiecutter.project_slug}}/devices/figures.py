@@ -1,4 +1,4 @@
-"""Figures of devices, for the dashboard."""
+"""Figures of devices."""
 
 from datetime import timedelta
 

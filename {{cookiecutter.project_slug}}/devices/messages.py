@@ -22,9 +22,14 @@ def validate_storable(text: str) -> None:
         raise ValidationError("Some character cannot be stored.")
 
 
+def validate_year(at: datetime) -> None:
+    if not 1970 <= at.year < 9999:  # others may have no date in another time zone
+        raise ValidationError("The year is before 1970 or after 9998.")
+
+
 NUMBER = forms.IntegerField(min_value=1, max_value=MAX_SEQ)
 VALUE = forms.FloatField(min_value=-MAX_VALUE, max_value=MAX_VALUE)
-AT = forms.DateTimeField(required=False)
+AT = forms.DateTimeField(required=False, validators=[validate_year])
 ANSWER = forms.CharField(
     max_length=MAX_TEXT, required=False, strip=False, validators=[validate_storable]
 )

@@ -33,6 +33,9 @@ def store_messages(messages: Iterable[DeviceMessage]) -> None:
     devices = lock_devices({name for name, _ in readings} | states.keys())
     for key in find_known(devices, readings):
         del readings[key]
+    for device in devices.values():
+        if device.seen_at is None:  # new, or deleted while it was connected
+            states.setdefault(device.name, True)
     store_readings(devices, readings.values())
     store_states(devices, states)
     # `bulk_update` takes ten times as long.
@@ -52,7 +55,8 @@ def lock_devices(names: set[str]) -> Devices:
     known = Device.objects.filter(name__in=names)
     new = names.difference(known.values_list("name", flat=True))
     Device.objects.bulk_create([Device(name=name) for name in sorted(new)], ignore_conflicts=True)
-    return {device.name: device for device in known.select_for_update().order_by("name")}
+    devices = {device.name: device for device in known.select_for_update().order_by("name")}
+    return devices if len(devices) == len(names) else lock_devices(names)  # one was deleted
 
 
 def find_known(devices: Devices, keys: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:

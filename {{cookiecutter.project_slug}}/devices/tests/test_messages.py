@@ -23,6 +23,8 @@ from devices.messages import AnswerMessage, ReadingMessage, StatusMessage, parse
         b'{"number": 1, "value": 1' + b"0" * 400 + b"}",
         b'{"number": 1, "value": 1, "at": 5}',
         b'{"number": 1, "value": 1, "at": "2026-13-01T00:00:00Z"}',
+        b'{"number": 1, "value": 1, "at": "9999-12-31T23:59:59-14:00"}',
+        b'{"number": 1, "value": 1, "at": "0001-01-01T00:00:00+14:00"}',
     ],
 )
 def test_invalid_readings_are_refused(payload: bytes) -> None:

@@ -76,10 +76,10 @@ async def test_page_is_live(visit: Visit) -> None:
     command = await sync_to_async(send_command)(device, "blink", "ann")
     await sync_to_async(store_messages)([AnswerMessage("one", command.pk, "done")])
     assert [await ann.receive() for _ in range(2)] == [{"type": "changed"}] * 2
-    states = [StatusMessage("one", False), StatusMessage("one", True)]
+    states = [StatusMessage("one", True), StatusMessage("one", False)]
     await sync_to_async(store_messages)(states)
     assert await ann.receive() == {"type": "changed"}
-    assert await Device.objects.filter(is_online=True).aexists()
+    assert not await Device.objects.filter(is_online=True).aexists()
 
 
 def test_page_has_the_latest_commands() -> None:

@@ -55,6 +55,7 @@ def test_readings_are_stored_once() -> None:
 def test_readings_have_the_time_of_the_device() -> None:
     """Without one, it is the time of storing, which the device has, too."""
     at = datetime(2026, 1, 1, tzinfo=UTC)
+    store_messages([StatusMessage("one", True)])
     store_messages([ReadingMessage("one", 1, 1, at), reading("one", 2)])
     times = Reading.objects.order_by("seq").values_list("at", flat=True)
     assert list(times) == [at, Device.objects.get().seen_at]
@@ -80,6 +81,21 @@ def test_known_readings_are_confirmed_again() -> None:
     bridge.turn()
     topic = topic_of("one", "stored")
     assert bridge.sent == [(topic, {"numbers": [1, 2]}), (topic, {"numbers": [2]})]
+
+
+def test_confirmations_are_small() -> None:
+    """A device that sends a thousand readings at once gets ten messages."""
+    bridge = SilentBridge("test")
+    bridge.store([reading("one", number) for number in range(1, 1001)])
+    bridge.turn()
+    assert [len(content["numbers"]) for _, content in bridge.sent] == [100] * 10
+
+
+def test_deleted_device_is_online_again() -> None:
+    """A device that an admin deletes sends no status again. Its next reading shows its state."""
+    store_messages([reading("one", 1), StatusMessage("two", False)])
+    states = dict(Device.objects.values_list("name", "is_online"))
+    assert states == {"one": True, "two": False}
 
 
 def test_command_is_sent_delivered_and_answered() -> None:

@@ -24,7 +24,7 @@ PAUSE_SECONDS = 0.01
 TURN_SECONDS = 1  # between turns, and after an error of the database or the network
 RECEIVE_MAXIMUM = 1000  # messages that the broker sends before it waits for acknowledgements
 MAX_BYTES = 64 * 1024  # of a packet; the broker drops larger ones
-SESSION_SECONDS = 600  # for which the broker keeps messages for a bridge that is down
+SESSION_SECONDS = 60  # for which the broker keeps a bridge's share of messages while it is down
 CONNECTED = "Connected to the broker"
 
 logger = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class Bridge(ABC):
     def __init__(self, client_id: str) -> None:
         self.client = new_client(client_id, manual_ack=True)
         self.client.on_connect = self.on_connect
+        self.client.on_disconnect = self.on_disconnect
         self.client.on_subscribe = self.on_subscribe
         self.client.on_message = self.on_message
         self.arrived: list[Arrived] = []
@@ -144,13 +145,15 @@ class Bridge(ABC):
 
     def store_arrived(self) -> None:
         """Store what has arrived, then acknowledge it."""
-        self.store_or_drop([one.content for one in self.arrived if one.content is not None])
+        while part := self.arrived[:BATCH]:
+            self.store_or_drop([one.content for one in part if one.content is not None])
+            for message, _ in part[self.lost :]:  # packet ids are those of a connection
+                self.client.ack(message.mid, message.qos)
+            self.arrived = self.arrived[BATCH:]
+            self.lost = max(0, self.lost - BATCH)
         if self.stores_at:
             self.say(logging.INFO, "The database stores again")
             self.stores_at = 0
-        for message, _ in self.arrived[self.lost :]:  # packet ids are those of a connection
-            self.client.ack(message.mid, message.qos)
-        self.arrived, self.lost = [], 0
 
     def store_or_drop(self, contents: list[Any]) -> None:
         """Store messages. Drop the ones that cannot be. Raise Error if the database is down."""
@@ -185,11 +188,17 @@ class Bridge(ABC):
         shared = [f"$share/bridges/{topic}" for topic in self.shared_topics]
         client.subscribe([(topic, 1) for topic in (*shared, *self.topics)])
 
+    def on_disconnect(self, _: Any, __: Any, ___: Any, reason: Any, *____: Any) -> None:
+        if self.line == CONNECTED and not self.stopping:
+            self.say(logging.WARNING, f"The connection to the broker ended: {reason}")
+
     def on_subscribe(self, _: Any, __: Any, ___: Any, reasons: Any, *____: Any) -> None:
         if refused := [str(reason) for reason in reasons if reason.is_failure]:
             self.say(logging.ERROR, f"The broker refuses a subscription: {', '.join(refused)}")
 
     def on_message(self, _: Any, __: Any, message: MQTTMessage) -> None:
+        if message.qos == 0 and len(self.arrived) >= RECEIVE_MAXIMUM:
+            return  # while the database is down; QoS 0 promises nothing
         content = None
         try:
             content = self.parse(message.topic, bytes(message.payload))
