@@ -21,6 +21,7 @@ import channels.db
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.test import override_settings
 from dotenv import dotenv_values
 
 from realtime.checks import channel_layer_answers
@@ -229,7 +230,8 @@ def url_of_test_database() -> str:
 
 def missing_services() -> list[str]:
     """Describe each service that the tests need and that does not answer, with the fix."""
-    problems = [f"{error.msg} {error.hint}" for error in channel_layer_answers()]
+    with override_settings(REDIS_PREFIX="test-services"):  # apart from the site, as the tests are
+        problems = [f"{error.msg} {error.hint}" for error in channel_layer_answers()]
     is_server = connections[DEFAULT_DB_ALIAS].vendor != "sqlite"
     if is_server and (problem := database_problem()):
         problems.append(problem)
