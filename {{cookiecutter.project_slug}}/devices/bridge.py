@@ -22,23 +22,23 @@ class DeviceBridge(Bridge):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{settings.DEVICES_PREFIX}-bridge-{name}")
-        self.confirmed: defaultdict[str, list[int]] = defaultdict(list)
 
     parse = staticmethod(parse)
 
     def store(self, messages: Sequence[DeviceMessage]) -> None:
+        """Store messages. Then confirm to the devices which readings are stored."""
         store_messages(messages)
+        stored: defaultdict[str, list[int]] = defaultdict(list)
         for message in messages:
             if isinstance(message, ReadingMessage):
-                self.confirmed[message.device].append(message.number)
-
-    def turn(self) -> None:
-        """Confirm to the devices which readings are stored, and send them commands."""
-        super().turn()
-        for device, numbers in self.confirmed.items():
+                stored[message.device].append(message.number)
+        for device, numbers in stored.items():
             for part in batched(numbers, NUMBERS):
                 self.publish(topic_of(device, "stored"), {"numbers": list(part)})
-        self.confirmed.clear()
+
+    def turn(self) -> None:
+        """Send the commands that wait."""
+        super().turn()
         for command in take_commands():
             content = {"id": command.pk, "command": command.text}
             self.publish(topic_of(command.device.name, "commands"), content, qos=1)
