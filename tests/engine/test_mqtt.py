@@ -257,6 +257,14 @@ def test_bridge_publishes(broker):
     assert heard[0] == ("site/one/orders", {"go": True})
 
 
+def test_id_in_use_is_named(broker, caplog):
+    """Two bridges of one id take the connection from each other. The log has the likely reason."""
+    with running(NumberBridge()) as first:
+        wait_until(first.client.is_connected)
+        with running(NumberBridge()):
+            wait_until(lambda: "another client has the same id" in caplog.text)
+
+
 def test_refused_bridge_names_the_reason(tmp_path, settings, caplog):
     """A wrong password is logged once, and tried again each second."""
     caplog.set_level(logging.INFO, "realtime.mqtt")

@@ -190,7 +190,8 @@ class Bridge(ABC):
 
     def on_disconnect(self, _: Any, __: Any, ___: Any, reason: Any, *____: Any) -> None:
         if self.line == CONNECTED and not self.stopping:
-            self.say(logging.WARNING, f"The connection to the broker ended: {reason}")
+            fix = "If this repeats, another client has the same id"
+            self.say(logging.WARNING, f"The connection to the broker ended ({reason}). {fix}")
 
     def on_subscribe(self, _: Any, __: Any, ___: Any, reasons: Any, *____: Any) -> None:
         if refused := [str(reason) for reason in reasons if reason.is_failure]:
