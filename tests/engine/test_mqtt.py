@@ -109,12 +109,12 @@ def running(bridge):
 
 @contextmanager
 def device():
-    """Connect a client that sends messages of QoS 1."""
+    """Connect a client that sends messages, with QoS 1 if no other is named."""
     client = new_client("site-device")
     connect(client)
     client.loop_start()
     try:
-        yield lambda topic, payload, **options: client.publish(topic, payload, 1, **options).wait_for_publish(10)
+        yield lambda *message, qos=1, **options: client.publish(*message, qos, **options).wait_for_publish(10)
     finally:
         client.disconnect()
         client.loop_stop()
@@ -167,6 +167,19 @@ def test_backlog_is_stored_in_batches(broker, monkeypatch):
         wait_until(lambda: len(bridge.found) == 40)
     assert sorted(bridge.found) == [*range(100, 140)]
     assert max(bridge.calls[1:]) == 10
+
+
+def test_messages_without_a_promise_are_bounded(broker, monkeypatch):
+    """While the database is down, the bridge keeps some messages of QoS 0 and drops the others."""
+    monkeypatch.setattr(bridge_module, "RECEIVE_MAXIMUM", 50)
+    with running(NumberBridge(OperationalError("down"))) as bridge:
+        wait_until(bridge.client.is_connected)
+        with device() as send:
+            for number in range(200):
+                send("site/one/numbers", number + 100, qos=0)
+            send("site/one/numbers", 1)
+        wait_until(lambda: 1 in bridge.found)
+    assert len(bridge.found) == 51
 
 
 def test_what_is_not_stored_comes_again(broker):
