@@ -36,6 +36,32 @@ odd = [one for one in found if not one["count"] == one["last"] == one["numbers"]
 print(json.dumps([Device.objects.count(), Reading.objects.count(), odd]))
 """
 
+# Deletes devices as the admin does, while another thread stores their readings.
+DELETIONS = """
+import itertools, threading; from django.contrib import admin; from django.db import connection
+from devices.messages import ReadingMessage; from devices.models import Device; from devices.storing import *
+stopping = threading.Event(); errors = []
+def store():
+    try:
+        for number in itertools.count(1):
+            if stopping.is_set():
+                return
+            store_messages([ReadingMessage(f"device-{device}", number, 1.0, None) for device in range(20)])
+    except Exception as error:
+        errors.append(error)
+    finally:
+        connection.close()
+thread = threading.Thread(target=store); thread.start(); deleted = 0
+try:
+    while deleted < 400 and not errors:
+        names = list(Device.objects.values_list("pk", flat=True))
+        admin.site.get_model_admin(Device).delete_queryset(None, Device.objects.filter(pk__in=names))
+        deleted += len(names)
+finally:
+    stopping.set(); thread.join()
+print(errors)
+"""
+
 
 @pytest.fixture
 def broker(tmp_path_factory):
@@ -153,6 +179,14 @@ def test_bridges_share_the_work(work, broker, database):
             assert bridge.wait(20) == 0
         counts = re.findall(r"Stored (\d+) messages", (work.project.parent / "worker.log").read_text())
         assert [int(count) > total / 4 for count in counts] == [True, True]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("database", CHOICES["database"])
+def test_busy_devices_can_be_deleted(work, database):
+    """The admin deletes devices whose readings arrive at the same time."""
+    output = work({"database": database}).shell(DELETIONS)
+    assert output.splitlines()[-1] == "[]"  # after a warning: nothing serves pages
 
 
 @pytest.mark.timeout(300)
