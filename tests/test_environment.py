@@ -49,7 +49,7 @@ def ask(url, source="127.0.0.1", **headers):
 
 
 def test_router_of_a_platform_reaches_the_site(project):
-    """With PORT from outside, each address is served. The router may have any, and reports HTTPS and the client."""
+    """PORT from outside opens each address. The router may have any address, and reports HTTPS and the client."""
     folder, environ = project
     environ = {**environ, "FORWARDED_ALLOW_IPS": "*", "LOG_LEVEL": "INFO"}
     with start_site(["env", "--unset=HOST", *MANAGE, "serve"], folder, environ, host="127.0.0.5") as site:
