@@ -16,8 +16,8 @@ from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSL
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import RedisError
 
-# Survive a restart of Redis, and notice a Redis that hangs. Old servers and some proxies do not know
-# HELLO, which protocol 3 begins with.
+# Survive a restart of Redis, and notice a Redis that hangs. Protocol 3 begins with HELLO, which old
+# servers and some proxies do not know.
 OPTIONS = {
     "protocol": 2,
     "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
