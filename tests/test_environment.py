@@ -118,8 +118,9 @@ def test_site_works_through_pgbouncer(pgbouncer, postgres, cookies, environment)
     environ["DATABASE_URL"] = f"{url}?pgbouncer=true"
     run([*MANAGE, "migrate"], project, environ)
     code = (
-        "from django.db import connection as c; from accounts.models import User; "
-        "print(list(User.objects.iterator())); print([c.cursor().execute(f'SHOW {name}').fetchone() for name in ('statement_timeout', 'lock_timeout')])"
+        "from accounts.models import User; print(list(User.objects.iterator())); "
+        "from django.db import connection; cursor = connection.cursor(); "
+        "print([cursor.execute(f'SHOW {name}').fetchone() for name in ('statement_timeout', 'lock_timeout')])"
     )
     output = run([*MANAGE, "shell", "--verbosity", "0", "--command", code], project, environ)
     assert output.splitlines() == ["[]", "[('30s',), ('5s',)]"]

@@ -175,7 +175,7 @@ def test_static_files_need_no_values(environment):
     secret, *others = read("collectstatic", "--no-input")
     assert others == [["localhost"], ["https://localhost"], "unused.sqlite3"]
     assert secret != read("collectstatic")[0]
-    with pytest.raises(SystemExit, match="SECRET_KEY: Environment variable not set."):
+    with pytest.raises(SystemExit, match="SECRET_KEY: Environment variable not set"):
         read("serve", "collectstatic")
 
 
