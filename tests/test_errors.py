@@ -204,7 +204,7 @@ def test_tests_name_missing_services(project, environ):
     """Tests without their services end before the first one, with a line for each service."""
     (redis, database) = [line for line in refusal(["make", "test"], project, environ) if "connect" in line]
     assert "The channel layer does not answer: 127.0.0.1:" in redis
-    assert " Start Redis, or fix REDIS_URL. " in redis
+    assert " Start Redis, or fix REDIS_URL." in redis
     assert database.startswith(f"DATABASE_URL: cannot connect to {environ['DATABASE_URL'].partition('@')[2]} (")
     assert "hunter2" not in redis + database
 

@@ -35,6 +35,7 @@ RUN = {
     'uv add "celery.*|uv run celery .*': "test_other_code.py::test_tasks_publish",
     "sed -n .* docs/recipes/bring-other-code.md \\| git apply": "test_other_code.py::test_package_works",
     'uv add "(django-allauth|djangorestframework>|djangochan|strawberry).*': "test_other_code.py::test_package_works",
+    "ACL SETUSER .*": "test_redis_hosts.py::test_password_and_tls",
     "git apply docs/troubleshooting.md": "test_troubleshooting.py::test_scripts_run_where_they_are_allowed",
     "uv run .*|git apply.*|touch .*|perl -pi .*": "test_recipes.py::test_recipes_work",
     'uv add --dev "django-debug-toolbar.*': "test_other_code.py::test_toolbar_shows_queries",

@@ -2,10 +2,11 @@
 
 import contextlib
 import itertools
+import re
 import time
 
 import pytest
-from support.client import Person, hears, receive, say, send, wait_for_users
+from support.client import Person, close_code, hears, receive, say, send, wait_for_users
 from support.emitted import bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS
 from support.servers import Redis, Sentinel, start_site, tls_in_front_of, wait_until
@@ -44,28 +45,55 @@ def running(*servers):
         yield
 
 
+# The administrator, and the user of a site who may do nothing yet.
+USERS = f"""
+user default on >{PASSWORD} ~* &* +@all
+user site on >{PASSWORD} resetchannels
+"""
+CHECKS = """
+from realtime.checks import channel_layer_answers
+from realtime.conf import settings
+from realtime.redis.hosts import redis_hosts
+for url in {urls}:
+    settings.REDIS_HOSTS = redis_hosts(url)
+    print(*(f"{{error.msg}} {{error.hint}}" for error in channel_layer_answers()))
+"""
+
+
 def test_password_and_tls(start, tmp_path):
-    """Users chat and are counted over an encrypted connection, and an unknown authority is not trusted."""
+    """Users chat and are counted over TLS, by a user with no more rights than named. A failure names its cause."""
     answers = {"server": "hypercorn", "consumers": "sync", "auth": "none", "database": "sqlite"}
-    redis = Redis(tmp_path, "--requirepass", PASSWORD)
+    (tmp_path / "users.acl").write_text(USERS)
+    redis = Redis(tmp_path, "--aclfile", str(tmp_path / "users.acl"))
     with running(redis), tls_in_front_of(redis, tmp_path) as (port, authority):
-        url = f"rediss://:{PASSWORD}@127.0.0.1:{port}/0"
+        url = f"rediss://site:{PASSWORD}@127.0.0.1:{port}/0"
         project, environ, (site,) = start(answers, f"{url}?ssl_ca_certs={authority}", 1)
-        assert site.probe("readyz") == (200, "ready\n")
+        assert site.probe("readyz") == (503, "away: channel layer\n")
+        prefix = environ["REDIS_PREFIX"]
+        (rights,) = re.findall(r" what the site needs: ACL SETUSER \S+ (.*)\. \[", site.log.read_text())
+        assert rights.replace(prefix, "talking-site") in (project / "docs" / "troubleshooting.md").read_text()
+        assert redis.ask(LOGIN, f"ACL SETUSER site {rights}", "ACL LOG RESET") == "+OK\r\n" * 3
+        wait_until(lambda: site.probe("readyz") == (200, "ready\n"), "ready with these rights", 5)
         ann, ben = Person(site, "none"), Person(site, "none")
-        with ann.connect("tls") as one, ben.connect("tls") as other:
+        with ann.connect("tls") as one, ben.connect("tls") as other, contextlib.ExitStack() as stack:
             assert (receive(one)["type"], receive(other)["type"]) == ("welcome", "welcome")
             message = say(one, "a1", "hi")
             assert receive(other) == message
             assert redis.ask(LOGIN, "KEYS *").count(":connections:") == 2
-        code = "from asgiref.sync import async_to_sync; from realtime.layers import probe; async_to_sync(probe)()"
-        command = f"try: {code}\nexcept ConnectionError as error: print(error)"
-        output = run(
-            ["uv", "run", "python", "manage.py", "shell", "-c", command], project, {**environ, "REDIS_URL": url}
-        )
-        assert f"127.0.0.1:{port} (" in output
-        assert "CERTIFICATE_VERIFY_FAILED" in output
-        assert PASSWORD not in output + site.log.read_text()
+            for _ in range(19):
+                assert receive(stack.enter_context(ann.connect("many")))["type"] == "welcome"
+            assert close_code(stack.enter_context(ann.connect("many"))) == 4409
+        assert redis.ask(LOGIN, "ACL LOG") == "+OK\r\n*0\r\n"
+        urls = [url, f"{url}?ssl_cert_reqs=none".replace(PASSWORD, OTHER_PASSWORD), f"{url}?ssl_cert_reqs=none"]
+        command = ["uv", "run", "python", "manage.py", "shell", "--verbosity", "0", "-c", CHECKS.format(urls=urls)]
+        unknown, wrong, fine = run(command, project, environ).splitlines()
+        address = f"The channel layer does not answer: 127.0.0.1:{port} ("
+        assert unknown.startswith(address) and "CERTIFICATE_VERIFY_FAILED" in unknown
+        assert ". Add ?ssl_ca_certs=/ca.pem to REDIS_URL, " in unknown
+        assert wrong.startswith(f"{address}invalid username-password pair")
+        assert wrong.endswith("). Fix user and password in REDIS_URL, such as redis://user:password@host:6379/0.")
+        assert fine == ""
+        assert PASSWORD not in unknown + wrong + site.log.read_text()
 
 
 def test_several_hosts(start, tmp_path):

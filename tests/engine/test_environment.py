@@ -11,7 +11,14 @@ from django.utils.module_loading import import_string
 from dotenv import dotenv_values
 from environs import ValidationError
 
-from realtime.environment import Environment, email_settings, parse_email, parse_mqtt
+from realtime.environment import (
+    TIMEOUTS,
+    Environment,
+    email_settings,
+    parse_email,
+    parse_mqtt,
+    parse_networks,
+)
 
 EXAMPLE = {key: value or "" for key, value in dotenv_values(".env.example").items()}
 
@@ -114,6 +121,88 @@ def test_invalid_mqtt_broker_is_refused(url):
     """Other schemes, paths, invalid ports, and short passwords are refused in production."""
     with pytest.raises(ValidationError, match=r"mqtt|password"):
         parse_mqtt(url)
+
+
+@pytest.fixture
+def environment(tmp_path, monkeypatch):
+    """Return a function that reads `.env` of an empty folder in a process with these variables and arguments."""
+
+    def environment(env="", *arguments, **variables):
+        for name in EXAMPLE:
+            monkeypatch.setenv(name, "")  # restored after the test, even if it is set meanwhile
+            monkeypatch.delenv(name)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["manage.py", *arguments])
+        (tmp_path / ".env").write_text(env)
+        return Environment(tmp_path)
+
+    return environment
+
+
+@pytest.mark.parametrize(
+    ("env", "variables", "development", "host"),
+    [
+        ("", {}, False, "127.0.0.1"),
+        ("PORT=9000", {}, False, "127.0.0.1"),
+        ("", {"PORT": "10000"}, False, "0.0.0.0"),
+        ("PORT=9000", {"PORT": "10000"}, False, "0.0.0.0"),
+        ("", {"PORT": "10000"}, True, "127.0.0.1"),
+        ("HOST=127.0.0.1", {"PORT": "10000"}, False, "127.0.0.1"),
+        ("HOST=", {}, False, "127.0.0.1"),  # an empty address would be every one
+        ("HOST=[::]", {}, False, "::"),
+    ],
+)
+def test_port_of_the_process_opens_all_addresses(environment, env, variables, development, host):
+    """A platform that gives PORT reaches the site, without DEBUG. HOST and PORT of `.env` stay on this machine."""
+    assert environment(env, **variables).host("HOST", "", development=development) == host
+
+
+def test_static_files_need_no_values(environment):
+    """A build of an image collects static files with placeholders, which no other command gets."""
+
+    def read(*arguments):
+        found = environment("", *arguments)
+        values = [
+            found.secret_key("SECRET_KEY", development=False),
+            found.hosts("ALLOWED_HOSTS"),
+            found.origins("ALLOWED_ORIGINS"),
+            found.database("DATABASE_URL")["NAME"].name if arguments[0] == "collectstatic" else None,
+        ]
+        found.seal()
+        return values
+
+    secret, *others = read("collectstatic", "--no-input")
+    assert others == [["localhost"], ["https://localhost"], "unused.sqlite3"]
+    assert secret != read("collectstatic")[0]
+    with pytest.raises(SystemExit, match="SECRET_KEY: Environment variable not set."):
+        read("serve", "collectstatic")
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+def test_postgresql_has_two_schemes(tmp_path, scheme):
+    """Platforms write postgres://. Sessions have time-outs, except through PgBouncer."""
+    parse = Environment(tmp_path).parse_database
+    url = f"{scheme}://ann:a-long-password@db.example.com/site"
+    database = parse(url)
+    assert {name: database[name] for name in ("ENGINE", "USER", "HOST", "NAME", "DISABLE_SERVER_SIDE_CURSORS")} == {
+        "ENGINE": "django.db.backends.postgresql",
+        "USER": "ann",
+        "HOST": "db.example.com",
+        "NAME": "site",
+        "DISABLE_SERVER_SIDE_CURSORS": False,
+    }
+    assert database["OPTIONS"]["options"] == TIMEOUTS
+    pooled = parse(f"{url}?pgbouncer=true&sslmode=require")
+    assert pooled["DISABLE_SERVER_SIDE_CURSORS"] is True
+    assert pooled["OPTIONS"]["sslmode"] == "require"
+    assert {"options", "pgbouncer"}.isdisjoint(pooled["OPTIONS"])
+    assert parse(f"{url}?pgbouncer=false")["OPTIONS"] == database["OPTIONS"]
+
+
+def test_any_proxy_is_a_network():
+    """The address of a platform's router is not known before."""
+    assert list(map(str, parse_networks("*, 10.0.0.1, fd00::/8"))) == ["0.0.0.0/0", "10.0.0.1/32", "fd00::/8"]
 
 
 def test_any_host_is_refused_with_the_reason(load):

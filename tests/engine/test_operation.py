@@ -161,6 +161,14 @@ def test_foreign_text_stays_in_its_line():
     )
 
 
+def test_arguments_of_commands_are_hidden():
+    """A Redis that does not know a command answers with its arguments, which may be a password."""
+    text = "unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'default' 'secret' "
+    assert logs.hide(text) == "unknown command 'HELLO'"
+    record = logging.makeLogRecord({"msg": "%s", "args": (text,), "levelname": "INFO"})
+    assert line_of(record) == "INFO unknown command 'HELLO' [client=- connection=- user=- room=-]"
+
+
 def test_database_error_is_logged_without_the_row():
     """Only the first line of a database error is logged. Its details repeat the row."""
     try:

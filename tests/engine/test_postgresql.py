@@ -30,13 +30,15 @@ def test_unreachable_database_is_named(monkeypatch):
 
 
 @pytest.mark.django_db
-def test_postgresql_needs_connections_for_all_pools(settings):
+def test_postgresql_needs_connections_for_all_pools(settings, monkeypatch):
     """More pooled connections than PostgreSQL has are a warning, for all pools may be full at once."""
     settings.DEBUG = True
     assert found(["default"]) == {}
     settings.MACHINES, settings.WEB_CONCURRENCY = 1000, 2
     (message,) = found(["default"]).values()
     assert message.startswith("2000 processes may open 32000 connections to PostgreSQL, which ")
+    monkeypatch.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", True)  # PgBouncer
+    assert found(["default"]) == {}
 
 
 @pytest.mark.django_db(transaction=True)

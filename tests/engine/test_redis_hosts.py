@@ -13,7 +13,7 @@ HOSTS = conf.settings.REDIS_HOSTS
 
 def parse(value):
     """Return the hosts without their common options."""
-    common = {"retry", "health_check_interval", "socket_timeout", "socket_connect_timeout"}
+    common = {"protocol", "retry", "health_check_interval", "socket_timeout", "socket_connect_timeout"}
     return [{name: option for name, option in host.items() if name not in common} for host in redis_hosts(value)]
 
 
@@ -68,7 +68,6 @@ def test_sentinels_are_parsed():
         "redis://:secret#@host",
         "redis://:sec/ret@host",
         "redis://:secret@host?unknown=1",
-        "rediss://:secret@host?ssl_cert_reqs=perhaps",
         "redis://one:1,two:2",
         "redis://one,",
         "redis+sentinel://:secret@one:1",
@@ -85,6 +84,22 @@ def test_invalid_url_is_refused(value):
     )
 
 
+def test_hosts_need_no_hello():
+    """Old servers and proxies do not know it. The URL may choose the newer protocol."""
+    (host, newer) = redis_hosts("redis://localhost,redis://localhost?protocol=3")
+    assert (host["protocol"], newer["protocol"]) == (2, 3)
+
+
+@pytest.mark.parametrize("url", ["rediss://:secret@host:1234", "rediss+sentinel://:secret@host:1234/main"])
+def test_certificates_may_be_unchecked(url):
+    """The certificates of some platforms are self-signed. A wrong value is named, and not the password."""
+    (host,) = redis_hosts(f"{url}?ssl_cert_reqs=none")
+    assert host["ssl_cert_reqs"] == "none"
+    with pytest.raises(ValidationError) as refused:
+        redis_hosts(f"{url}?ssl_cert_reqs=CERT_NONE")
+    assert str(refused.value) == "ssl_cert_reqs is one of none, optional, required."
+
+
 async def test_every_host_is_probed(settings, unused_tcp_port):
     """The error names each unavailable host, and no password."""
     closed = f"127.0.0.1:{unused_tcp_port}"
@@ -97,3 +112,4 @@ async def test_every_host_is_probed(settings, unused_tcp_port):
     assert str(unavailable.value).startswith(f"{closed} (")
     assert "; main (" in str(unavailable.value)
     assert "secret" not in str(unavailable.value)
+    assert unavailable.value.__notes__ == ["Start Redis, or fix REDIS_URL."]

@@ -164,7 +164,6 @@ DIFFERENCES = {
     ("examples", "all"): {
         ".env.example",
         "AGENTS.md",
-        "Dockerfile",
         "Makefile",
         "README.md",
         "+assistant/__init__.py",

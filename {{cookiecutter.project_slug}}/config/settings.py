@@ -29,7 +29,7 @@ env = Environment(BASE_DIR)
 DEBUG = env.bool("DEBUG", False)
 SECRET_KEY = env.secret_key("SECRET_KEY", development=DEBUG)
 ALLOWED_HOSTS = env.hosts("ALLOWED_HOSTS", [] if DEBUG else ..., development=DEBUG)
-HOST = env.str("HOST", "127.0.0.1")
+HOST = env.host("HOST", "", development=DEBUG)
 PORT = env.int("PORT", 8000, validate=validate.Range(1, 65535))
 ALLOWED_ORIGINS = env.origins(
     "ALLOWED_ORIGINS",

@@ -39,8 +39,7 @@ def channel_layer_answers(**_: Any) -> list[CheckMessage]:
         return [
             Error(
                 f"The channel layer does not answer: {str(error) or 'too late'}.",
-                hint="Start Redis, or fix REDIS_URL. Its user needs "
-                f"all channels and keys that start with {settings.REDIS_PREFIX}:.",
+                hint=" ".join(getattr(error, "__notes__", ["Start Redis, or fix REDIS_URL."])),
                 id="realtime.E002",
             )
         ]
@@ -82,6 +81,8 @@ def database_has_enough_connections(
     """Compare the pools of all processes with the connections that PostgreSQL accepts."""
     pool = connection.settings_dict["OPTIONS"].get("pool")
     if not databases or connection.vendor != "postgresql" or not isinstance(pool, dict):
+        return []
+    if connection.settings_dict["DISABLE_SERVER_SIDE_CURSORS"]:  # PgBouncer queues what is too much
         return []
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting('max_connections')::int")

@@ -2,9 +2,11 @@
 
 import os
 import re
+import secrets
 import ssl
 import sys
 import tomllib
+from collections.abc import Container
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -25,6 +27,8 @@ REDIS_PACKAGES = ("channels-redis>=4.3,<5", "redis[hiredis]>=8.1,<9")
 POSTGRESQL_PACKAGES = ("psycopg[binary,pool]>=3.3,<4",)
 INSECURE = "django-insecure-"  # start of the key in .env.example
 SHORTEST_PASSWORD = 12  # of a service
+EVERY_ADDRESS = "0.0.0.0/0"
+TIMEOUTS = "-c statement_timeout=30s -c lock_timeout=5s"
 PRIVATE_DOMAINS = {"internal", "lan", "local", "localhost", "test"}
 
 
@@ -48,11 +52,14 @@ class Environment(Env):
         super().__init__(eager=False)
         self.folder = folder
         self.read_env(folder / ".env", recurse=False)
+        if sys.argv[1:2] == ["collectstatic"]:
+            set_placeholders(dotenv_values(folder / ".env"))
         self.add_parser("secret_key", parse_secret_key)
         self.add_parser("database", self.parse_database)
         self.add_parser("redis_hosts", parse_redis_hosts)
         self.add_parser("redis_prefix", parse_redis_prefix)
         self.add_parser("mqtt", parse_mqtt)
+        self.add_parser("host", parse_host)
         self.add_parser("hosts", parse_hosts)
         self.add_parser("origins", parse_origins)
         self.add_parser("networks", parse_networks)
@@ -104,6 +111,22 @@ class Environment(Env):
             if "SECRET_KEY" not in os.environ and examples and not (self.folder / ".env").exists():
                 lines.append(".env: missing. For development, run: python -m realtime.dotenv")
             sys.exit("\n".join(lines))
+
+
+def set_placeholders(known: Container[str]) -> None:
+    """Set what is required and missing, for a process that collects static files and ends.
+
+    The build of an image knows no values, and this process uses none.
+    """
+    placeholders = {
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "ALLOWED_HOSTS": "localhost",
+        "ALLOWED_ORIGINS": "https://localhost",
+        "DATABASE_URL": "sqlite:///unused.sqlite3",
+    }
+    for name, value in placeholders.items():
+        if name not in known:
+            os.environ.setdefault(name, value)
 
 
 def exit_for_packages(variable: str, service: str, requirements: tuple[str, ...]) -> NoReturn:
@@ -191,20 +214,26 @@ def postgresql(database: Any) -> dict[str, Any]:
         import psycopg_pool  # noqa: F401
     except ImportError:
         exit_for_packages("DATABASE_URL", "PostgreSQL", POSTGRESQL_PACKAGES)
+    options = database.get("OPTIONS", {})
+    # PgBouncer lends a connection for one transaction: it refuses options of connections, which
+    # the role has instead, and loses cursors that outlive a transaction.
+    has_pgbouncer = options.pop("pgbouncer", False)
+    timeouts = {} if has_pgbouncer else {"options": TIMEOUTS}
     return {
         **database,
         # Under ASGI a connection that Django keeps stays with one thread. A pool shares them, and
         # checks after a restart of the database which ones still work.
         "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": True,
+        "DISABLE_SERVER_SIDE_CURSORS": bool(has_pgbouncer),
         "OPTIONS": {
             # Nothing waits for ever: neither for a lost machine, nor a slow query, nor a lock that
             # others queue behind. If a migration takes longer, add
             # `?options=-c%20statement_timeout=0` to its DATABASE_URL.
             "connect_timeout": 5,
             "tcp_user_timeout": 15_000,
-            "options": "-c statement_timeout=30s -c lock_timeout=5s",
-            **database.get("OPTIONS", {}),
+            **timeouts,
+            **options,
             # After the time-out for reconnecting the pool tries again at the next request.
             "pool": {"min_size": 1, "max_size": 16, "timeout": 5, "reconnect_timeout": 5},
         },
@@ -295,6 +324,15 @@ def email_settings(mailer: dict[str, Any]) -> dict[str, Any]:
     return {f"EMAIL_{name}": value for name, value in (backend | values).items()}
 
 
+def parse_host(value: str, *, development: bool = False) -> str:
+    """Return the address to listen on. An empty value means the default.
+
+    Platforms pass PORT to the process, and expect it to listen on all addresses.
+    """
+    is_on_platform = "PORT" in os.environ and not development
+    return value.strip("[]") or ("0.0.0.0" if is_on_platform else "127.0.0.1")
+
+
 def parse_hosts(value: str | list[str], *, development: bool = False) -> list[str]:
     """Return the hosts of a comma-separated list. Refuse `*`, except in development.
 
@@ -320,10 +358,11 @@ def parse_origins(value: str | list[str]) -> list[str]:
 
 
 def parse_networks(value: str | list[str]) -> list[IPNetwork]:
-    """Return the networks of a comma-separated list. An address is a network of one."""
+    """Return the networks of a comma-separated list. An address is a network of one, `*` of all."""
     entries = value.split(",") if isinstance(value, str) else value
+    names = [entry.strip() for entry in entries]
     try:
-        return [ip_network(entry.strip()) for entry in entries]
+        return [ip_network(EVERY_ADDRESS if name == "*" else name) for name in names]
     except ValueError as error:
         raise ValidationError(f"{error}.") from error
 

@@ -108,11 +108,18 @@ UNSAFE = re.compile(
 )
 # Query strings carry tickets, and parameters what people search for.
 PARAMETER = re.compile(r"""([?&][^\s?&="']*=)[^\s&"']+""")
+# A Redis that does not know a command quotes its arguments, such as the password of HELLO.
+ARGUMENTS = re.compile(r", with args beginning with: .*")
+
+
+def hide(text: str) -> str:
+    """Hide the values of query strings, and arguments of commands."""
+    return ARGUMENTS.sub("", PARAMETER.sub(r"\1...", text))
 
 
 def clean(text: str) -> str:
-    """Hide the values of query strings, and escape what is not plain text."""
-    text = PARAMETER.sub(r"\1...", text)
+    """Hide what may be secret, and escape what is not plain text."""
+    text = hide(text)
     return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
@@ -159,7 +166,7 @@ class JSONFormatter(SafeFormatter, JsonFormatter):
         event = log_data.pop("event", {})
         kept = {*self._required_fields, "exc_info", "stack_info"}
         fields = {name: value for name, value in log_data.items() if name in kept}
-        fields["message"] = PARAMETER.sub(r"\1...", fields["message"])
+        fields["message"] = hide(fields["message"])
         return {**fields, **event}
 
 

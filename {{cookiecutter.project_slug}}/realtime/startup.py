@@ -74,4 +74,6 @@ def cannot_connect(vendor: str, database: dict[str, object], reason: str) -> str
         return f"DATABASE_URL: cannot open {database['NAME']} ({reason}). Fix the path."
     place = "{HOST}:{PORT}/{NAME}".format_map(database)
     fix = "Fix DATABASE_URL, or start the database."
+    if "startup parameter" in reason:
+        fix = "If this is PgBouncer, add ?pgbouncer=true to DATABASE_URL."
     return f"DATABASE_URL: cannot connect to {place} ({reason}). {fix}"

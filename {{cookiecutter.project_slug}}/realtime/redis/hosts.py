@@ -16,8 +16,10 @@ from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSL
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import RedisError
 
-# Survive a restart of Redis, and notice a Redis that hangs.
+# Survive a restart of Redis, and notice a Redis that hangs. Old servers and some proxies do not know
+# HELLO, which protocol 3 begins with.
 OPTIONS = {
+    "protocol": 2,
     "retry": Retry(ExponentialBackoff(cap=1, base=0.05), 3),
     "health_check_interval": 5,
     "socket_timeout": 3,
@@ -29,6 +31,7 @@ SENTINEL_OPTIONS = {
     "socket_timeout": 0.5,
     "socket_connect_timeout": 0.5,
 }
+CERT_REQS = ("none", "optional", "required")
 
 URL = re.compile(r"(rediss?://([^/?#]*@)?[^/?#@,]+(/\d*)?|unix://[^?#]*/[^?#]+)(\?.*)?")
 SENTINEL_URL = re.compile(
@@ -44,6 +47,8 @@ def redis_hosts(value: str) -> list[dict[str, Any]]:
     try:
         hosts = [parse_host(url) for url in urls]
         for host in hosts:
+            if host.get("ssl_cert_reqs", "required") not in CERT_REQS:
+                raise ValidationError(f"ssl_cert_reqs is one of {', '.join(CERT_REQS)}.")
             create_pool(host).make_connection()  # fails with an unknown option
     except (TypeError, ValueError, RedisError):
         raise ValidationError(

@@ -15,9 +15,12 @@ from channels_redis.pubsub import (
 from channels_redis.utils import create_pool, decode_hosts
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
-from redis.exceptions import RedisError
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
+from realtime import logs
 from realtime.conf import settings
 from realtime.malformed import drop
 from realtime.redis.pipeline import Pipeline
@@ -27,6 +30,8 @@ HEALTH_CHECK_SECONDS = 5  # ping a host that was silent for this long
 SILENCE_SECONDS = 3  # reconnect if the ping is not answered within this time
 PATIENCE = 1  # seconds for a subscription, then it continues in the background
 RETRY_SECONDS = 1
+# Commands of the layer and of the limit on connections.
+ACL = "+@connection +@pubsub +@sortedset +set +mget +expire"
 
 logger = logging.getLogger(__name__)
 
@@ -166,16 +171,41 @@ class WatchfulPubSub(PubSub):
 
 
 async def probe_hosts() -> None:
-    """Use every host as the site does. Raise an error that names those that fail."""
-    pools = [create_pool(host) for host in decode_hosts(settings.REDIS_HOSTS)]
+    """Use every host as the site does. Raise an error that names those that fail.
+
+    Its notes are the fixes. There are no retries, which would be too late to name a cause.
+    """
+    hosts = decode_hosts(settings.REDIS_HOSTS)
+    pools = [create_pool({**host, "retry": Retry(NoBackoff(), 0)}) for host in hosts]
     answers = await asyncio.gather(*map(try_host, pools), return_exceptions=True)
-    failed = [
-        f"{name(pool)} ({str(answer).rstrip('.')})"
+    failed = {
+        f"{name(pool)} ({logs.hide(str(answer)).rstrip('.')})": fix(answer)
         for pool, answer in zip(pools, answers, strict=True)
         if isinstance(answer, BaseException)
-    ]
+    }
     if failed:
-        raise ConnectionError("; ".join(failed))
+        error = ConnectionError("; ".join(failed))
+        for note in dict.fromkeys(failed.values()):
+            error.add_note(note)
+        raise error
+
+
+def fix(error: BaseException) -> str:
+    """Return what to do about an error of a host."""
+    prefix = settings.REDIS_PREFIX
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return (
+            "Add ?ssl_ca_certs=/ca.pem to REDIS_URL, with the path of the certificate's authority, "
+            "or of the certificate if it is self-signed. ?ssl_cert_reqs=none trusts any server."
+        )
+    if isinstance(error, NoPermissionError):
+        return (
+            "Grant the user of REDIS_URL what the site needs: "
+            f"ACL SETUSER user ~{prefix}:* &{prefix}:* {ACL}."
+        )
+    if isinstance(error, AuthenticationError):
+        return "Fix user and password in REDIS_URL, such as redis://user:password@host:6379/0."
+    return "Start Redis, or fix REDIS_URL."
 
 
 async def try_host(pool: ConnectionPool) -> None:

@@ -53,7 +53,11 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens on an address, or exit with the reason."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=2048)
+        # `::` is every address, of IPv4 too, wherever the system can do both.
+        both = host == "::" and socket.has_dualstack_ipv6()
+        listener = socket.create_server(
+            (host, port), family=family, backlog=2048, dualstack_ipv6=both
+        )
     except OSError as error:
         reason, *_ = str(error.strerror).split(" (")
         name, fix = "HOST", "Set an address of this machine, such as HOST=127.0.0.1."
