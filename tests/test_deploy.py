@@ -330,6 +330,19 @@ def number(path, pattern):
 
 
 @pytest.mark.quick
+@pytest.mark.parametrize(
+    "answers", [{}, {"channel_layer": "redis", "database": "postgresql", "examples": "all"}], ids=["few", "all"]
+)
+def test_page_lists_the_images_of_others(answers, cookies):
+    """deploy/README.md has a row for each image that the project pulls, and for no other."""
+    project = bake(cookies, ci="none", **answers)
+    table = (project / "deploy" / "README.md").read_text(encoding="utf-8").partition("### Images\n")[2]
+    assert sorted(re.findall(r"^\| `(\S+)` \|", table, re.M)) == sorted(
+        image.partition(":")[0] for image in images(project)
+    )
+
+
+@pytest.mark.quick
 def test_nginx_limits_each_way_to_sign_in(cookies):
     """The limit names the paths that the project has."""
     limited = {}

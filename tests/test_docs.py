@@ -89,7 +89,8 @@ def test_pages_know_what_was_chosen_only(emitted):
     answers, project = emitted
     chosen = set(answers.items()) | ({("deploy", "docker")} if answers["deploy"] == "kubernetes" else set())
     for path, text in pages(project).items():
-        of_others = {"change-an-answer.md", f"{OTHER_CODE}.md"}  # packages have a style of their own
+        # Packages have a style of their own, and platforms need services that were not chosen.
+        of_others = {"change-an-answer.md", f"{OTHER_CODE}.md", "platforms.md"}
         of_this_project = project / "docs" in path.parents and path.name not in of_others
         if path.name in {"AGENTS.md", "SECURITY.md"} or of_this_project:
             for choice in WORDS.keys() - chosen:

@@ -8,8 +8,10 @@ import secrets
 import socket
 import ssl
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -346,3 +348,61 @@ def test_static_files_outlive_the_servers(cluster):
         cluster.kill(address)
     assert get(url, verify=cluster.proxy.tls).content == first.content
     assert get(cluster.proxy.url, verify=cluster.proxy.tls).status_code == 502
+
+
+BALANCER, STRANGER = "127.0.0.3", "127.0.0.9"
+FORWARDED = {"X-Forwarded-For": "198.51.100.9, 203.0.113.7", "X-Forwarded-Proto": "https"}
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Server behind nginx that answers with the address and scheme in its headers."""
+
+    def do_GET(self):
+        body = json.dumps([self.headers[name] for name in FORWARDED]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def behind_balancer(cookies_session):
+    """Start nginx with the lines enabled that nginx.conf has for a balancer."""
+    project = bake(cookies_session)
+    path = project / "deploy" / "nginx.conf"
+    content = path.read_text()
+    for line in ("real_ip_header X-Forwarded-For;", "set_real_ip_from 10.0.0.0/8;"):
+        assert content.count(f"# {line}") == 1
+        content = content.replace(f"# {line}", line.replace("10.0.0.0/8", BALANCER))
+    path.write_text(content)
+    with ThreadingHTTPServer(("", 0), Echo) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        proxy = Proxy(server.server_port)
+        proxy.start(project)
+        yield proxy
+        proxy.stop()
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("sender", "headers", "passed_on"),
+    [
+        (BALANCER, FORWARDED, ["203.0.113.7", "https"]),
+        (BALANCER, {**FORWARDED, "X-Forwarded-Proto": "http"}, ["203.0.113.7", "http"]),
+        (BALANCER, {}, [BALANCER, "http"]),
+        (STRANGER, FORWARDED, [STRANGER, "http"]),
+    ],
+)
+def test_listed_balancer_names_client_and_scheme(behind_balancer, sender, headers, passed_on):
+    """nginx takes the address and the scheme of a client from a listed balancer, and from no other."""
+    with httpx.Client(transport=httpx.HTTPTransport(local_address=sender)) as client:
+        assert client.get(f"{behind_balancer.plain_url}/", headers=headers).json() == passed_on
+
+
+def test_client_behind_no_balancer_has_the_scheme_of_its_connection(behind_balancer):
+    """A direct connection over TLS is HTTPS, even if a header names another scheme."""
+    headers = {**FORWARDED, "X-Forwarded-Proto": "http"}
+    assert get(behind_balancer.url, verify=behind_balancer.tls, headers=headers).json() == ["127.0.0.1", "https"]

@@ -13,7 +13,9 @@ if [ ! -f "$PGDATA/PG_VERSION" ]; then
     echo "host all all all scram-sha-256" >> "$PGDATA/pg_hba.conf"
     echo "CREATE DATABASE \"$POSTGRES_DB\"" | postgres --single -j postgres
     pg_ctl -w start -o "-c listen_addresses=''"
-    for script in /docker-entrypoint-initdb.d/*.sh; do "$script"; done
+    for script in /docker-entrypoint-initdb.d/*.sh; do
+        if [ -x "$script" ]; then "$script"; else . "$script"; fi
+    done
     pg_ctl -w stop
 fi
 exec "$@" -c listen_addresses='*'
