@@ -10,13 +10,16 @@ from playwright.sync_api import expect, sync_playwright
 from support.browsers import Visits, launch
 from support.client import PASSWORD
 from support.emitted import FAST, bake, environ_for, run
-from support.matrix import PYTHONS, combinations, label, spread
+from support.matrix import PYTHONS, TEMPLATE, combinations, label, spread
 from support.pages import MOUNTS, commands
 from support.programs import ROOTS, require_programs
 from support.servers import free_port, listens, start_site, wait_until
 
 # Each server and sign-in. A proxy removes the prefix, passes it on, or is missing.
 SITES = spread(combinations("server"), "consumers", "auth", proxy=["removes", "passes", ""])
+# Paths in attributes, strings and calls. A name that ends a topic or a path is none.
+PATHS = re.compile(r"""["'`]/(?=[\w{<$])(?<!endswith\("/)|\b(?:\w*[Rr]edirect|notify\w*)\(.*["']/["']|\w="/""")
+WRITTEN = ("startconsumer.py", "route = resolve(f")  # at a path that the same command writes
 MANAGE = ["uv", "run", "python", "manage.py"]
 SEED = """
 from django.core.management import call_command
@@ -48,6 +51,45 @@ http {{
     }}
 }}
 """
+
+
+def paths_in(name, text):
+    """Return the lines of a file that contain a path of this site."""
+    lines = [line for line in text.splitlines() if PATHS.search(line)]
+    return [f"{name}: {line}" for line in lines if (name, line.strip()[: len(WRITTEN[1])]) != WRITTEN]
+
+
+@pytest.mark.quick
+def test_no_page_script_or_view_contains_a_path():
+    """Paths come from the names of routes, in the engine, in apps, and in apps that the engine writes."""
+    found, read = [], 0
+    for path in (TEMPLATE / "{{cookiecutter.project_slug}}").rglob("*"):
+        is_test = "tests" in path.parts[len(TEMPLATE.parts) :] or path.name == "conftest.py"
+        if not is_test and path.name.removesuffix("-tpl").endswith((".html", ".js", ".py")):
+            found += paths_in(path.name, path.read_text(encoding="utf-8"))
+            read += 1
+    assert (found, read > 200) == ([], True)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("line", "is_path"),
+    [
+        ('<a href="/accounts/login/">', True),
+        ("<a href=\"/ws{% url 'room' name %}\">", True),
+        ("<a href='/{{ name }}/'>", True),
+        ("const url = `/${name}/`;", True),
+        ('fetch("/api/ticket/")', True),
+        ('return redirect("/")', True),
+        ('notify(user, "Welcome", "/")', True),
+        ('import { copies } from "./copy.js";', False),
+        ('topic.endswith("/stored")', False),
+        ('path.strip("/")', False),
+    ],
+)
+def test_path_is_found(line, is_path):
+    """The search finds paths in attributes, strings and redirects, and no other slashes."""
+    assert paths_in("page", line) == ([f"page: {line}"] if is_path else [])
 
 
 @contextlib.contextmanager
