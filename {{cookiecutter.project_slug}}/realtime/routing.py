@@ -52,7 +52,7 @@ def routes_of(router: URLRouter) -> Routes:
     """Return the routes in the form of `urlpatterns`, where routers are included."""
     routes: list[Any] = router.routes
     return tuple(
-        URLResolver(route.pattern, routes_of(inner), route.default_args)  # type: ignore[arg-type]
+        URLResolver(route.pattern, routes_of(inner), route.default_args)
         if (inner := router_of(route.callback))
         else route
         for route in routes
