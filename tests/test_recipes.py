@@ -19,9 +19,10 @@ from demo import find_python
 PYTHON = ["uv", "run", "python"]
 
 # Both styles of consumers, all sign-ins, both layers and databases, each server. The recipe applied first shows that it
-# needs no other. Of the remaining ones, one changes two lines and adds files, and one needs accounts. The last
+# needs no other. Of the remaining ones, two change few lines and add files, and one needs accounts. The last
 # combination has none, so the recipes that need them come first.
-FIRST = [recipe for recipe in reversed(RECIPES) if recipe not in {"add-a-consumer", "add-an-app-by-hand", "sign-in-by-email"}]
+LATER = {"add-a-consumer", "add-an-app-by-hand", "sign-in-by-email"}
+FIRST = [recipe for recipe in reversed(RECIPES) if recipe not in LATER]
 COMBINATIONS = [
     (answers.pop("first"), answers)
     for answers in spread(combinations("server"), "channel_layer", "consumers", "auth", "database", first=FIRST)

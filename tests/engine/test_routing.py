@@ -52,9 +52,7 @@ routes = [
     re_path(r"", consumer),
 ]
 application = TrustedProxies(
-    Wrapper(
-        ProtocolTypeRouter({"websocket": RealtimeMiddlewareStack(AllowedHostsOriginValidator(URLRouter(routes)))})
-    )
+    Wrapper(ProtocolTypeRouter({"websocket": RealtimeMiddlewareStack(AllowedHostsOriginValidator(URLRouter(routes)))}))
 )
 below = TrustedProxies(RealtimeMiddlewareStack(URLRouter(routes)))
 unknown = ProtocolTypeRouter({"websocket": Secret(URLRouter(routes))})
