@@ -138,6 +138,8 @@ def test_site_works_at_other_paths(answers, cookies, environment, tmp_path):
     variables = {"ALLOWED_ORIGINS": origin, **({"FORCE_SCRIPT_NAME": prefix} if proxy else {})}
     environ = environ_for(environment(PYTHONS[-1], "6.1"), **FAST, **variables)
     mount(project, environ)
+    if not proxy:
+        run(["uv", "run", "pytest", "chat/tests/test_pages.py", "chat/tests/test_live.py"], project, environ)
     run([*MANAGE, "shell", "-c", SEED], project, environ)
     with contextlib.ExitStack() as stack:
         if proxy:
