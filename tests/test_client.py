@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import re
 import threading
 from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 from support.browsers import launch
 from support.matrix import TEMPLATE
 from support.servers import wait_until
@@ -16,7 +17,10 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Response
 
-CLIENT = TEMPLATE / "{{cookiecutter.project_slug}}" / "realtime" / "static" / "realtime" / "client.js"
+ENGINE = TEMPLATE / "{{cookiecutter.project_slug}}" / "realtime"
+CLIENT = ENGINE / "static" / "realtime" / "client.js"
+MANUAL = (ENGINE / "client.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```js\n(.*?)^```$", MANUAL, re.M | re.S)
 RECONNECT = {1001, 1006, 1011, 1012, 4012, 4408}
 STOP = {1000, 1003, 4400, 4401, 4403, 4404, 4429, 4999}
 # A page whose clients report to lists: `open(name, url, options)` makes one.
@@ -34,6 +38,16 @@ PAGE = """<!DOCTYPE html>
     clients[name].connect();
   };
 </script>"""
+
+
+# A page for each example of client.md.
+FORM = """<!DOCTYPE html>
+<title>Example</title>
+<link rel="icon" href="data:,">
+<p role="status"></p>
+<ol></ol>
+<form data-socket-path="/notes" data-pass-path="/pass"><input name="text"><button>Send</button></form>
+<script type="module" src="/example/{number}.js"></script>"""
 
 
 class Server:
@@ -62,7 +76,11 @@ class Server:
             await self.stop.wait()
 
     def respond(self, connection, request):
-        files = {"/": ("text/html", PAGE.encode()), "/client.js": ("text/javascript", CLIENT.read_bytes())}
+        files = {"/": ("text/html", PAGE.encode()), "/pass": ("text/plain", b"7")}
+        files |= dict.fromkeys(("/client.js", "/realtime/client.js"), ("text/javascript", CLIENT.read_bytes()))
+        for number, example in enumerate(EXAMPLES):
+            files[f"/example/{number}"] = "text/html", FORM.format(number=number).encode()
+            files[f"/example/{number}.js"] = "text/javascript", example.encode()
         if request.path not in files:
             return None
         kind, content = files[request.path]
@@ -82,6 +100,8 @@ class Server:
                 await connection.wait_closed()
             case ["echo"]:
                 await self.echo(connection)
+            case ["notes"]:
+                await self.keep_notes(connection)
 
     async def echo(self, connection):
         try:
@@ -94,6 +114,25 @@ class Server:
                         await connection.close(code)
                     case _:
                         await connection.send(frame)
+        except ConnectionClosed:
+            pass
+
+    async def keep_notes(self, connection):
+        """Number notes as an app does, and refuse "bad". The first is lost, and the second ends a socket."""
+        visit = len(self.sockets("/notes"))
+        try:
+            await connection.send('{"type":"welcome","seq":0}')
+            async for frame in connection:
+                match json.loads(frame):
+                    case {"type": "note", "text": "bad"}:
+                        await connection.send('{"type":"error","code":"too_long","detail":"Too bad."}')
+                    case {"type": "note"} as note if visit > 1:
+                        self.frames.append(note)
+                        await connection.send(json.dumps({**note, "seq": len(self.frames)}))
+                        if len(self.frames) == 2:
+                            await connection.close(1012)
+                    case {"type": "note"}:
+                        await connection.close(1012)
         except ConnectionClosed:
             pass
 
@@ -251,3 +290,41 @@ def test_network_is_probed(page, server):
     probe = "clients.a.reconnect(); dispatchEvent(new Event('online')); clients.a.status"
     assert page.evaluate(probe) == "connecting"
     wait_for(page, "a", closed(1006, True), CONNECTING, OPEN)
+
+
+def test_example_of_the_manual_loses_nothing(page, server):
+    """The first example sends again what was not stored, asks for what it missed, and shows a refusal."""
+    page.goto(f"{server.url}/example/0")
+    status = page.get_by_role("status")
+    expect(status).to_have_text("open")
+    for number, text in enumerate(["one", "two"], 1):
+        page.get_by_role("textbox").fill(text)
+        page.get_by_role("button").click()
+        expect(page.get_by_role("listitem")).to_have_count(number)
+    assert page.get_by_role("listitem").all_text_contents() == ["one", "two"]
+    assert [note["text"] for note in server.frames] == ["one", "two"]
+    wait_until(lambda: page.wait_for_timeout(20) or len(server.visits) == 3, "a third socket")
+    expect(status).to_have_text("open")
+    page.get_by_role("textbox").fill("bad")
+    page.get_by_role("button").click()
+    expect(status).to_have_text("Too bad.")
+    assert server.sockets("/notes") == [{}, {}, {"after": ["2"]}]
+
+
+def test_example_of_the_manual_fetches_a_pass(page, server):
+    """The second example asks for a pass before it connects."""
+    page.goto(f"{server.url}/example/1")
+    wait_until(lambda: page.wait_for_timeout(20) or server.visits, "a socket")
+    assert server.visits == [("/notes", {"pass": ["7"]})]
+
+
+def test_manual_lists_every_code():
+    """The tables have the close codes and the error codes of the engine, and whether the client reconnects."""
+    code = "".join(path.read_text(encoding="utf-8") for path in ENGINE.rglob("*.py"))
+    close = re.findall(r"^    [A-Z_]+ = (\d{4})$", (ENGINE / "protocol.py").read_text(encoding="utf-8"), re.M)
+    rows = dict(re.findall(r"^\| (\d{4}) \|.*\| (\w+)", MANUAL, re.M))
+    assert {int(number) for number in rows} == {*map(int, close), *RECONNECT}
+    assert {int(number) for number, action in rows.items() if action == "reconnects"} == RECONNECT
+    _, _, errors = MANUAL.partition("## Errors")
+    named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", errors, re.M)))
+    assert set(named) == set(re.findall(r"EventError\(\s*\"(\w+)\"", code))

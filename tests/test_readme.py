@@ -34,6 +34,7 @@ RUN = {
     "make lint test": "test_recipes.py::test_recipes_work",  # in two
     'uv add "celery.*|uv run celery .*': "test_other_code.py::test_tasks_publish",
     "sed -n .* docs/recipes/bring-other-code.md \\| git apply": "test_other_code.py::test_package_works",
+    "sed -n .* docs/recipes/mount-elsewhere.md \\| git apply": "test_mounting.py::test_site_works_at_other_paths",
     'uv add "(django-allauth|djangorestframework>|djangochan|strawberry).*': "test_other_code.py::test_package_works",
     "ACL SETUSER .*": "test_redis_hosts.py::test_password_and_tls",
     "git apply docs/troubleshooting.md": "test_troubleshooting.py::test_scripts_run_where_they_are_allowed",

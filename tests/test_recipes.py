@@ -19,9 +19,10 @@ from demo import find_python
 PYTHON = ["uv", "run", "python"]
 
 # Both styles of consumers, all sign-ins, both layers and databases, each server. The recipe applied first shows that it
-# needs no other. Of the remaining ones, one changes two lines and adds files, and one needs accounts. The last
+# needs no other. Of the remaining ones, two change few lines and add files, and one needs accounts. The last
 # combination has none, so the recipes that need them come first.
-FIRST = [recipe for recipe in reversed(RECIPES) if recipe not in {"add-a-consumer", "sign-in-by-email"}]
+LATER = {"add-a-consumer", "add-an-app-by-hand", "sign-in-by-email"}
+FIRST = [recipe for recipe in reversed(RECIPES) if recipe not in LATER]
 COMBINATIONS = [
     (answers.pop("first"), answers)
     for answers in spread(combinations("server"), "channel_layer", "consumers", "auth", "database", first=FIRST)
@@ -77,6 +78,19 @@ def see_consumer(site, ann, bob):
         visits.close()
 
 
+def see_button(site, ann, bob):
+    """Check that a press of one user is shown on the other's page."""
+    with sync_playwright() as playwright, launch(playwright, "chromium") as browser:
+        visits = Visits(browser, site.url)
+        one, other = (visits(person, "/button/").page for person in (ann, bob))
+        for page in (one, other):
+            expect(page.get_by_role("status")).to_have_text("Connected.")
+        one.get_by_role("button", name="Press").click()
+        expect(other.get_by_role("status")).to_have_text(f"{ann.name} pressed the button.")
+        visits.check()
+        visits.close()
+
+
 def see_view(site, ann, bob):
     """Check that staff can post and members receive it, and that other users cannot post."""
     headers = {"Origin": site.url, "Referer": f"{site.url}/"}
@@ -113,7 +127,7 @@ def see_addresses(site, ann, bob):
         assert ann.login_of(ann.name) not in bob.http.get(path).text
 
 
-SEE = dict(zip(RECIPES, (see_renamed, see_field, see_consumer, see_view, see_addresses), strict=True))
+SEE = dict(zip(RECIPES, (see_renamed, see_field, see_consumer, see_button, see_view, see_addresses), strict=True))
 
 
 @pytest.mark.timeout(900)

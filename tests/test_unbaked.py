@@ -69,6 +69,7 @@ PUBLIC = {
     "realtime.lookups": {"one_of"},
     "realtime.history": {"History"},
     "realtime.protocol": {"EventError"},
+    "realtime.routing": {"socket_path"},
     "realtime.asgi": {"RealtimeMiddlewareStack", "lifespan"},
     "realtime.proxy": {"TrustedProxies"},
     "realtime.bodies": {"BodyLimit"},

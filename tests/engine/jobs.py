@@ -5,6 +5,7 @@ import signal
 import threading
 
 from django.db import OperationalError, connection, transaction
+from django.urls import reverse
 
 from realtime.work.context import JobError, job
 from realtime.work.django_tasks import task
@@ -31,6 +32,12 @@ def count(context, to, killed_at=None):
         total += number
         context.step(f"Number {number}", progress=number / to, resume={"total": total})
     return {"total": total}
+
+
+@job
+def locate(context):
+    """Return the path of a page."""
+    return reverse("healthz")
 
 
 @job

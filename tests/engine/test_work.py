@@ -126,6 +126,16 @@ def test_job_without_a_feed_has_no_events():
     assert (job.state, job.result, events(""), events()) == (State.DONE, {"total": 3}, [], [])
 
 
+def test_job_reverses_paths_with_the_prefix(settings):
+    """Links that a job makes lead to the site below `FORCE_SCRIPT_NAME`."""
+    settings.FORCE_SCRIPT_NAME = "/sub"
+    job = begin(jobs.locate)
+    with working():
+        eventually(lambda: Job.objects.get(pk=job.pk).result)
+    job.refresh_from_db()
+    assert job.result == "/sub/healthz"
+
+
 def test_progress_has_an_event_per_percent():
     """A thousand calls store a hundred events, and the last of the values."""
     job = begin(jobs.advance)

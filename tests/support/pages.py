@@ -2,11 +2,19 @@
 
 import re
 
-RECIPES = ("rename-the-rooms", "add-a-field", "add-a-consumer", "publish-from-a-view", "sign-in-by-email")
+RECIPES = (
+    "rename-the-rooms",
+    "add-a-field",
+    "add-a-consumer",
+    "add-an-app-by-hand",
+    "publish-from-a-view",
+    "sign-in-by-email",
+)
 FOR_ACCOUNTS = {"publish-from-a-view", "sign-in-by-email"}
 JWTS = "sign-in-with-jwts"  # the recipe that adds packages
 OTHER_CODE = "bring-other-code"  # one with a package in each section
 TESTS = "test-consumers-and-pages"  # another one, with a browser
+MOUNTS = "mount-elsewhere"  # another one, which moves what others edit
 MODEL = "connect-a-language-model"  # another one, with the sample app of the assistant
 DELETE = "delete-the-chat"  # the recipe that leaves nothing for the others
 

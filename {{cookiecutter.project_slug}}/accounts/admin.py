@@ -5,8 +5,13 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 {% if cookiecutter.auth == "token" %}
 from django.http import HttpRequest
 {% endif %}
+from django.views.generic import RedirectView
 
 from accounts.models import {{ "Token, User" if cookiecutter.auth == "token" else "User" }}
+
+# The admin's own page has no throttle.
+change_password = RedirectView.as_view(pattern_name="password_change")
+admin.site.password_change = change_password  # type: ignore[method-assign,assignment]
 
 
 @admin.register(User)

@@ -8,7 +8,11 @@ from django.urls import Resolver404, resolve
 from accounts import token_views
 from accounts.models import User
 from accounts.tokens import bearer_token, find_token
-from realtime.middleware import FOR_OPERATORS
+from realtime.auth.urls import reset_urlpatterns, urlpatterns
+from realtime.middleware import is_for_operators
+
+PAGES = {pattern.name for pattern in urlpatterns + reset_urlpatterns}
+PAGES |= {"signup", "tokens", "revoke-token"}
 
 
 class BearerMiddleware:
@@ -23,7 +27,7 @@ class BearerMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         text = bearer_token(request.headers.get("Authorization", ""))
-        if text and request.path not in FOR_OPERATORS and not needs_session(request):
+        if text and not is_for_operators(request) and not needs_session(request):
             token = find_token(text)
             if token is None:
                 return token_views.problem(401, "The token is invalid.")
@@ -38,7 +42,8 @@ def needs_session(request: HttpRequest) -> bool:
         match = resolve(request.path_info)
     except Resolver404:
         return False
-    return "admin" in match.app_names or "/accounts/" in f"/{match.route}"
+    is_page = match.url_name in PAGES or "accounts" in match.route.split("/")
+    return is_page or "admin" in match.app_names
 
 
 def sign_in(request: HttpRequest, user: User) -> None:

@@ -3,7 +3,6 @@
 from django.conf import settings
 from django.contrib.auth.views import LoginView
 from django.urls import include, path
-from django.views.generic import RedirectView
 
 {% if cookiecutter.auth == "token" %}
 from accounts import token_views
@@ -21,8 +20,6 @@ urlpatterns = [
         name="login",
     ),
     path("accounts/", include("realtime.auth.urls")),  # Django's own, throttled
-    # The admin's own page has no throttle.
-    path("admin/password_change/", RedirectView.as_view(pattern_name="password_change")),
 {% if cookiecutter.auth == "token" %}
     path("accounts/tokens/", token_views.tokens, name="tokens"),
     path("accounts/tokens/<int:pk>/revoke/", token_views.revoke, name="revoke-token"),

@@ -5,5 +5,5 @@ from django.urls import path
 from assistant.consumers import AssistantConsumer
 
 websocket_urlpatterns = [
-    path("ws/assistant/<int:pk>/", AssistantConsumer.as_asgi()),  # type: ignore[arg-type]
+    path("ws/assistant/<int:pk>/", AssistantConsumer.as_asgi(), name="conversation"),  # type: ignore[arg-type]
 ]

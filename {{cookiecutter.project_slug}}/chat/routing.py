@@ -5,5 +5,5 @@ from django.urls import path
 from chat.consumers import ChatConsumer
 
 websocket_urlpatterns = [
-    path("ws/chat/<room:room>/", ChatConsumer.as_asgi()),  # type: ignore[arg-type]
+    path("ws/chat/<room:room>/", ChatConsumer.as_asgi(), name="room"),  # type: ignore[arg-type]
 ]

@@ -2,7 +2,7 @@
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch
 from django.views.decorators.http import require_safe
 
 {% if cookiecutter.auth == "none" %}
@@ -50,13 +50,11 @@ def text_of(request: HttpRequest, key: str) -> str:
 def room(request: HttpRequest, room: str) -> HttpResponse:
     """Render the page of a room. Its messages come through the socket."""
 {% if cookiecutter.auth == "none" %}
-    socket_path = f"/ws{reverse('room', args=[room])}"
-    return render(request, "chat/room.html", {"room": room, "socket_path": socket_path})
+    return render(request, "chat/room.html", {"room": room})
 {% else %}
     check_entry(request.user, room)
-    socket_path = f"/ws{reverse('room', args=[room])}"
     template = "chat/private_room.html" if is_private(room) else "chat/room.html"
-    return render(request, template, {"room": room, "socket_path": socket_path})
+    return render(request, template, {"room": room})
 {% endif %}
 
 

@@ -183,6 +183,7 @@ REALTIME_TICKETS = "accounts/ticket.js"  # opens the sockets of pages
 {% endif %}
 AUTHENTICATION_BACKENDS = ["realtime.auth.backends.PasswordBackend"]
 PASSWORD_HASHERS = ["realtime.auth.hashers.PBKDF2PasswordHasher"]
+LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "home"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}Validator"}
@@ -211,7 +212,7 @@ if not DEBUG:
     # If a proxy ends HTTPS, it must overwrite this header. `realtime.proxy` removes it from others.
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
-    SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
+    SECURE_REDIRECT_EXEMPT = [r"(^|/)(healthz|readyz|metrics)$"]
     SECURE_HSTS_SECONDS = HSTS_SECONDS
     # No promise for subdomains, and no preload: both bind other sites of the domain.
     SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]

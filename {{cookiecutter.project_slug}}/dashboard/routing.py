@@ -10,5 +10,5 @@ consumer = public(DashboardConsumer.as_asgi())  # asks `may_watch` itself
 {% endif %}
 
 websocket_urlpatterns = [
-    path("ws/dashboard/", {{ "DashboardConsumer.as_asgi()" if cookiecutter.auth == "none" else "consumer" }}),  # type: ignore[arg-type]
+    path("ws/dashboard/", {{ "DashboardConsumer.as_asgi()" if cookiecutter.auth == "none" else "consumer" }}, name="dashboard"),  # type: ignore[arg-type]
 ]

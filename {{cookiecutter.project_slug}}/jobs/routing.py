@@ -7,7 +7,7 @@ from django.urls import path
 from jobs.consumers import EstimateConsumer, JobsConsumer
 
 websocket_urlpatterns = [
-    path("ws/jobs/", JobsConsumer.as_asgi()),  # type: ignore[arg-type]
+    path("ws/jobs/", JobsConsumer.as_asgi(), name="jobs"),  # type: ignore[arg-type]
 ]
 
 channels: dict[str, Any] = {"estimates": EstimateConsumer.as_asgi()}

@@ -5,5 +5,5 @@ from django.urls import path
 from notifications.consumers import NotificationsConsumer
 
 websocket_urlpatterns = [
-    path("ws/notifications/", NotificationsConsumer.as_asgi()),  # type: ignore[arg-type]
+    path("ws/notifications/", NotificationsConsumer.as_asgi(), name="notifications"),  # type: ignore[arg-type]
 ]

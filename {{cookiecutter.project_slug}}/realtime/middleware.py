@@ -3,12 +3,24 @@
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware import common
+from django.urls import Resolver404, resolve
 from django.utils.deprecation import MiddlewareMixin
 
 from realtime.conf import settings
 from realtime.origin import explain_refusal
 
-FOR_OPERATORS = {"/healthz", "/readyz", "/metrics"}
+NAMES = ("healthz", "readyz", "metrics")
+VIEWS = {"realtime.health", "realtime.metrics"}  # modules
+
+
+def is_for_operators(request: HttpRequest) -> bool:
+    """Return whether a request is for a view of `realtime.urls`, wherever they are mounted."""
+    if not request.path_info.endswith(NAMES):
+        return False
+    try:
+        return resolve(request.path_info).func.__module__ in VIEWS
+    except Resolver404:
+        return False
 
 
 class CommonMiddleware(common.CommonMiddleware):
@@ -23,7 +35,7 @@ class CommonMiddleware(common.CommonMiddleware):
     ) -> HttpResponse | None:
         if origin := request.headers.get("Handshake-Origin"):
             return HttpResponse(explain_refusal(request, origin), content_type="text/plain")
-        return None if request.path in FOR_OPERATORS else super().process_request(request)
+        return None if is_for_operators(request) else super().process_request(request)
 
     def process_response(
         self, request: HttpRequest, response: HttpResponseBase

@@ -1,8 +1,10 @@
-"""Trusted proxies, which report the address and scheme of their clients."""
+"""Trusted proxies, which report the address and scheme of their clients, or remove a prefix."""
 
 import logging
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+from django.urls import set_script_prefix
 
 from realtime import logs
 from realtime.conf import settings
@@ -18,7 +20,8 @@ class TrustedProxies:
     """Middleware that reads the client's address from the proxies in `FORWARDED_ALLOW_IPS`.
 
     Removes the headers of others, so that a client cannot make plain HTTP look like HTTPS. The
-    network of all addresses trusts any peer, but no address that a proxy reports.
+    network of all addresses trusts any peer, but no address that a proxy reports. Mounts pages and
+    sockets at `FORCE_SCRIPT_NAME`.
     """
 
     def __init__(self, inner: Application) -> None:
@@ -27,7 +30,7 @@ class TrustedProxies:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in {"http", "websocket"}:
-            scope = self.seen_by_proxies(scope)
+            scope = mounted(self.seen_by_proxies(scope))
             logs.begin(client=logs.address(scope))
         await self.inner(scope, receive, send)
 
@@ -57,6 +60,21 @@ class TrustedProxies:
                 "add it to FORWARDED_ALLOW_IPS.",
                 host,
             )
+
+
+def mounted(scope: Scope) -> Scope:
+    """Return the scope with `FORCE_SCRIPT_NAME` as its mount point.
+
+    A proxy may pass the prefix on, or remove it. Paths have it after this, as ASGI requires and
+    URLRouter expects. Consumers and their threads reverse paths with it.
+    """
+    prefix = (settings.FORCE_SCRIPT_NAME or "").rstrip("/")
+    if not prefix:
+        return scope
+    set_script_prefix(prefix)
+    path = scope["path"]
+    below = f"{path}/".startswith(f"{prefix}/")
+    return {**scope, "root_path": prefix, "path": path if below else prefix + path}
 
 
 @lru_cache(4096)  # each handshake parses its address several times

@@ -9,6 +9,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from chat.models import Message
+from realtime.routing import socket_path
 from realtime.testing import running_server
 from tests.people import handshake_headers
 
@@ -24,11 +25,12 @@ def receive(socket: ClientConnection, kind: str) -> dict[str, Any]:
 @pytest.mark.django_db(transaction=True)
 def test_server_delivers_messages_and_drains() -> None:
     """Both clients receive a message. SIGTERM closes them with 4012, and the message is stored."""
+    path = socket_path("room", "lobby")
     with running_server() as (address, server), ExitStack() as stack:
         sockets = []
         for name in ("ann", "bob"):
             headers = [(key.decode(), value.decode()) for key, value in handshake_headers(name)]
-            opening = connect(f"ws://{address}/ws/chat/lobby/", additional_headers=headers)
+            opening = connect(f"ws://{address}{path}", additional_headers=headers)
             sockets.append(stack.enter_context(opening))
             assert receive(sockets[-1], "welcome")["user"] == name
         sockets[0].send('{"type":"send","ref":"a1","text":"hi"}')

@@ -18,11 +18,12 @@ from realtime.presence import QUIET_SECONDS
 from realtime.process import get_process
 from realtime.protocol import EventError
 from realtime.revalidation import revalidate
+from realtime.routing import socket_path
 from realtime.testing import SocketClient
 from tests.people import client_of, id_of, login_of, user_of
 
 TEAM = "/chat/~team/"
-SOCKET = f"/ws{TEAM}"
+SOCKET = socket_path("room", "~team")
 MEMBERS = f"{TEAM}members/"
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -8,7 +8,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 
 from realtime.identity import Identity
-from realtime.middleware import FOR_OPERATORS
+from realtime.middleware import is_for_operators
 from realtime.types import Scope
 
 
@@ -52,7 +52,7 @@ class GuestMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.path not in FOR_OPERATORS:
+        if not is_for_operators(request):
             if "guest_id" not in request.session:
                 request.session["guest_id"] = new_id()
             request.guest = guest_of_session(request.session)  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import Error, InterfaceError, OperationalError, close_old_connections, connection
 from django.db.models.functions import Now
+from django.urls import set_script_prefix
 from django.utils.module_loading import import_string
 
 from realtime.conf import settings
@@ -145,6 +146,7 @@ class Run(threading.Thread):
         A newer version may know it, whose workers run already.
         """
         keep_connections()
+        set_script_prefix(settings.FORCE_SCRIPT_NAME or "/")  # of paths that the job reverses
         job = self.context.job
         try:
             run_job(self.context)

@@ -1,11 +1,10 @@
 // Single-use tickets, which let a page that is signed in open sockets.
 
-const TICKET_URL = "/api/ticket/";
 const NOT_SIGNED_IN = 4401;
 
 /**
  * Return a URL for `RealtimeClient` that carries a new ticket for each connection. The page must
- * have a form with a CSRF token, such as the button to log out.
+ * have the links of `identity.html`, with the URL of tickets, and a form with a CSRF token.
  * @param {string} path of the socket
  * @returns {(signal: AbortSignal) => Promise<URL>}
  */
@@ -24,7 +23,7 @@ async function fetchTicket(signal) {
   if (response.status === 401) {
     throw new Error("Not signed in.", { cause: NOT_SIGNED_IN }); // stops the client
   }
-  if (!response.ok) throw new Error(`${TICKET_URL} answered ${response.status}.`); // it retries
+  if (!response.ok) throw new Error(`${response.url} answered ${response.status}.`); // it retries
   return (await response.json()).ticket;
 }
 
@@ -32,7 +31,8 @@ async function fetchTicket(signal) {
 function requestTicket(page, signal) {
   const { name, value } = page.querySelector("[name=csrfmiddlewaretoken]");
   const body = new URLSearchParams({ [name]: value });
-  return fetch(TICKET_URL, { method: "POST", body, signal });
+  const { ticketUrl } = document.querySelector("[data-ticket-url]").dataset;
+  return fetch(ticketUrl, { method: "POST", body, signal });
 }
 
 async function fetchPage(signal) {

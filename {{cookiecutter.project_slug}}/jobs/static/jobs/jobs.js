@@ -50,7 +50,7 @@ function find(number, isNew) {
   job.dataset.job = number;
   job.querySelector(".number").textContent = number;
   for (const form of job.querySelectorAll("form")) {
-    form.setAttribute("action", form.getAttribute("action").replace("/0/", `/${number}/`));
+    form.setAttribute("action", form.getAttribute("action").replace(/\b0\b/, number));
   }
   list.prepend(job);
   nothing.hidden = true;

@@ -180,7 +180,7 @@ def context_of(name: str, options: dict[str, Any]) -> dict[str, Any]:
         "title": name.replace("_", " ").capitalize(),
         "class": name.title().replace("_", ""),
         "tickets": tickets,
-        "url": "url" if tickets and public else "withTicket(SOCKET)" if tickets else "SOCKET",
+        "url": "url" if tickets and public else "withTicket(path)" if tickets else "path",
         "guests": guests,
         "group": "self.group" if options["user"] else "GROUP",
         "feed": "feed" if options["user"] else "FEED",

@@ -1,6 +1,6 @@
 // A WebSocket that reconnects. It carries events and does not know what they mean.
 //
-//   const client = new RealtimeClient("/ws/dice/", {
+//   const client = new RealtimeClient(form.dataset.socketPath, {
 //     onevent: (event) => console.log(event.type, event),
 //     onstatus: ({ status, code }) => console.log(status, code),
 //   });
