@@ -2,7 +2,14 @@
 
 import re
 
-RECIPES = ("rename-the-rooms", "add-a-field", "add-a-consumer", "publish-from-a-view", "sign-in-by-email")
+RECIPES = (
+    "rename-the-rooms",
+    "add-a-field",
+    "add-a-consumer",
+    "send-files",
+    "publish-from-a-view",
+    "sign-in-by-email",
+)
 FOR_ACCOUNTS = {"publish-from-a-view", "sign-in-by-email"}
 JWTS = "sign-in-with-jwts"  # the recipe that adds packages
 OTHER_CODE = "bring-other-code"  # one with a package in each section
