@@ -1,4 +1,4 @@
-"""Keep the chosen files, remove the rest, write `.env`, and print the next commands.
+"""Keep the chosen files, remove the rest, write the answers and `.env`, and print the next commands.
 
 Cookiecutter renders this file and runs it in the new project's folder. ANSWERS is then a literal with every answer.
 `tojson` escapes every quote within an answer, so no answer can end the literal or be read as code.
@@ -8,6 +8,7 @@ import json
 import os
 import runpy
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -110,6 +111,30 @@ def keep_chosen_files(project):
             folder.rmdir()
 
 
+def write_answers(project):
+    """Write the template's commit, and the answers as a configuration of cookiecutter, to bake the project again."""
+    answers = {key: value for key, value in ANSWERS.items() if not key.startswith("_")}
+    for key, value in answers.items():
+        if "\x7b" in value:  # cookiecutter renders what it reads
+            answers[key] = f"\x7b\x7b {json.dumps(value, ensure_ascii=False)} \x7d\x7d"
+    lines = ["# What made this project, to bake it again: docs/change-an-answer.md", f"commit: {commit()}".rstrip()]
+    lines += ["default_context:"]
+    lines += [f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in answers.items()]
+    with (project / ".cookiecutter.yaml").open("w", encoding="utf-8", newline="\n") as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def commit():
+    """Return the template's commit, or an empty text if the template is outside git."""
+    if "_commit" in ANSWERS:  # by cruft
+        return ANSWERS["_commit"]
+    folder = Path(os.environ.get("PWD", ""), ANSWERS.get("_repo_dir", "."))
+    if "_repo_dir" not in ANSWERS or not (folder / ".git").exists() or not shutil.which("git"):
+        return ""
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
 def say_what_is_next(project):
     """Print the commands that lead to the first page, unless cruft makes the project only to compare it."""
     if "_output_dir" not in ANSWERS and project.parent.parent == Path(tempfile.gettempdir()).resolve():
@@ -131,5 +156,6 @@ if __name__ == "__main__":
     project = Path.cwd().resolve()
     remove_unneeded(project)
     keep_chosen_files(project)
+    write_answers(project)
     runpy.run_path(str(project / "realtime" / "dotenv.py"), run_name="__main__")  # writes .env
     say_what_is_next(project)

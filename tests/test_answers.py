@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.answers import NASTY, generate, literal
+from support.differences import content
 from support.emitted import bake, clean_environ, environ_for, run
 from support.matrix import CHOICES, PYTHONS, TEMPLATE, covering, requirements
 
@@ -56,12 +57,17 @@ def test_nasty_text_works_everywhere(name, cookies, environment):
 
 
 def test_typed_braces_are_only_text(tmp_path):
-    """A name typed at the prompt is not rendered, so braces stay as they are."""
-    answers = ["{{ cookiecutter._template }}", "my_site", "", "", "", *[""] * len(CHOICES)]
+    """A name typed at the prompt is not rendered, so braces stay as they are, also when it is baked again."""
+    answers = ["{{ cookiecutter._template }}", "my_site", NASTY["emoji"], NASTY["yaml"], "", *[""] * len(CHOICES)]
     done = generate(tmp_path, typed="\n".join([*answers, ""]))
     assert done.returncode == 0, done.stderr
     readme = (tmp_path / "out" / "my_site" / "README.md").read_text(encoding="utf-8")
     assert readme.startswith("# {{ cookiecutter._template }}\n")
+    (tmp_path / "again").mkdir()
+    kept = tmp_path / "out" / "my_site" / ".cookiecutter.yaml"
+    done = generate(tmp_path / "again", "--config-file", str(kept))
+    assert done.returncode == 0, done.stderr
+    assert content(tmp_path / "again" / "out" / "my_site") == content(tmp_path / "out" / "my_site")
 
 
 REFUSED = {

@@ -186,9 +186,9 @@ def shell(project, environ, code):
 @pytest.mark.quick
 def test_page_has_each_question(cookies):
     """Every question with choices is on the page, each section adds the packages that the start names."""
-    assert CHANGES.keys() == CHOICES.keys() - {"examples"}  # recipes add and delete apps
+    assert CHANGES.keys() == CHOICES.keys()
     choices = {key: {change[key] for change in changes} for key, changes in CHANGES.items()}
-    for key in ("auth", "deploy", "ci", "django_version"):
+    for key in ("auth", "examples", "deploy", "ci", "django_version"):
         assert choices[key] | {"token"} >= set(CHOICES[key])
     project = bake(cookies, examples="none")
     servers = {tuple(row["requirements"]) for row in CONTEXT["_choices"]["server"].values()}

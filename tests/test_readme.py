@@ -46,6 +46,12 @@ RUN = {
     "(rm -rf|perl -00 -ni|perl -ni) .*": "test_deletions.py::test_app_can_be_deleted",
     "rm -r chat .*": "test_examples.py::test_chat_can_be_deleted",
     'uvx "cruft.*" update --variables-to-update .*': "test_changed_answers.py::test_cruft_changes_the_files",
+    '(template|folder)=.*|bake\\(\\) {|rm -rf "\\$folder/.*|uvx cookiecutter --no-input .*|}': (
+        "test_update.py::test_git_alone_follows_the_template"
+    ),
+    'git (-C "\\$folder"|init|fetch|cherry-pick|add|rm)( .*)?|bake .*': (
+        "test_update.py::test_git_alone_follows_the_template"
+    ),
     "uv add .*": "test_changed_answers.py::test_added_packages_are_enough",
     "uvx cruft link https://.*": "test_update.py::test_project_of_plain_cookiecutter_is_linked",
     "make load( URL=.*)?": "test_load.py::test_load_is_measured",

@@ -1,5 +1,6 @@
 """Recipes of docs/recipes/ are applied as written, and their results are tested."""
 
+import base64
 import re
 import threading
 
@@ -17,11 +18,15 @@ from support.servers import start_site
 from demo import find_python
 
 PYTHON = ["uv", "run", "python"]
+PICTURE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
+POLYGLOT = b"GIF89a=1;document.title='run'"  # begins like an image, and is a script
 
 # Both styles of consumers, all sign-ins, both layers and databases, each server. The recipe applied first shows that it
 # needs no other. Of the remaining ones, two change few lines and add files, and one needs accounts. The last
 # combination has none, so the recipes that need them come first.
-LATER = {"add-a-consumer", "add-an-app-by-hand", "sign-in-by-email"}
+LATER = {"add-a-consumer", "add-an-app-by-hand", "send-files", "sign-in-by-email"}
 FIRST = [recipe for recipe in reversed(RECIPES) if recipe not in LATER]
 COMBINATIONS = [
     (answers.pop("first"), answers)
@@ -91,6 +96,71 @@ def see_button(site, ann, bob):
         visits.close()
 
 
+def see_files(site, ann, bob):
+    """Check that an image reaches others and a browser shows it, and that nothing else is taken or run."""
+
+    def post(content, name, person=ann):
+        headers = {"X-CSRFToken": cookie(person.http, "csrftoken")}
+        return person.http.post("/chat/gallery/files/", files={"file": (name, content)}, headers=headers).status_code
+
+    ann.http.get("/chat/gallery/")
+    attacks = {
+        b"<script>alert(1)</script>": "cat.png",
+        b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>": "cat.svg",
+        b"MZ": "cat.png.exe",
+        b"": "empty.png",
+    }
+    assert [post(*attack) for attack in attacks.items()] == [400] * 4
+    assert post(PICTURE.ljust(10 * 1024**2, b"x"), "large.png") == 413
+    with bob.connect("gallery") as socket:
+        assert receive(socket)["type"] == "welcome"
+        assert post(PICTURE.ljust(4_900_000, b"\0"), "../../cat.html") == 201
+        assert post(POLYGLOT, "script.js") == 201
+        heard = [receive(socket) for _ in range(2)]
+    assert [(event["seq"], event["text"], event["file"]) for event in heard] == [
+        (1, "cat.html", "png"),
+        (2, "script.js", "gif"),
+    ]
+    answer = bob.http.get("/chat/gallery/files/2/")
+    assert (answer.content, answer.headers["content-type"]) == (POLYGLOT, "image/gif")
+    policy, kind = answer.headers["content-security-policy"], answer.headers["x-content-type-options"]
+    assert (policy, kind, answer.headers["cache-control"]) == ("default-src 'none'; sandbox", "nosniff", "no-store")
+    others = ("3/", "..%2f1/", f"{9**99}/")
+    assert [bob.http.get(f"/chat/gallery/files/{path}").status_code for path in others] == [404] * 3
+    stranger = httpx.get(f"{site.url}/chat/gallery/files/1/", trust_env=False)
+    assert stranger.status_code == (200 if ann.auth == "none" else 302)
+    if ann.auth == "session":
+        see_picture(site, ann, bob)
+
+
+def see_picture(site, ann, bob):
+    """Check that the page sends a file with its text and shows pictures, and that none of them is run as a script."""
+    with sync_playwright() as playwright, launch(playwright, "chromium") as browser:
+        visits = Visits(browser, site.url)
+        one, other = (visits(person, "/chat/gallery/") for person in (ann, bob))
+        expect(other.messages).to_have_count(2)
+        one.box.fill("My cat")
+        one.page.get_by_label("File").set_input_files({"name": "cat.png", "mimeType": "", "buffer": PICTURE})
+        for window in (one, other):
+            picture = window.messages.last.get_by_role("img", name="My cat")
+            expect(picture).to_have_js_property("naturalWidth", 1)
+        expect(one.box).to_have_value("")
+        assert one.violations() == []
+        visits.expect_problem("files/2/|400")
+        one.page.get_by_label("File").set_input_files({"name": "cat.png", "mimeType": "", "buffer": b"<html>"})
+        expect(one.page.get_by_role("alert")).to_contain_text("Send a PNG")
+        run_as_script = """() => new Promise((resolve) => {
+          const script = document.createElement("script");
+          script.onload = () => resolve("run");
+          script.onerror = () => resolve("refused");
+          script.src = "files/2/";
+          document.head.append(script);
+        })"""
+        assert (one.page.evaluate(run_as_script), one.page.title()) == ("refused", other.page.title())
+        visits.check()
+        visits.close()
+
+
 def see_view(site, ann, bob):
     """Check that staff can post and members receive it, and that other users cannot post."""
     headers = {"Origin": site.url, "Referer": f"{site.url}/"}
@@ -127,7 +197,8 @@ def see_addresses(site, ann, bob):
         assert ann.login_of(ann.name) not in bob.http.get(path).text
 
 
-SEE = dict(zip(RECIPES, (see_renamed, see_field, see_consumer, see_button, see_view, see_addresses), strict=True))
+SEEN = (see_renamed, see_field, see_consumer, see_button, see_files, see_view, see_addresses)
+SEE = dict(zip(RECIPES, SEEN, strict=True))
 
 
 @pytest.mark.timeout(900)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support.answers import NASTY, generate, literal
-from support.differences import DIFFERENCES, content, secret_and_rest
+from support.differences import DIFFERENCES, content, difference, secret_and_rest
 from support.emitted import FAST, bake, environ_for, run
 from support.matrix import CONTEXT, PYTHONS, TEMPLATE
 from support.template import EMITTED, Template
@@ -92,6 +93,53 @@ def test_update_keeps_edits(older, template, environment):
     output = run(["uv", "run", "pytest"], project, environ, timeout=500)
     assert "tests/test_mine.py" in run(["git", "ls-files"], project, template.environ)
     assert " passed" in output
+
+
+def test_git_alone_follows_the_template(template, cookies):
+    """The page's commands merge a newer template and another answer, and mark what both sides changed."""
+    view = template.folder / EMITTED / "dashboard" / "views.py"
+    template.write_older()
+    view.write_text("# Older.\n" + view.read_text(encoding="utf-8"), encoding="utf-8")
+    older = template.commit()
+    project = template.keep(cookies.bake(template=str(template.folder), extra_context={"examples": "all"}).project_path)
+    assert f"\ncommit: {older}\n" in (project / ".cookiecutter.yaml").read_text(encoding="utf-8")
+    env, texts = (project / ".env").read_bytes(), edit(project)
+    pyproject = project / "pyproject.toml"
+    pyproject.write_text(pyproject.read_text().replace("environs>=14,<15", "environs>=14.5,<15"))
+    shutil.rmtree(project / "dashboard")
+    template.commit(project)
+    template.write()
+    newest = template.commit()
+
+    block = (project / "docs" / "change-an-answer.md").read_text(encoding="utf-8")
+    block = block.partition("\n## Without cruft\n")[2].partition("```sh\n")[2].partition("```")[0]
+    block = block.replace("https://github.com/org/channels-template", f"file://{template.folder}").replace("uvx ", "")
+
+    def follow(answers: str) -> str:
+        """Run the block with these answers. Return the files with conflicts, as git lists them."""
+        environ = {**template.environ, "HOME": str(template.folder.parent), "TMPDIR": str(template.folder.parent)}
+        commands = ["sh", "-c", block.replace("ci=gitlab", answers)]
+        subprocess.run(commands, cwd=project, env=environ, capture_output=True, timeout=120)
+        return template.git("diff", "--name-status", "--diff-filter=U", folder=project)
+
+    assert follow("ci=gitlab") == "U\t.editorconfig\nU\tdashboard/views.py\nU\tpyproject.toml\n"
+    text = pyproject.read_text()
+    assert text.index("<<<<<<<") < text.index("environs>=14.5,<15") < text.index("environs>=15.2,<16")
+    pyproject.write_text(re.sub("<<<<<<<.*?=======\n(.*?)>>>>>>>.*?\n", r"\1", text, flags=re.DOTALL))
+    template.git("rm", "--quiet", ".editorconfig", "dashboard/views.py", folder=project)
+    template.git("add", "pyproject.toml", folder=project)
+    template.git("-c", "core.editor=true", "cherry-pick", "--continue", folder=project)
+
+    for answers, ci in (("", "gitlab"), ("ci=github server=daphne", "github")):
+        assert follow(answers) == ""
+        assert template.git("status", "--porcelain", folder=project) == ""
+        expected = bake(cookies, examples="all", ci=ci, server="daphne" if ci == "github" else "uvicorn")
+        changed = {name for name in difference(content(expected), content(project)) if not name.startswith("+.git/")}
+        gone = {f"-{name}" for name in content(expected) if name == ".editorconfig" or name.startswith("dashboard/")}
+        assert changed == texts.keys() - {"tests/test_mine.py"} | gone | {"+tests/test_mine.py"}
+        assert [name for name, mine in texts.items() if mine not in (project / name).read_text(encoding="utf-8")] == []
+        assert f"\ncommit: {newest}\n" in (project / ".cookiecutter.yaml").read_text(encoding="utf-8")
+    assert (project / ".env").read_bytes() == env
 
 
 def test_conflict_is_shown(template):

@@ -11,10 +11,17 @@ DIFFERENCES = {
         "README.md",
         "compose.yaml",
         "deploy/README.md",
+        "docs/change-an-answer.md",
         "pyproject.toml",
         "templates/site_name.html",
     },
-    ("project_slug", "other_site"): {".env.example", "compose.yaml", "deploy/README.md", "pyproject.toml"},
+    ("project_slug", "other_site"): {
+        ".env.example",
+        "compose.yaml",
+        "deploy/README.md",
+        "docs/change-an-answer.md",
+        "pyproject.toml",
+    },
     ("description", "Another description."): {"README.md", "pyproject.toml"},
     ("author_name", "Ann Author"): {"LICENSE", "pyproject.toml"},
     ("author_email", "ann@example.com"): {"SECURITY.md", "pyproject.toml"},
@@ -433,9 +440,9 @@ DIFFERENCES = {
 
 
 def content(project: Path) -> dict[str, bytes]:
-    """Return the files of a project except .env, whose secret always differs."""
+    """Return the files of a project except .env, whose secret always differs, and the list of the answers."""
     files = {path.relative_to(project).as_posix(): path for path in project.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in files.items() if name != ".env"}
+    return {name: path.read_bytes() for name, path in files.items() if name not in {".env", ".cookiecutter.yaml"}}
 
 
 def difference(one: dict[str, bytes], other: dict[str, bytes]) -> set[str]:

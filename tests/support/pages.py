@@ -7,6 +7,7 @@ RECIPES = (
     "add-a-field",
     "add-a-consumer",
     "add-an-app-by-hand",
+    "send-files",
     "publish-from-a-view",
     "sign-in-by-email",
 )
