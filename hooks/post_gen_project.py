@@ -55,7 +55,6 @@ UNNEEDED = {
     "docs/recipes/publish-from-a-view.md": ANSWERS["auth"] == "none",
     "docs/recipes/sign-in-by-email.md": ANSWERS["auth"] == "none",
     "docs/recipes/sign-in-with-jwts.md": ANSWERS["auth"] == "none",
-    "docs/recipes/bring-other-code.md": ANSWERS["auth"] == "none",
     **{f"chat/{name}": ANSWERS["auth"] == "none" for name in CHAT_WITH_ACCOUNTS},
     "jobs/tests/test_admin.py": ANSWERS["auth"] == "none",
     "dashboard/access.py": ANSWERS["auth"] == "none",

@@ -166,7 +166,8 @@ def test_renovate_finds_every_requirement(cookies):
         *("uv", "cruft", "kubernetes-validate", "nginx", "postgres", "eclipse-mosquitto", "python", "docker"),
         # Of recipes.
         *("anthropic", "celery", "django-allauth", "django-debug-toolbar", "djangochannelsrestframework"),
-        *("djangorestframework", "djangorestframework-simplejwt", "playwright", "strawberry-graphql"),
+        *("django-htmx", "djangorestframework", "djangorestframework-simplejwt", "playwright", "sentry-sdk"),
+        "strawberry-graphql",
     }
 
 

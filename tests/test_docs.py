@@ -167,8 +167,8 @@ def test_recipes_apply(emitted):
     One changes an app that a command of the same page writes.
     """
     answers, project = emitted
-    names = [*recipes(answers["auth"]), TESTS, MOUNTS]
-    names += [JWTS, OTHER_CODE] * (answers["auth"] != "none") + [MODEL] * (answers["examples"] == "all")
+    names = [*recipes(answers["auth"]), TESTS, MOUNTS, *[JWTS] * (answers["auth"] != "none"), OTHER_CODE]
+    names += [MODEL] * (answers["examples"] == "all")
     patches = [f"docs/recipes/{name}.md" for name in names if name != "add-a-consumer"]
     others = ["delete-an-app.md"] * (answers["examples"] == "all")  # commands without edits
     assert sorted(path.name for path in (project / "docs" / "recipes").iterdir()) == sorted(

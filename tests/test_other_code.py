@@ -1,16 +1,19 @@
 """Sections of docs/recipes/bring-other-code.md are followed with the real packages, and these work."""
 
+import json
 import re
 import subprocess
 
+import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from support.browsers import launch
-from support.client import Person, receive
+from support.browsers import OUTAGE, launch, visiting
+from support.client import Person, close_code, cookie, open_socket, receive, say
 from support.emitted import FAST, bake, clean_environ, run
-from support.matrix import PYTHONS, SIGNED_IN
+from support.matrix import CHOICES, CONTEXT, PYTHONS, SIGNED_IN
 from support.pages import JWTS, OTHER_CODE, commands
-from support.servers import end_group, start_site
+from support.reports import sentry
+from support.servers import end_group, free_port, start_site, wait_until
 
 from demo import find_python
 
@@ -134,7 +137,7 @@ async def subscribe(client: SocketClient, room: str) -> None:
 
 
 async def test_messages_are_delivered(visit: Visit) -> None:
-    """What a user writes in the chat reaches a subscription. Private rooms stay private."""
+    """What a user writes in the chat reaches a subscription."""
     bob = await visit("/ws/chat/lobby/", "bob")
     await bob.receive_until("welcome")
     ann = await visit("/ws/graphql/", subprotocols=["graphql-transport-ws"])
@@ -143,23 +146,106 @@ async def test_messages_are_delivered(visit: Visit) -> None:
     assert await ann.receive() == {"type": "pong"}
     await bob.send(type="send", ref="a1", text="hi")
     assert (await ann.receive())["payload"] == {"data": {"messages": "hi"}}
+'''
+REFUSALS = '''
+
+async def test_strangers_are_refused(visit: Visit) -> None:
+    """Private rooms stay private, and strangers outside."""
     eve = await visit("/ws/graphql/", "eve", subprotocols=["graphql-transport-ws"])
     await subscribe(eve, "~secret")
     assert await eve.receive() == {"type": "complete", "id": "1"}
     stranger = await visit("/ws/graphql/", None, subprotocols=["graphql-transport-ws"])
     assert await stranger.close_code() == 4401
 '''
+STREAM_AND_TASK = '''"""A stream of a room, and a task."""
+
+import json
+from typing import Any
+
+import pytest
+from channels.layers import get_channel_layer
+from django.test import AsyncClient
+from pytest_django import Settings
+
+from chat.announcements import announce
+from chat.models import Draft, astore_message
+from conftest import Visit
+
+
+async def test_streams_end(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream has what its reader missed. It ends before a proxy would end it."""
+    monkeypatch.setattr("chat.stream.SECONDS", 0.1)
+    message, _ = await astore_message(Draft("lobby", "1", "ann", "a1", "hi"))
+    answer: Any = await AsyncClient().get("/chat/lobby/stream/", headers={"Last-Event-ID": "0"})
+    event = f"id: 1\\ndata: {json.dumps(message.event())}\\n\\n"
+    assert [part async for part in answer] == [b"retry: 1000\\n\\n", event.encode()]
+    layer: Any = get_channel_layer()
+    assert layer.groups == {}
+
+
+async def test_task_publishes_at_once(visit: Visit, settings: Settings) -> None:
+    """Django's own backend needs no worker."""
+    settings.TASKS = {"default": {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"}}
+    ann = await visit("/ws/chat/lobby/")
+    await ann.receive_until("welcome")
+    await announce.aenqueue("lobby", "hi")
+    assert await ann.receive() == {"type": "announcement", "text": "hi"}
+'''
 # Each section with the sections that it needs, and with its test.
 SECTIONS = {
     "Sign-in by other sites": ([], ALLAUTH),
     "REST framework": ([], REST),
     "Consumers of REST framework": (["REST framework"], OBSERVER),
-    "GraphQL subscriptions": ([], GRAPHQL),
+    "GraphQL subscriptions": ([], GRAPHQL + REFUSALS),
 }
+# Sections with tests of their own.
+HTMX = "htmx"
+STREAMS = "Server-sent events"
+TOOLBAR = "Debug toolbar"
+SENTRY = "Sentry"
+TASKS = "Django's tasks"
+CELERY = "Celery"
+FOR_GUESTS = [TYPES, "GraphQL subscriptions", HTMX, STREAMS, TOOLBAR, SENTRY, TASKS, CELERY]
+
+SERVE = ["uv", "run", "python", "manage.py", "serve"]
+# A view that counts the members of all groups, and some that fail.
+PROBES = """
+
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.layers import get_channel_layer
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpResponse
+
+from config.routing import websocket_urlpatterns
+from realtime.consumers import RealtimeConsumer
 
 
-TOOLBAR = "Debug toolbar"  # the section whose test needs a browser
-CELERY = "Celery"  # the section whose test needs a worker
+@login_not_required
+def count(request):
+    return HttpResponse(sum(map(len, get_channel_layer().groups.values())))
+
+
+def fail(request):
+    raise RuntimeError("The view fails.")
+
+
+class Failing(RealtimeConsumer):
+    async def receive_event(self, event):
+        raise RuntimeError("The consumer fails.")
+
+
+class OrdinaryFailing(AsyncWebsocketConsumer):
+    async def receive(self, text_data):
+        raise RuntimeError("The ordinary consumer fails.")
+
+
+urlpatterns += [path("count/", count), path("fail/", fail)]
+websocket_urlpatterns[:0] = [
+    path("ws/fail/", Failing.as_asgi()),
+    path("ws/fail/ordinary/", OrdinaryFailing.as_asgi()),
+]
+"""
+FAILURES = {"The view fails.", "The consumer fails.", "The ordinary consumer fails."}
 
 
 def page_of(project, name=OTHER_CODE):
@@ -171,10 +257,11 @@ def section_of(project, title):
     return page_of(project).partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
-def test_every_section_is_tested(cookies):
-    """The page has these sections, in this order."""
-    titles = re.findall(r"^## (.+)$", page_of(bake(cookies)), re.M)
-    assert titles == [TYPES, *SECTIONS, TOOLBAR, CELERY]
+@pytest.mark.parametrize("auth", CHOICES["auth"])
+def test_every_section_is_tested(auth, cookies):
+    """The page has these sections, in this order. Guests have those that need no accounts."""
+    titles = re.findall(r"^## (.+)$", page_of(bake(cookies, auth=auth)), re.M)
+    assert titles == (FOR_GUESTS if auth == "none" else [TYPES, *SECTIONS, *FOR_GUESTS[2:]])
 
 
 def follow(lines, project, environ):
@@ -207,13 +294,19 @@ def test_package_works(title, auth, cookies):
 
 
 @pytest.mark.timeout(900)
-def test_toolbar_shows_queries(cookies):
-    """The toolbar is on pages of development, and the browser refuses nothing. Tests run without it."""
-    project = bake(cookies)
+def test_sections_work_for_guests(cookies):
+    """All sections work together. The toolbar is on pages of development, and the browser refuses nothing.
+
+    The development server runs tasks that another process enqueues.
+    """
+    project = bake(cookies, auth="none")
     environ = clean_environ(UV_PYTHON=find_python(PYTHONS[-1]), **FAST)
     run(["make", "setup"], project, environ)
-    for title in (TYPES, TOOLBAR):
+    for title in FOR_GUESTS:
         follow(commands(section_of(project, title)), project, environ)
+    for name, test in {"package": GRAPHQL, "stream": STREAM_AND_TASK}.items():
+        (project / "tests" / f"test_{name}.py").write_text(test, encoding="utf-8")
+    run(["uv", "run", "ruff", "check", "--fix", "tests"], project, environ)
     run(["make", "lint"], project, environ)
     run(["uv", "run", "pytest", "tests", "chat/tests/test_pages.py"], project, environ)
     command = ["uv", "run", "python", "manage.py", "runserver", "--noreload"]
@@ -221,39 +314,146 @@ def test_toolbar_shows_queries(cookies):
         start_site(command, project, environ) as site,
         sync_playwright() as playwright,
         launch(playwright, "chromium") as browser,
+        visiting(browser, site.url) as visits,
+        Person(site, "none").connect("lobby") as socket,
     ):
-        page, said = browser.new_page(), []
-        page.on("console", lambda message: said.append(message.text))
-        page.goto(f"{site.url}/accounts/login/")
+        assert receive(socket)["type"] == "welcome"
+        enqueue(TASKS, "hi", project, environ)
+        assert receive(socket) == {"type": "announcement", "text": "hi"}
+        event = say(socket, "a1", "hello")
+        page = visits(None, "/chat/lobby/live/").page
+        expect(page.locator("#messages li")).to_have_text([f"{event['user']} hello"])
         page.locator("a.SQLPanel").click()
         expect(page.locator("#SQLPanel")).to_contain_text("No SQL queries were recorded during this request.")
-        assert said == []
+
+
+def enqueue(title, text, project, environ):
+    """Start the task of a section from a shell."""
+    module, method = {TASKS: ("announcements", "enqueue"), CELERY: ("tasks", "delay")}[title]
+    code = f"from chat.{module} import announce; announce.{method}('lobby', '{text}')"
+    run(["uv", "run", "python", "manage.py", "shell", "-c", code], project, environ)
+
+
+@pytest.mark.timeout(900)
+def test_pages_and_reports_outlive_servers(cookies):
+    """Pages of htmx and streams continue after each server's end, without gaps. Exceptions are reported.
+
+    A reader that leaves is forgotten at once. Reports have no secrets, and a Sentry that does not answer holds up no
+    server.
+    """
+    project = bake(cookies, auth="token")
+    environ = clean_environ(UV_PYTHON=find_python(PYTHONS[-1]), **FAST)
+    run(["make", "setup"], project, environ)
+    for title in (TYPES, HTMX, STREAMS, SENTRY):
+        follow(commands(section_of(project, title)), project, environ)
+    for command in ("ruff check", "ruff format --check", "pytest tests chat/tests/test_pages.py"):
+        run(["uv", "run", *command.split()], project, environ)
+    servers = CONTEXT["_choices"]["server"]
+    run(["uv", "add", *(one for server in servers.values() for one in server["requirements"])], project, environ)
+    with (project / "config" / "urls.py").open("a", encoding="utf-8") as urls:
+        urls.write(PROBES)
+    port, person, said = free_port(), None, []
+    with (
+        sentry() as intake,
+        sync_playwright() as playwright,
+        launch(playwright, "chromium") as browser,
+        visiting(browser, f"http://127.0.0.1:{port}", OUTAGE, r"object Event|INCOMPLETE_CHUNKED") as visits,
+    ):
+        for server in servers:
+            variables = {"SERVER": server, "SENTRY_DSN": intake.dsn}
+            with start_site(SERVE, project, {**environ, **variables}, port=port) as site:
+                if person is None:
+                    person = Person(site, "token")
+                    page = visits(person, "/chat/attic/live/").page
+                    page.evaluate(FOLLOW)
+                with person.connect("attic") as socket:
+                    while receive(socket)["type"] != "welcome":
+                        pass
+                    said += [f"{server} says <b>hi</b>", f"to {server}"]
+                    event = say(socket, f"to-{server}", said[-2])
+                    expect(page.locator("#messages li")).to_have_text([f"{person.name} {text}" for text in said[:-1]])
+                    page.get_by_label("Message").fill(said[-1])
+                    page.get_by_role("button", name="Send").click()
+                    expect(page.locator("#messages li")).to_have_text([f"{person.name} {text}" for text in said])
+                    see_stream(site, person, event)
+                    page.wait_for_function("count => window.texts.length === count", arg=len(said))
+                    assert page.evaluate("window.texts") == said
+                see_reports(site, person, intake)
+                intake.thawed.clear()
+                assert person.http.get("/fail/").status_code == 500
+                assert site.terminate() < 10
+                intake.thawed.set()
+
+
+FOLLOW = """() => {
+  window.texts = [];
+  new EventSource("/chat/attic/stream/").onmessage = ({ data }) => window.texts.push(JSON.parse(data).text);
+}"""
+
+
+def see_stream(site, person, event):
+    """Check that a stream begins after `Last-Event-ID`, and that its end frees it. Others cannot read it."""
+
+    def members():
+        return httpx.get(f"{site.url}/count/", trust_env=False, timeout=30).text
+
+    before = members()
+    last = {"Last-Event-ID": str(event["seq"] - 1)}
+    with person.http.stream("GET", "/chat/attic/stream/", headers=last) as answer:
+        headers = ("Content-Type", "X-Accel-Buffering")
+        assert [answer.headers[name] for name in headers] == ["text/event-stream", "no"]
+        lines = answer.iter_lines()
+        assert [next(lines), next(lines), next(lines)] == ["retry: 1000", "", f"id: {event['seq']}"]
+        assert json.loads(next(lines).removeprefix("data: ")) == event
+        assert int(members()) == int(before) + 1
+    wait_until(lambda: members() == before, "the stream is freed")
+    stranger = httpx.get(f"{site.url}/chat/attic/stream/", trust_env=False, timeout=30)
+    assert stranger.headers["location"] == "/accounts/login/?next=/chat/attic/stream/"
+    assert person.http.get("/chat/~secret/stream/").status_code == 404
+
+
+def see_reports(site, person, intake):
+    """Check that exceptions of a view and of consumers are reported, without what could be misused."""
+    intake.bodies.clear()
+    headers = {"X-CSRFToken": cookie(person.http, "csrftoken")}
+    person.http.post("/fail/?code=sesame", data={"text": "form of sesame"}, headers=headers)
+    ticket = person.ticket()
+    with open_socket(site, f"/ws/fail/?ticket={ticket}") as socket:
+        socket.send('{"type": "frame of sesame"}')
+        assert close_code(socket) == 1011
+    with open_socket(site, "/ws/fail/ordinary/", additional_headers=person.headers()) as socket:
+        socket.send("frame of sesame")
+        assert close_code(socket) == 1011
+    wait_until(lambda: intake.exceptions() == FAILURES, f"reports of {FAILURES}")
+    cookies = [value for _, value in person.http.cookies.items()]
+    texts = b"".join(intake.bodies).decode()
+    secrets = [ticket, person.token, *cookies, "sesame", person.name, "127.0.0.1"]
+    assert [secret for secret in secrets if secret in texts] == []
 
 
 @pytest.mark.timeout(900)
 def test_tasks_publish(cookies, redis, tmp_path):
-    """A task that a command starts reaches an open socket through Celery's worker."""
+    """A task that a command starts reaches an open socket through a worker of Django's tasks, or of Celery."""
     project = bake(cookies, channel_layer="redis")
     services = {"REDIS_URL": f"{redis.url}/0", "CELERY_BROKER_URL": f"{redis.url}/1"}
     environ = clean_environ(UV_PYTHON=find_python(PYTHONS[-1]), **services, **FAST)
     run(["make", "setup"], project, environ)
-    for title in (TYPES, CELERY):
+    for title in (TYPES, TASKS, CELERY):
         follow(commands(section_of(project, title)), project, environ)
     run(["make", "lint"], project, environ)
-    (worker,) = re.findall(r"`(uv run celery .*?)`", section_of(project, CELERY))
     with (
-        start_site(["uv", "run", "python", "manage.py", "serve"], project, environ) as site,
+        start_site(SERVE, project, environ) as site,
         Person(site, "session").connect("lobby") as socket,
         (tmp_path / "log").open("wb") as log,
     ):
         assert receive(socket)["type"] == "welcome"
-        process = subprocess.Popen(
-            worker.split(), cwd=project, env=environ, stdout=log, stderr=log, start_new_session=True
-        )
-        try:
-            for text in ("one", "two"):
-                task = f"from chat.tasks import announce; announce.delay('lobby', '{text}')"
-                run(["uv", "run", "python", "manage.py", "shell", "-c", task], project, environ)
-                assert receive(socket) == {"type": "announcement", "text": text}
-        finally:
-            end_group(process)
+        for title in (TASKS, CELERY):
+            (worker,) = re.findall(r"`(uv run .*?)`", section_of(project, title))
+            process = subprocess.Popen(
+                worker.split(), cwd=project, env=environ, stdout=log, stderr=log, start_new_session=True
+            )
+            try:
+                enqueue(title, worker, project, environ)
+                assert receive(socket) == {"type": "announcement", "text": worker}
+            finally:
+                end_group(process)

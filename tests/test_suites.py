@@ -40,9 +40,13 @@ def test_emitted_suite_passes(answers, python, cookies, environment, services):
     ],
 )
 def test_suite_of_all_sample_apps_passes(answers, python, command, cookies, environment, services):
-    """The tests of a project with all sample apps succeed and skip none, every other time with 95 % coverage."""
+    """The tests of a project with all sample apps succeed and skip none, every other time with 95 % coverage.
+
+    They need no broker.
+    """
     project = bake(cookies, **answers)
-    environ = environ_for(environment(python, answers["django_version"]), **FAST, **services(answers))
+    variables = {"MQTT_URL": "mqtt://127.0.0.1:1", **FAST, **services(answers)}
+    environ = environ_for(environment(python, answers["django_version"]), **variables)
     check_summary(run(command, project, environ, timeout=500))
 
 
