@@ -41,6 +41,9 @@ http {{
     scgi_temp_path {folder}/scgi;
     server {{
         listen 127.0.0.1:{port};
+        location = /favicon.ico {{
+            return 204;  # of the other site
+        }}
         location /sub/ {{
             proxy_pass http://127.0.0.1:{site}{path};
             proxy_http_version 1.1;
