@@ -11,10 +11,11 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 from django.test.client import MULTIPART_CONTENT
+from django.urls import include, path
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts.middleware import BearerMiddleware
+from accounts.middleware import BearerMiddleware, needs_session
 from accounts.models import Ticket, Token
 from accounts.tokens import find_token, issue_ticket, issue_token
 from conftest import Visit
@@ -185,13 +186,21 @@ def test_a_token_does_not_open_the_admin() -> None:
     boss = User.objects.create_superuser("boss", "boss@example.com", PASSWORD)
     token, _ = issue_token(boss, "A test")
     client = bearer(token)
-    for path in ("/admin/accounts/token/", "/accounts/tokens/", "/accounts/logout/"):
-        response = client.post(path, {"name": "more"})
+    for page in ("/admin/accounts/token/", "/accounts/tokens/", "/accounts/logout/"):
+        response = client.post(page, {"name": "more"})
         assert "/login/" in response["Location"]
     assert client.get("/").status_code == 200
     assert client.get("/no/such/page/").status_code == 404
     client.force_login(boss)
     assert client.get("/admin/accounts/token/").status_code == 200
+
+
+def test_pages_of_accounts_need_a_session_at_any_path(settings: Settings) -> None:
+    """A path without the word accounts gives a token no more rights."""
+    settings.ROOT_URLCONF = (path("members/", include("realtime.auth.urls")),)
+    request = HttpRequest()
+    request.path_info = "/members/password_change/"
+    assert needs_session(request)
 
 
 def test_other_authorization_is_passed_on() -> None:
