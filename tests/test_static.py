@@ -85,11 +85,11 @@ def leftovers(project):
             found.append(f"{name}: does not end with one line break")
         text = content.decode("utf-8")
         braces = (
-            r"cookiecutter"
+            r"(?<!\.)cookiecutter[.[]"  # not the command, nor .cookiecutter.yaml
             if path.suffix in {".html", ".js", ".css", ".svg"}
             or name.startswith(("docs/recipes/", "docs/troubleshooting.md"))  # with Django templates
             or name.endswith("-tpl")  # Django templates themselves
-            else r"(?<!\$)\{\{|\{%|\{#|%\}|#\}|cookiecutter"  # GitHub's own expressions have a dollar
+            else r"(?<!\$)\{\{|\{%|\{#|%\}|#\}|(?<!\.)cookiecutter[.[]"  # GitHub's own expressions have a dollar
         )
         for number, line in enumerate(text.splitlines(), 1):
             # A pair of braces also ends f-strings and nested dicts, so only opening braces count.
