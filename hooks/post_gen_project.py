@@ -88,6 +88,11 @@ def remove_unneeded(project):
             path.unlink(missing_ok=True)
 
 
+def visible(project):
+    """Return the paths in a project but for hidden folders: an overwritten one may have `.git` and `.venv`."""
+    return [path for path in project.rglob("*") if not path.relative_to(project).parts[0].startswith(".")]
+
+
 def keep_chosen_files(project):
     """Rename the chosen one of each set of alternative files. Delete the others, and folders that become empty."""
     marks = {
@@ -96,7 +101,7 @@ def keep_chosen_files(project):
         for choice in ANSWERS["_choices"][question]
     }
     marks[".all"] = ANSWERS["examples"] == "all"  # such a file replaces the one without a mark
-    for path in sorted(path for path in project.rglob("*.*") if path.is_file()):
+    for path in sorted(path for path in visible(project) if path.is_file()):
         for mark, chosen in marks.items():
             if not path.name.endswith(mark) and f"{mark}." not in path.name:
                 continue
@@ -105,7 +110,7 @@ def keep_chosen_files(project):
             else:
                 path.unlink()
             break
-    for folder in sorted((path for path in project.rglob("*") if path.is_dir()), reverse=True):
+    for folder in sorted((path for path in visible(project) if path.is_dir()), reverse=True):
         if not any(folder.iterdir()):
             folder.rmdir()
 

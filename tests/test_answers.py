@@ -236,6 +236,19 @@ def test_overwriting_keeps_the_secret(tmp_path):
     assert (project / "manage.py").read_text().startswith("#!/usr/bin/env python\n")
 
 
+def test_overwriting_keeps_hidden_folders(tmp_path):
+    """`-f` renames nothing in an environment, and leaves a repository of git as it is."""
+    assert generate(tmp_path).returncode == 0
+    project = tmp_path / "out" / "talking-site"
+    subprocess.run(["git", "init", "--quiet", project], check=True)
+    module = project / ".venv" / "lib" / "redis.async.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("precious")
+    assert generate(tmp_path, "-f").returncode == 0
+    assert module.read_text() == "precious"
+    subprocess.run(["git", "-C", project, "add", "--all"], check=True)
+
+
 def test_file_in_the_way_is_refused(tmp_path):
     """If the target's parent is a file, the last line reports it, and no file is written."""
     (tmp_path / "out").write_text("a file")
