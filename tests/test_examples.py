@@ -16,7 +16,8 @@ KUBERNETES = {"deploy": "kubernetes", "channel_layer": "redis", "database": "pos
 RECIPE = "docs/recipes/delete-the-chat.md"
 # Pages that the reader edits in the last step of the recipe.
 PAGES = {"README.md", "AGENTS.md", "SECURITY.md", "deploy/README.md", "deploy/kubernetes/README.md"}
-WORDS = r"\bchat\b(?!\.example)|\brooms?\b|\bretention|docs/(?!change|on-my-phone|platforms|troubleshooting|`)"
+CHAT = r'(?<!"examples": ")\bchat\b(?!\.example)'  # but the answer
+WORDS = rf"{CHAT}|\brooms?\b|\bretention|docs/(?!change|on-my-phone|platforms|troubleshooting|`)"
 SERVE = ["uv", "run", "python", "manage.py", "serve"]
 
 
