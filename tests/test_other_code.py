@@ -92,6 +92,17 @@ def test_rooms_are_listed_by_jwt_and_session() -> None:
     browser.force_login(user_of("bob"))
     for client in (Client(headers={"Authorization": f"Bearer {jwt}"}), browser):
         assert client.get("/api/rooms/").json() == [{"name": "lobby"}]
+
+
+def test_history_is_for_those_who_may_enter() -> None:
+    """A JWT reads them. Without one the answer is 401, and for a room of others 404."""
+    Room.objects.create(name="~secret")
+    page = "/api/rooms/lobby/messages/"
+    assert Client().get(page).status_code == 401
+    jwt = AccessToken.for_user(user_of("ann"))
+    program = Client(headers={"Authorization": f"Bearer {jwt}"})
+    assert program.get(page).json() == {"messages": [], "more": False}
+    assert program.get("/api/rooms/~secret/messages/").status_code == 404
 '''
 OBSERVER = '''"""Rooms as they are created."""
 

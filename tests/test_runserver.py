@@ -2,6 +2,7 @@
 
 import re
 import time
+from socket import create_connection, gethostname
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ from support.emitted import bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS
 from support.servers import free_port, start_site, wait_until
 from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 SERVERS = [
     pytest.param(server, id=server, marks=pytest.mark.xdist_group(f"runserver-{server}"))
@@ -173,6 +175,11 @@ def test_phones_in_the_network_may_connect(project):
         assert site.url not in {f"http://{host}:{site.port}" for host in ("127.0.0.1", "0.0.0.0")}
         with Person(site, "none").connect("lobby") as socket:
             assert receive(socket)["type"] == "welcome"
+        name = f"{gethostname().lower()}.local:{site.port}"
+        page = httpx.get(f"http://127.0.0.1:{site.port}/", headers={"Host": name}, trust_env=False, timeout=30)
+        assert page.status_code == 200
+        here = create_connection(("127.0.0.1", site.port))
+        connect(f"ws://{name}/ws/chat/lobby/", sock=here, origin=f"http://{name}", proxy=None).close()
 
 
 def test_files_of_the_site_restart_nothing(project):

@@ -52,7 +52,8 @@ def test_user_changes_the_password() -> None:
     fields = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
     answer = here.post("/accounts/password_change/", fields, follow=True)
     assert "You stay logged in here" in answer.content.decode()
-    assert (here.get("/").status_code, elsewhere.get("/").status_code) == (200, 302)
+    page = "/accounts/password_change/"
+    assert (here.get(page).status_code, elsewhere.get(page).status_code) == (200, 302)
     assert User.objects.get().check_password(new)
 
 

@@ -57,12 +57,13 @@ class Command(runserver.Command):
             scheme = "https" if settings.TLS_CERTFILE else "http"
             host = f"[{self.addr}]" if ":" in self.addr else self.addr
             own = own_host(self.addr)
-            allow(own, f"{scheme}://{{}}:{self.port}")
+            names = own_names() if self.addr in EVERY_ADDRESS else []
+            allow([own, *names], f"{scheme}://{{}}:{self.port}")
             self.stdout.write(
                 f"Django version {self.get_version()}, "
                 f"using settings {os.environ['DJANGO_SETTINGS_MODULE']!r}\n"
                 f"Starting {settings.SERVER} at {scheme}://{host}:{self.port}/\n"
-                f"{for_phones(own, f'{scheme}://{own}:{self.port}/')}\n"
+                f"{for_phones(listener.getsockname()[0], f'{scheme}://{own}:{self.port}/')}\n"
                 f"Quit the server with {QUIT}."
             )
             self.stdout.flush()
@@ -97,23 +98,29 @@ def own_host(address: str) -> str:
     return LOCAL_HOSTS[0]
 
 
-def allow(host: str, origin: str) -> None:
-    """Serve the host too, if DEBUG is set, and let pages at this port open sockets.
+def own_names() -> list[str]:
+    """Return the names by which others in the LAN may know this machine."""
+    name = socket.gethostname().lower()
+    return [name for name in (name, f"{name}.local") if is_private(name)]
+
+
+def allow(own: list[str], origin: str) -> None:
+    """Serve these hosts too, if DEBUG is set, and let pages at this port open sockets.
 
     The settings know neither the port nor the address of the command line.
     """
     if not settings.DEBUG:
         return
     hosts = settings.ALLOWED_HOSTS or [".localhost", *LOCAL_HOSTS, "[::1]"]  # Django's default
-    django_settings.ALLOWED_HOSTS = [*hosts, host]
+    django_settings.ALLOWED_HOSTS = [*hosts, *own]
     if settings.ALLOWED_ORIGINS is not None:
-        origins = map(origin.format, (host, *LOCAL_HOSTS))
+        origins = map(origin.format, (*own, *LOCAL_HOSTS))
         settings.ALLOWED_ORIGINS = [*settings.ALLOWED_ORIGINS, *origins]
 
 
-def for_phones(host: str, url: str) -> str:
-    """Return the line about other devices."""
-    if is_loopback(host):
+def for_phones(address: str, url: str) -> str:
+    """Return the line about other devices, to which this address may be closed."""
+    if is_loopback(address):
         return "For phones in the same network, start it with HOST=0.0.0.0."
     return f"Open it on phones in the same network: {url}"
 
