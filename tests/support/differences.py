@@ -146,6 +146,7 @@ DIFFERENCES = {
         "deploy/nginx.conf",
         "docs/message.md",
         "docs/on-my-phone.md",
+        "docs/platforms.md",
         "docs/recipes/README.md",
         "docs/recipes/add-a-consumer.md",
         "docs/recipes/add-an-app-by-hand.md",
