@@ -48,7 +48,7 @@ def test_installation_by_the_readme_works(answers, cookies, services):
 
 @pytest.mark.timeout(600)
 def test_pip_is_enough(cookies):
-    """Without uv, `pip install .` installs what the site needs, and it runs in its folder."""
+    """Without uv, `pip install .` installs what the site needs, and it runs in its folder. So do its tests."""
     project = bake(cookies)
     environ = clean_environ()
     run([find_python("3.13"), "-m", "venv", "environment"], project.parent, environ)
@@ -60,6 +60,9 @@ def test_pip_is_enough(cookies):
         Person(site, "session").connect("pip") as socket,
     ):
         assert receive(socket)["type"] == "welcome"
+    run([python, "-m", "pip", "install", "--quiet", "--upgrade", "pip"], project, environ)
+    run([python, "-m", "pip", "install", "--quiet", "--group", "dev"], project, environ)
+    assert " passed" in run([python, "-m", "pytest", "tests"], project, environ)
 
 
 def check_reload(project: Path, person: Person) -> None:
