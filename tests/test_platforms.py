@@ -183,7 +183,8 @@ def test_files_of_platforms_name_what_exists(answers, cookies):
     own |= {path.stem for path in (project / "realtime").rglob("management/commands/*.py")}
     named = set(re.findall(r"manage\.py (\w+)|site@(\w+)", page))
     named = {name for pair in named for name in pair if name}
-    assert named - own == {"migrate", "collectstatic"}
+    assert ("createsuperuser" in named) == (answers.get("auth") != "none")
+    assert named - own - {"createsuperuser"} == {"migrate", "collectstatic"}
     assert {"serve", "cleanup"} < named
     assert ("worker" in named) == ("bridge_devices" in named) == (answers.get("examples") == "all")
     example = (project / ".env.example").read_text(encoding="utf-8")

@@ -51,6 +51,7 @@ PUBLIC = {
     "realtime.figures.sockets": {"socket_figures"},
     "realtime.figures.ticker": {"tick"},
     "realtime.auth": {"Identity", "public"},
+    "realtime.identity": {"user_id", "display_name"},
     "realtime.auth.sessions": {"find_valid_sessions"},
     "realtime.auth.models": {"Throttle", "of_address"},
     "realtime.auth.forms": {"PasswordChangeForm", "PasswordResetForm"},
