@@ -396,10 +396,12 @@ def test_pages_and_reports_outlive_servers(cookies):
                 intake.thawed.set()
 
 
-FOLLOW = """() => {
+FOLLOW = """() => new Promise((resolve) => {
   window.texts = [];
-  new EventSource("/chat/attic/stream/").onmessage = ({ data }) => window.texts.push(JSON.parse(data).text);
-}"""
+  const source = new EventSource("/chat/attic/stream/");
+  source.onmessage = ({ data }) => window.texts.push(JSON.parse(data).text);
+  source.onopen = () => resolve(); // from here on, no message is missed
+})"""
 
 
 def see_stream(site, person, event):
