@@ -138,7 +138,10 @@ def test_job_is_cancelled_retried_and_fails(work, browser):
 
 @pytest.mark.timeout(300)
 def test_page_catches_up_with_more_than_a_replay(work, browser):
-    """A job that ended among more events than the socket replays is shown as it is, and steps come on."""
+    """A job that ended among more events than the socket replays is shown as it is, and steps come on.
+
+    One page was connected before, and the script of another starts after the end.
+    """
     work = work({"auth": "session"})
     end = """
 from jobs.tasks import feed_of; from realtime.feeds.events import append; from realtime.work.models import Job
@@ -146,16 +149,25 @@ job = Job.objects.get(); Job.objects.update(state="done", progress=1, result="th
 job.publish()
 for number in range(600): append(job.feed, {"type": "progress", "job": 0, "progress": 1})
 """
+    held = []
     with contextlib.ExitStack() as visits:
         with start_site(SERVE, work.project, work.environ) as site:
             visit = visits.enter_context(visiting(browser, site.url, OUTAGE))
-            page = visit(Person(site, "session"), "/jobs/").page
+            person = Person(site, "session")
+            page, late = visit(person, "/jobs/").page, visit(person, "/jobs/").page
             expect(prepare_report(page, 3)).to_have_attribute("data-state", "waiting")
+            expect(page.locator(".jobs")).to_have_attribute("data-status", "open")
+            late.route("**/jobs.*js", lambda route: held.append(route))
+            late.goto(f"{site.url}/jobs/", wait_until="commit")
+            expect(late.locator(".job")).to_have_attribute("data-state", "waiting")
+            wait_until(lambda: late.title() and held, "the request for the script")
         work.shell(end)
         with start_site(SERVE, work.project, work.environ, site.port):
-            job = page.locator(".job").first
-            expect(job).to_have_attribute("data-state", "done", timeout=30_000)
-            expect(job.locator(".result")).to_have_text("the result")
+            held[0].continue_()
+            for window in (page, late):
+                job = window.locator(".job").first
+                expect(job).to_have_attribute("data-state", "done", timeout=30_000)
+                expect(job.locator(".result")).to_have_text("the result")
             visits.close()
 
 

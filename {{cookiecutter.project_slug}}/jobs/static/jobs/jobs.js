@@ -26,9 +26,7 @@ const client = new RealtimeClient(
 client.connect();
 
 function receive(event) {
-  // More was missed than the socket replays, or the server's database was replaced.
-  const isOld = event.type === "gap" || (event.type === "welcome" && event.seq < last);
-  if (isOld && last !== null) return location.reload();
+  if (isBehind(event)) return location.reload();
   if (event.type === "welcome") client.send({ type: "estimate" });
   if (event.type === "estimate") showEstimate(event.waiting);
   if (event.type === "gap") last = event.before - 1;
@@ -40,6 +38,13 @@ function receive(event) {
   if (event.type === "step") addStep(job, event);
   if (isNew && event.progress !== undefined) job.querySelector("progress").value = event.progress;
   if (isNew && event.type === "job") showState(job, event);
+}
+
+/** Return whether more was missed than the socket replays, or the server's database was replaced. */
+function isBehind({ type, seq, before }) {
+  const shown = last ?? rendered;
+  if (type === "welcome") return seq < shown;
+  return (type === "gap" ? before : seq) > shown + 1;
 }
 
 /** Return the element of a job. Make one if the job is newer than the page. */
