@@ -52,8 +52,9 @@ docs: $(DEVTOOLS)
 	$(BIN)/python -m tools.readme
 
 # Take the pictures of the README again. FOLDER=... puts them elsewhere.
+# ARGS="--everything" takes every page in all looks, with a sheet per page, into FOLDER=/tmp/looks.
 screenshots: $(DEVTOOLS)
-	$(BIN)/python -m tools.screenshots $(FOLDER)
+	$(BIN)/python -m tools.screenshots $(FOLDER) $(ARGS)
 
 clean:
 	rm -rf build

@@ -1,167 +1,154 @@
-"""Pictures of the default project and of one with all sample apps, for docs/screenshots or the given folder."""
+"""Pictures of the README, or of every page: in all widths, colours, directions and languages, with a sheet per page."""
 
-import re
+import argparse
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
-from playwright.sync_api import Browser, expect, sync_playwright
-from support.browsers import Visits, Window, launch, prepare_demo
-from support.client import PASSWORD
+from playwright.sync_api import expect, sync_playwright
+from support.browsers import Visits, Window, launch
+from support.client import receive, send
 from support.emitted import clean_environ, run
-from support.matrix import TEMPLATE
+from support.matrix import Answers
 from support.servers import start_site
+from support.showcase import ANN, BEN, Page, Showcase, add_errors
 
 import demo
 
-PICTURES = Path(*sys.argv[1:2] or [TEMPLATE / "docs" / "screenshots"])
-DESKTOP = {"width": 960, "height": 640}
-PHONE = {"width": 320, "height": 568}
+# Pictures of the README: a site, a page of it, and options of the window.
+DESKTOP = {"viewport": {"width": 960, "height": 640}}
+PHONE = {"viewport": {"width": 320, "height": 568}}
+DEFAULT: Answers = {"examples": "chat", "auth": "session"}
+ALL: Answers = {"examples": "all", "auth": "session"}
+README = {
+    "room-light": (DEFAULT, "room", DESKTOP),
+    "room-dark": (DEFAULT, "room", {**DESKTOP, "color_scheme": "dark"}),
+    "right-to-left": (DEFAULT, "room-hebrew", DESKTOP),
+    "phone": (DEFAULT, "room", PHONE),
+    "rooms": (DEFAULT, "home", DESKTOP),
+    **{name: (ALL, name, DESKTOP) for name in ("notifications", "jobs", "dashboard", "devices", "device")},
+    "assistant": (ALL, "conversation", DESKTOP),
+}
 
-YESTERDAY = """
-from datetime import timedelta
-from django.db.models import F
-from chat.models import Message
-Message.objects.update(at=F("at") - timedelta(days=1))"""
-TALK = (
-    [("ann", "Who is in for the harbour tomorrow? The boats leave at ten."), ("ben", "Me! I will bring the bread.")],
-    [("ann", "Great. Coffee is on me."), ("ben", "Then we lack nothing but the sun ☀️")],
-)
-HEBREW = (("ann", "שלום! מישהו רוצה קפה?"), ("ben", "כן, בשמחה ☕"), ("ann", "ניפגש ב-Café Nordlicht בעשר"))
-
-# Figures of five minutes before now, for charts that are full.
-MINUTES = """
-from datetime import timedelta
-from math import sin
-from django.utils import timezone
-from dashboard.events import FEED, KEPT, figures_event
-from realtime.feeds.events import append
-for second in range(KEPT, 1, -1):
-    wave = sin(second / 23) + sin(second / 7) / 3
-    values = (40 + 12 * wave, 90 + 60 * wave * sin(second), 0.8 + 0.3 * sin(second * second), 5, 5, 2 + 2 * wave, 4)
-    event = figures_event()
-    event["at"] = (timezone.now() - timedelta(seconds=second)).isoformat()
-    event["values"] = {label: max(0, round(value)) for label, value in zip(event["values"], values)}
-    append(FEED, event)
-"""
-
-# Devices with five minutes of readings, and commands to one of them.
-DEVICES = """
-from math import sin
-from devices.commands import send_command
-from devices.messages import AnswerMessage, ReadingMessage, StatusMessage
-from devices.models import Device
-from devices.storing import store_messages
-for place, name in enumerate(["boiler", "cellar", "greenhouse", "harbour", "roof", "workshop"]):
-    store_messages([StatusMessage(name, name != "cellar")])
-    waves = [sin(second / 40 + place) + sin(second * second) / 12 for second in range(300)]
-    store_messages([ReadingMessage(name, n, round(20 + 3 * wave, 2), None) for n, wave in enumerate(waves, 1)])
-roof = Device.objects.get(name="roof")
-for text, *answers in (("open window", "", "Open"), ("measure twice", ""), ("close window",)):
-    command = send_command(roof, text, "ann")
-    store_messages([AnswerMessage(roof.name, command.pk, answer) for answer in answers])
-"""
+# Looks of every page.
+EVERYTHING: Answers = {"examples": "all", "auth": "token"}
+LOCALES = ("en-GB", "de-DE")
+DIRECTIONS = ("ltr", "rtl")
+SIZES = {320: 568, 768: 1024, 1920: 1080}
+THUMBNAILS = {320: 150, 768: 270, 1920: 560}  # on a sheet
+SCHEMES = ("light", "dark")
+TALLEST = 2000  # pixels of a page that is shown whole
+SHEET = """<!DOCTYPE html><meta charset="utf-8"><style>
+body { margin: 8px; background: #888; font: 13px sans-serif; width: 2040px }
+div { display: flex; gap: 8px; margin: 4px 0 12px; align-items: start }
+</style>"""
 
 
-def sign_up(visits: Visits, name: str) -> Window:
-    window = visits(None, "/accounts/signup/", viewport=DESKTOP)
-    window.fill_in("Sign up", {"Username": name, "Password": PASSWORD, "Password confirmation": PASSWORD})
-    return window
+@contextmanager
+def showcase(answers: Answers, folder: Path) -> Iterator[tuple[Showcase, str]]:
+    """Serve a site of these answers with the packages of build/demo. Yield it with its URL."""
+    bake = [sys.executable, "-m", "cookiecutter", "--no-input", "--default-config", "--output-dir", str(folder)]
+    chosen = [f"{question}={choice}" for question, choice in answers.items()]
+    run([*bake, str(demo.TEMPLATE), *chosen], demo.TEMPLATE, clean_environ())
+    project = folder / demo.PROJECT.name
+    errors = add_errors(project)
+    manage = [str(demo.PROJECT / ".venv" / "bin" / "python"), "manage.py"]
+    environ = clean_environ()
+    run([*manage, "migrate", "--verbosity", "0"], project, environ)
+    with start_site([*manage, "serve"], project, environ) as site:
+        shown = Showcase(site, project, environ, answers, manage=manage)
+        shown.pages += errors
+        with shown.people[BEN].connect("lobby") as ben:
+            receive(ben)
+            shown.typing = lambda: send(ben, type="typing")
+            yield shown, site.url
 
 
-def talk(windows: dict[str, Window], path: str, *lines: tuple[str, str]) -> None:
-    """Send these lines in a room, each after the one before."""
-    for window in windows.values():
-        window.page.goto(path)
-        expect(window.status).to_have_text("Connected")
-    for name, text in lines:
-        windows[name].send(text)
-        for window in windows.values():
-            expect(window.messages.last.locator(".text")).to_have_text(text)
-            expect(window.log.locator(".pending")).to_have_count(0)
+def show(site: Showcase, window: Window, page: Page) -> None:
+    """Show a page as it is once charts have lines and somebody types."""
+    site.show(window, page)
+    if page.name == "room":
+        site.typing()
+        expect(window.typing).not_to_be_empty()
 
 
-def take(window: Window, name: str) -> None:
-    window.page.screenshot(path=PICTURES / f"{name}.png", animations="disabled")
-    print(f"{name}.png: {(PICTURES / f'{name}.png').stat().st_size / 1000:.0f} KB")
+def take_readme(folder: Path) -> None:
+    """Take the pictures of the README."""
+    folder.mkdir(exist_ok=True)
+    with sync_playwright() as playwright, launch(playwright, "chromium") as browser:
+        for answers in (DEFAULT, ALL):
+            with tempfile.TemporaryDirectory() as place, showcase(answers, Path(place)) as (site, url):
+                visits = Visits(browser, url)
+                pages = {page.name: page for page in site.pages}
+                for name, (own, page, options) in README.items():
+                    if own == answers:
+                        window = site.windows(visits, [ANN], **options)[ANN]
+                        show(site, window, pages[page])
+                        path = folder / f"{name}.png"
+                        window.page.screenshot(path=path, animations="disabled")
+                        print(f"{path.name}: {path.stat().st_size / 1000:.0f} KB", flush=True)
+                visits.check()
+                visits.close()
+
+
+def take_everything(folder: Path, chosen: list[str], locales: list[str]) -> None:
+    """Take each look of these pages, or of all. A sheet per page has all of them."""
+    with (
+        tempfile.TemporaryDirectory() as place,
+        sync_playwright() as playwright,
+        launch(playwright, "chromium") as browser,
+        showcase(EVERYTHING, Path(place)) as (site, url),
+    ):
+        visits = Visits(browser, url)
+        windows = {locale: site.windows(visits, locale=locale) for locale in locales}
+        sheet = browser.new_page(viewport={"width": 2056, "height": 1000})
+        for page in site.pages:
+            if chosen and page.name not in chosen:
+                continue
+            pictures = folder / page.name
+            pictures.mkdir(parents=True, exist_ok=True)
+            rows = []
+            for locale in locales:
+                window = windows[locale][page.reader]
+                show(site, window, page)
+                for direction in DIRECTIONS:
+                    row = f"{page.name} {locale} {direction}<div>"
+                    for width, scheme in product(SIZES, SCHEMES):
+                        name = f"{locale}-{direction}-{width}-{scheme}.png"
+                        take_look(window, pictures / name, direction, width, scheme)
+                        row += f'<img src="{page.name}/{name}" alt="{name}" width="{THUMBNAILS[width]}">'
+                    rows.append(f"{row}</div>")
+            file = folder / f"{page.name}.html"
+            file.write_text(SHEET + "".join(rows), encoding="utf-8")
+            sheet.goto(file.as_uri())
+            sheet.screenshot(path=folder / f"{page.name}.png", full_page=True)
+            print(page.name, flush=True)
+
+
+def take_look(window: Window, path: Path, direction: str, width: int, scheme: str) -> None:
+    window.page.set_viewport_size({"width": width, "height": SIZES[width]})
+    window.page.emulate_media(color_scheme=scheme)
+    window.page.evaluate("direction => { document.documentElement.dir = direction }", direction)
+    height = window.page.evaluate("document.documentElement.scrollHeight")
+    clip = {"x": 0, "y": 0, "width": width, "height": min(height, TALLEST)}
+    window.page.screenshot(path=path, full_page=True, clip=clip, animations="disabled")
 
 
 def main() -> None:
-    PICTURES.mkdir(exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        sync_playwright() as playwright,
-        launch(playwright, "chromium") as browser,
-    ):
-        take_chat(browser, Path(folder))
-        take_other_apps(browser, Path(folder))
-
-
-def take_chat(browser: Browser, folder: Path) -> None:
-    command, environ = prepare_demo(folder)
-    with start_site(command, demo.PROJECT, environ) as site:
-        visits = Visits(browser, site.url)
-        windows = {name: sign_up(visits, name) for name in ("ann", "ben")}
-        ann, ben = windows.values()
-        talk(windows, "/chat/lobby/", *TALK[0])
-        run([command[0], "manage.py", "shell", "-c", YESTERDAY], demo.PROJECT, environ)
-        talk(windows, "/chat/שלום/", *HEBREW)
-        take(ann, "right-to-left")
-        talk(windows, "/chat/café/", ("ben", "A table for two at noon?"))
-        talk(windows, "/chat/lobby/", *TALK[1])
-        ben.box.press_sequentially("I")
-        expect(ann.typing).to_have_text("ben is typing…")
-        take(ann, "room-light")
-        ann.page.emulate_media(color_scheme="dark")
-        take(ann, "room-dark")
-        ann.page.emulate_media(color_scheme="light")
-        ann.page.set_viewport_size(PHONE)
-        take(ann, "phone")
-        ann.page.set_viewport_size(DESKTOP)
-        ann.page.goto("/")
-        take(ann, "rooms")
-        visits.check()
-
-
-def take_other_apps(browser: Browser, folder: Path) -> None:
-    """Bake a project with all sample apps, and serve it with the packages of the default one."""
-    bake = [sys.executable, "-m", "cookiecutter", "--no-input", "--default-config", "--output-dir", str(folder)]
-    run([*bake, str(TEMPLATE), "examples=all"], TEMPLATE, clean_environ())
-    project = folder / demo.PROJECT.name
-    manage = [str(demo.PROJECT / ".venv" / "bin" / "python"), "manage.py"]
-    run([*manage, "migrate", "--verbosity", "0"], project, clean_environ())
-    for code in (MINUTES, DEVICES):
-        run([*manage, "shell", "--no-imports", "-c", code], project, clean_environ())
-    with start_site([*manage, "runserver", "--noreload"], project, clean_environ()) as site:
-        visits = Visits(browser, site.url)
-        ann = sign_up(visits, "ann")
-        promote = "from accounts.models import User; User.objects.update(is_staff=True)"
-        run([*manage, "shell", "--no-imports", "-c", promote], project, clean_environ())
-        ann.page.goto("/jobs/")
-        ann.page.get_by_role("button", name="Prepare report").click()
-        expect(ann.page.locator(".steps-done li")).to_have_count(5)
-        take(ann, "jobs")
-        ann.page.goto("/assistant/")
-        ann.page.get_by_role("button", name="New conversation").click()
-        ann.page.get_by_role("textbox").fill("What are channels?")
-        ann.page.keyboard.press("Enter")
-        expect(ann.page.get_by_text("Each piece is stored")).to_be_visible()
-        take(ann, "assistant")
-        for text in ("ben added you to ~harbour.", "Your report is ready."):
-            run([*manage, "notify", "--user", "ann", text, "--url", "/jobs/"], project, clean_environ())
-        ann.page.goto("/notifications/")
-        take(ann, "notifications")
-        ann.page.goto("/devices/")
-        expect(ann.page.locator("[data-device]")).to_have_count(6)
-        take(ann, "devices")
-        ann.page.goto("/devices/roof/")
-        expect(ann.page.locator(".chart path")).to_have_attribute("d", re.compile("L"))
-        take(ann, "device")
-        ann.page.goto("/dashboard/")
-        expect(ann.page.get_by_role("status")).to_have_text("Live")
-        expect(ann.page.locator("figcaption")).to_have_count(7)
-        take(ann, "dashboard")
-        visits.check()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=demo.TEMPLATE / "docs" / "screenshots")
+    parser.add_argument("--everything", action="store_true", help="every page, in a folder outside the repository")
+    parser.add_argument("--pages", nargs="*", default=[], help="only these pages")
+    parser.add_argument("--locales", nargs="*", default=LOCALES)
+    arguments = parser.parse_args()
+    demo.set_up()
+    if arguments.everything:
+        take_everything(arguments.folder.resolve(), arguments.pages, arguments.locales)
+    else:
+        take_readme(arguments.folder)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,24 @@ PROGRAMS = {
 }
 AXE = """axe.run().then(({ violations }) => violations.map(({ id, nodes }) =>
   [id, ...nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`)]))"""
+# Exceptions of WCAG 2.2, 2.5.8: links in a sentence. A link may have its height from the line around it.
+SMALL_TARGETS = """() => [...document.querySelectorAll("a[href], button, input, textarea, select, summary")].filter(
+  (element) => {
+    const { width, height } = element.getBoundingClientRect();
+    const { clipPath, display } = getComputedStyle(element);
+    const isLink = element.matches("a");
+    const inText = isLink && display === "inline"
+      && [...element.parentElement.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    const least = isLink || element.matches("[type=checkbox], [type=radio]") ? 24 : 44;
+    const isShown = element.checkVisibility({ visibilityProperty: true }) && clipPath === "none";
+    return isShown && !inText && (width < least - 0.5 || height < least - 0.5);
+  }).map((element) => {
+    const { width, height } = element.getBoundingClientRect();
+    return `${Math.round(width)}x${Math.round(height)} ${element.outerHTML.slice(0, 100)}`;
+  })"""
+WEIGHT = """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+  .filter((entry) => !["img", "icon"].includes(entry.initiatorType))
+  .reduce((sum, entry) => sum + entry.decodedBodySize, 0)"""
 # While there is no server, and for what a killed one left without an answer.
 OUTAGE = "CONNECTION_(REFUSED|RESET)|EMPTY_RESPONSE|INTERNET_DISCONNECTED|WebSocket connection|establish a connection"
 
@@ -132,7 +150,8 @@ class Visits:
 
     def __call__(self, person: Person | None, path: str, **options: object) -> "Window":
         """Open a page in a new browser profile. Without a person, the visitor is not signed in."""
-        context = self.browser.new_context(base_url=self.url, timezone_id="UTC", locale="en-GB", **options)
+        options = {"timezone_id": "UTC", "locale": "en-GB", **options}
+        context = self.browser.new_context(base_url=self.url, **options)
         cookies = person.http.cookies.items() if person else ()
         context.add_cookies([{"name": name, "value": value, "url": self.url} for name, value in cookies])
         # Firefox shows violations in its console to people only.
@@ -241,14 +260,22 @@ class Window:
         """Check that the log has exactly these messages, in this order."""
         assert self.transcript(len(transcript)) == list(transcript)
 
-    def violations(self) -> list[list[str]]:
-        """Return the rules of axe that the page breaks in either colour scheme, each with the elements."""
+    def violations(self, *schemes: str) -> list[list[str]]:
+        """Return the rules of axe that the page breaks in these colour schemes, or in both, each with the elements."""
         self.page.evaluate((node_packages() / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
         found = []
-        for scheme in ("light", "dark"):
+        for scheme in schemes or ("light", "dark"):
             self.page.emulate_media(color_scheme=scheme)
             found += self.page.evaluate(AXE)
         return found
+
+    def small_targets(self) -> list[str]:
+        """Return what a finger misses: a button or field below 44 pixels, a link below 24 unless it is in a text."""
+        return self.page.evaluate(SMALL_TARGETS)
+
+    def weight(self) -> int:
+        """Return the bytes of the page and its files, without compression and images."""
+        return self.page.evaluate(WEIGHT)
 
     def overflows(self) -> list[str]:
         """Return the elements that are too wide, so that people would have to scroll sideways."""
