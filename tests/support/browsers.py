@@ -26,7 +26,6 @@ from support.client import Person
 from support.emitted import BUILD, clean_environ, run
 from support.programs import ROOTS, require_programs
 
-PACKAGES = Path(__file__).parent / "browser" / "package.json"
 WITHOUT_NETLINK = Path(__file__).with_name("without_netlink.py")
 PROGRAMS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
@@ -88,12 +87,13 @@ def launch(playwright: Playwright, kind: str) -> Iterator[Browser]:
     browser.close()
 
 
-def node_packages() -> Path:
-    """Return the folder of the npm packages. Install them if they are missing or outdated."""
-    folder = BUILD / "browser"
+def node_packages(name: str = "browser") -> Path:
+    """Return the folder of the npm packages that a folder beside this file names. Install what is missing."""
+    folder = BUILD / name
     folder.mkdir(parents=True, exist_ok=True)
-    wanted, stamp = PACKAGES.read_text(encoding="utf-8"), folder / "installed.json"
-    with FileLock(BUILD / "browser.lock"):
+    wanted = (Path(__file__).parent / name / "package.json").read_text(encoding="utf-8")
+    stamp = folder / "installed.json"
+    with FileLock(BUILD / f"{name}.lock"):
         if not stamp.exists() or stamp.read_text() != wanted:
             (folder / "package.json").write_text(wanted)
             install = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]

@@ -38,8 +38,13 @@ def closing(code, reason=b""):
 class Client:
     """WebSocket client that sends the frames of a test."""
 
-    def __init__(self, site, path="/ws/echo/", headers=""):
-        self.socket = socket.create_connection(("127.0.0.1", site.port), PATIENCE)
+    def __init__(self, site, path="/ws/echo/", headers="", received=0):
+        """Connect. The system keeps about `received` bytes for a client that does not read, or its default."""
+        self.socket = socket.socket()
+        if received:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, received)
+        self.socket.settimeout(PATIENCE)
+        self.socket.connect(("127.0.0.1", site.port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
         self.send(
