@@ -87,7 +87,7 @@ def test_link_leads_to_a_new_password(mailoutbox: list[EmailMessage]) -> None:
     fields = {"new_password1": new, "new_password2": new}
     answer = client.post(page, fields, follow=True)
     assert "You are logged in." in answer.content.decode()
-    assert client.get("/").status_code == 200
+    assert client.get("/accounts/password_change/").status_code == 200
     assert User.objects.get().check_password(new)
     assert "used before" in Client().get(link).content.decode()
 
