@@ -2,10 +2,21 @@
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.forms import UserCreationForm
+from django.forms import EmailInput, TextInput
+
+from realtime.auth.forms import NewPasswordMixin
 
 
-class SignUpForm(UserCreationForm):  # type: ignore[type-arg]
+class SignUpForm(NewPasswordMixin, UserCreationForm):  # type: ignore[type-arg]
     class Meta(UserCreationForm.Meta):
         model = get_user_model()
         fields = ("username", "display_name", "email")
-        help_texts = {"email": "For a new password, if you forget yours. Not shown to others."}  # noqa: RUF012
+        help_texts = {  # noqa: RUF012
+            "username": "",
+            "display_name": "Optional. Shown instead of the username.",
+            "email": "Optional. Only for a new password.",
+        }
+        widgets = {  # noqa: RUF012
+            "display_name": TextInput({"autocomplete": "nickname"}),
+            "email": EmailInput({"autocomplete": "email"}),
+        }
