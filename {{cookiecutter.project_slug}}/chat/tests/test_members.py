@@ -232,15 +232,19 @@ async def test_member_who_is_removed_while_connecting_is_refused(
     assert await (await visit(SOCKET, "bob")).close_code() == 4404
 
 
-async def test_member_who_is_removed_by_raw_sql_stores_nothing(visit: Visit) -> None:
-    """No process is notified, and the next message closes the socket."""
+@pytest.mark.parametrize("event", [{"type": "send"}, {"type": "edit", "seq": 1}])
+async def test_member_who_is_removed_by_raw_sql_stores_nothing(
+    visit: Visit, event: dict[str, Any]
+) -> None:
+    """No process is notified, and the next message or edit closes the socket."""
     await sync_to_async(create_team)("bob")
+    await sync_to_async(store)("hello", room="~team", user=await sync_to_async(id_of)("bob"))
     bob = await enter(visit, "bob")
     remove = Member.objects.filter(is_owner=False)._raw_delete
     await sync_to_async(remove)("default")
-    await bob.send(type="send", ref="b1", text="hi")
+    await bob.send(**event, ref="b1", text="hi")
     assert await bob.close_code() == 4404
-    assert not await Message.objects.aexists()
+    assert [message.text async for message in Message.objects.all()] == ["hello"]
 
 
 async def test_member_who_is_removed_by_raw_sql_loses_the_socket(
