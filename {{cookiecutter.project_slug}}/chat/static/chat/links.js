@@ -20,7 +20,7 @@ export function linked(text) {
   return parts.filter((part) => part !== "");
 }
 
-// What ends the sentence is not a part of its address, nor is a bracket that opens before it.
+// Punctuation after an address ends the sentence. A bracket that opened before it closes after it.
 function withoutEnd(address) {
   for (;;) {
     const last = address.at(-1);
@@ -34,7 +34,7 @@ function withoutEnd(address) {
 
 function linkTo(address) {
   const url = parse(address);
-  // What precedes an "@" looks like the site, and is none.
+  // A name before an "@" looks like the site.
   if (!url || url.username || url.password) return null;
   const link = document.createElement("a");
   link.href = url.href;

@@ -24,7 +24,7 @@ async function poll() {
     for (const [room, seq] of Object.entries(rooms)) numbers.set(room, seq);
     show();
   } catch {
-    // Signed out, or the server is away: ask again later.
+    // Signed out, or the server is down: ask again later.
   }
 }
 

@@ -18,7 +18,7 @@ export function storedItem(message, own, item = template.cloneNode(true)) {
   item.className = own ? "message own" : "message";
   fill(item, message);
   if (own) showTools(item);
-  else item.querySelector(".tools").remove();
+  else item.querySelector(".tools")?.remove();
   item.dataset.seq = message.seq;
   item.querySelector(".reason").hidden = true;
   time.dateTime = message.at;

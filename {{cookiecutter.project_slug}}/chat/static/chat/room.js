@@ -116,7 +116,7 @@ client.addEventListener("status", async ({ detail }) => {
 });
 {% endif %}
 
-// The browser says so before a ping is overdue.
+// Browsers report this before a ping is overdue.
 for (const event of ["online", "offline"]) addEventListener(event, showStatus);
 
 reconnect.addEventListener("click", () => client.connect());

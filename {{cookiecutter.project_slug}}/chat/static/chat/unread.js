@@ -1,4 +1,4 @@
-// How far the user has read in each room. This browser remembers it.
+// The number of the last message that the user has read in each room, kept by this browser.
 
 const KEY = `chat.read.${document.documentElement.dataset.userId ?? "guest"}`;
 const MOST = 100; // rooms; forget those read longest ago
