@@ -94,7 +94,7 @@ async def test_stranger_meets_no_room(visit: Visit) -> None:
             await sync_to_async(create)()
         assert await sync_to_async(statuses)("bob") == [404, 404, 404]
         assert await (await visit(SOCKET, "bob")).close_code() == 4404
-        for path in ("/", "/?q=team"):
+        for path in ("/", "/?q=team", "/chat/lobby/", "/rooms/?room=~team"):
             assert "~team" not in (await sync_to_async(home.get)(path)).content.decode()
 
 
@@ -109,6 +109,9 @@ async def test_members_talk(visit: Visit) -> None:
     page = (await sync_to_async(home.get)("/?q=team")).content.decode()
     assert ">~team</a>" in page
     assert f'href="{MEMBERS}"' in (await sync_to_async(home.get)(TEAM)).content.decode()
+    assert "~team" in (await sync_to_async(home.get)("/chat/lobby/")).content.decode()
+    numbers = await sync_to_async(home.get)("/rooms/?room=~team")
+    assert numbers.json() == {"rooms": {"~team": 1}}
 
 
 async def test_stranger_is_not_shown_as_present(visit: Visit) -> None:
