@@ -103,7 +103,7 @@ export class Composer {
     this.#input.value = text;
     this.#problem.textContent = "";
     this.#editing.hidden = !item;
-    this.#form.elements.submit.textContent = item ? "Save" : "Send";
+    this.#form.elements.send.textContent = item ? "Save" : "Send";
     this.focus();
   }
 }

@@ -30,9 +30,6 @@ const STOPPED = {
 const room = document.querySelector("[data-room]");
 const status = room.querySelector("[role=status]");
 const reconnect = room.querySelector(".reconnect");
-{% if cookiecutter.auth != "none" %}
-const logIn = room.querySelector(".log-in");
-{% endif %}
 const back = room.querySelector(".back");
 
 const client = new ChatClient({
@@ -48,6 +45,9 @@ const composer = new Composer(room, client, log);
 const people = new People(room);
 let latest = { status: "connecting" }; // of the client
 let closedBy; // close code of the last connection
+{% if cookiecutter.auth != "none" %}
+let signedOut = false;
+{% endif %}
 
 function showStatus() {
   const { status: current, code, retrying } = latest;
@@ -62,12 +62,10 @@ function showStatus() {
   // Do not set the same text again, or screen readers announce each attempt.
   if (status.textContent !== text) status.textContent = text;
   status.dataset.status = stopped ? "stopped" : navigator.onLine ? current : "offline";
-{% if cookiecutter.auth != "none" %}
-  const signedOut = stopped && SIGNED_OUT.includes(code);
-  logIn.hidden = !signedOut;
-  reconnect.hidden = !stopped || signedOut || gone;
-{% else %}
   reconnect.hidden = !stopped || gone;
+{% if cookiecutter.auth != "none" %}
+  signedOut = stopped && SIGNED_OUT.includes(code);
+  reconnect.textContent = signedOut ? "Log in" : "Reconnect";
 {% endif %}
   back.hidden = !gone;
   composer.hidden = gone;
@@ -119,10 +117,14 @@ client.addEventListener("status", async ({ detail }) => {
 // Browsers report this before a ping is overdue.
 for (const event of ["online", "offline"]) addEventListener(event, showStatus);
 
+{% if cookiecutter.auth == "none" %}
 reconnect.addEventListener("click", () => client.connect());
-{% if cookiecutter.auth != "none" %}
-// After a reload the site asks for a login, and leads back.
-logIn.addEventListener("click", () => location.reload());
+{% else %}
+reconnect.addEventListener("click", () => {
+  // After a reload the site asks for a login, and leads back.
+  if (signedOut) location.reload();
+  else client.connect();
+});
 {% endif %}
 
 addEventListener("beforeunload", (event) => {
