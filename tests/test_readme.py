@@ -38,6 +38,11 @@ RUN = {
     'uv add "(django-htmx|sentry-sdk).*': "test_other_code.py::test_pages_and_reports_outlive_servers",
     'uv add "(django-allauth|djangorestframework>|djangochan|strawberry).*': "test_other_code.py::test_package_works",
     "ACL SETUSER .*": "test_redis_hosts.py::test_password_and_tls",
+    "curl --.*\\b127\\.0\\.0\\.1:8000/.*": "test_troubleshooting.py::test_commands_name_the_cause",
+    'uv run python manage.py shell -c "from realtime.broadcast .*': (
+        "test_troubleshooting.py::test_commands_name_the_cause"
+    ),
+    "uv run python manage.py changepassword ann": "test_signins.py::test_every_end_closes_the_sockets",
     "git apply docs/troubleshooting.md": "test_troubleshooting.py::test_scripts_run_where_they_are_allowed",
     "uv run .*|git apply.*|touch .*|perl -pi .*": "test_recipes.py::test_recipes_work",
     'uv add --dev "django-debug-toolbar.*': "test_other_code.py::test_sections_work_for_guests",
