@@ -84,7 +84,7 @@ def test_scripts_run_where_they_are_allowed(django, cookies, environment):
 
 
 def test_commands_name_the_cause(cookies, environment):
-    """On a site with the symptoms, each command of the page prints what the page says about it."""
+    """On a site with the symptoms, each command of the page prints the line that the page explains."""
     project = bake(cookies)
     page = (project / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]))
