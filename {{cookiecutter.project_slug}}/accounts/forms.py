@@ -14,7 +14,7 @@ class SignUpForm(NewPasswordMixin, UserCreationForm):  # type: ignore[type-arg]
         help_texts = {  # noqa: RUF012
             "username": "",
             "display_name": "Optional. Shown instead of the username.",
-            "email": "Optional. Only for a new password.",
+            "email": "For a new password. Not shown to others.",
         }
         widgets = {  # noqa: RUF012
             "display_name": TextInput({"autocomplete": "nickname"}),

@@ -45,7 +45,7 @@ def test_form_to_sign_up_is_short(settings: Settings) -> None:
     settings.SIGNUP_OPEN = True
     page = Client().get("/accounts/signup/").content.decode()
     assert sorted(re.findall(r'class="helptext"[^>]*>(.*?)</', page)) == [
-        "Optional. Only for a new password.",
+        "For a new password. Not shown to others.",
         "Optional. Shown instead of the username.",
         "Your password must contain at least 8 characters.",
     ]
