@@ -1,15 +1,17 @@
 """Every page of an emitted site, filled as its users fill it."""
 
+import contextlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from playwright.sync_api import Response, expect
+from websockets.sync.client import ClientConnection
 
 from support.browsers import Visits, Window
-from support.client import Person, receive
+from support.client import Person, receive, send
 from support.emitted import run
 from support.matrix import Answers, apps_of
 from support.servers import Site
@@ -65,6 +67,7 @@ PAGES = {
         Page("rooms-wrong", "home", "/?room=a/b", ANN, "[role=alert]"),
         Page("room", "room", "/chat/lobby/", ANN, CONNECTED),
         Page("room-empty", "room", "/chat/quiet/", ANN, CONNECTED),
+        Page("room-quoted", "room", '/chat/"<b>&amp;/', ANN, CONNECTED),
         Page("room-hebrew", "room", "/chat/שלום/", ANN, CONNECTED),
     ],
     "members": [
@@ -311,6 +314,11 @@ def parts(answers: Answers) -> list[str]:
     return [part for part in PAGES if part in own]
 
 
+def pages_of(answers: Answers) -> list[Page]:
+    """Return the pages of a project, without those of errors."""
+    return [page for part in parts(answers) for page in PAGES[part]]
+
+
 def add_errors(project: Path) -> list[Page]:
     """Let a project show its pages of errors at paths of their own. Return the pages that it has."""
     with (project / "config" / "urls.py").open("a", encoding="utf-8") as file:
@@ -321,8 +329,6 @@ def add_errors(project: Path) -> list[Page]:
 
 class Showcase:
     """Emitted site with content, and its readers. `strained` adds the longest words that users can write."""
-
-    typing: Callable[[], None]  # Ben types in the lobby
 
     def __init__(
         self,
@@ -335,7 +341,9 @@ class Showcase:
         manage: Sequence[str] = MANAGE,
     ) -> None:
         self.people = {name: Person(site, answers["auth"]) for name in (ANN, BEN)}
-        self.pages = [page for part in parts(answers) for page in PAGES[part]]
+        self.site = site
+        self.ben: ClientConnection | None = None
+        self.pages = pages_of(answers)
         logins = {name: person.name for name, person in self.people.items()}
         code = [f"names = {logins!r}"]
         if "chat" in parts(answers):
@@ -365,7 +373,18 @@ class Showcase:
                 window.page.get_by_role("button", name=button).click()
             response = navigation.value
         expect(window.page.locator(page.ready).first).to_be_attached()
+        if page.name == "room" and self.ben:
+            send(self.ben, type="typing")
+            expect(window.typing).not_to_be_empty()
         return response
+
+    @contextlib.contextmanager
+    def company(self) -> Iterator[None]:
+        """Let Ben be in the room, and type whenever its page is shown, until the block ends."""
+        with self.people[BEN].connect("lobby") as self.ben:
+            receive(self.ben)
+            yield
+        self.ben = None
 
 
 def user_id(person: Person) -> str:
