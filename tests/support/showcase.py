@@ -104,7 +104,7 @@ NO_PAGES = {
     *("messages", "remove_member", "room_numbers"),
     *("read_notifications", "notification"),
     *("cancel_job", "retry_job", "delete_conversation", "command_device"),
-    *("healthz", "readyz", "metrics", "javascript-catalog"),
+    *("healthz", "readyz", "metrics", "translations"),
     "error",  # shows the pages of errors that there are
 }
 
