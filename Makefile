@@ -1,4 +1,4 @@
-.PHONY: demo test test-abuse check bench matrix combinations docs screenshots clean
+.PHONY: demo test test-abuse check bench lighthouse matrix combinations docs screenshots clean
 
 PORT ?= 8000
 BIN := build/venv/bin
@@ -38,6 +38,10 @@ check: $(DEVTOOLS)
 bench: $(DEVTOOLS)
 	PYTHONPATH=.:tests $(BIN)/python -m bench.engine $(ARGS)
 	$(BIN)/python bench/generation.py
+
+# Let Lighthouse judge every page. The other tests of pages run with `make test`.
+lighthouse: $(DEVTOOLS)
+	$(BIN)/pytest -m lighthouse tests/test_pages.py
 
 # List the combinations whose servers and suites are run.
 matrix:

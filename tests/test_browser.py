@@ -1,19 +1,18 @@
 """The pages in real browsers, while people talk, networks fail and servers are killed."""
 
 import contextlib
-import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from support.browsers import OUTAGE, Visits, find_browser, launch, node_packages, seed
+from support.browsers import OUTAGE, Visits, launch, seed
 from support.client import MOST, PASSWORD, Person, close_code, cookie, csrf_token, receive
-from support.emitted import bake, clean_environ, environ_for, run
-from support.matrix import PYTHONS, TEMPLATE, combinations, spread
+from support.emitted import bake, environ_for, run
+from support.matrix import PYTHONS, combinations, spread
 from support.servers import free_port, start_site
 
 SITES = {
@@ -22,7 +21,6 @@ SITES = {
 }
 FIRST, *_ = SITES
 FOCUS_RING = 4  # pixels around a field
-PAGE_BYTES = 70_000
 # More than one page of the list has.
 ROOMS = "from chat.models import Room; Room.objects.bulk_create(Room(name=f'many {n:03}') for n in range(120))"
 # After a sign-out the page of a room asks for itself. It follows no redirect, and may be left before the answer.
@@ -272,16 +270,13 @@ def test_private_room(visit, site, ann, ben, room):
     visit.expect_problem(f"{path} (net::ERR|NS_BINDING)_ABORTED")  # the request for the reason, which has no body
     owner, member, stranger = visit(ann, "/"), visit(ben, "/"), Person(site, site.auth)
     owner.page.get_by_role("link", name="New private room").click()
-    assert owner.violations() == []
     owner.fill_in("Create", {"Name": room})
     expect(owner.page.get_by_role("heading", level=1)).to_have_text(f"Members of ~{room}")
     assert member.page.goto(path).status == 404
     owner.fill_in("Add", {"Username": "nobody"})
     expect(owner.page.locator(".errorlist")).to_have_text("There is no such account.")
-    assert owner.violations() == []
     owner.fill_in("Add", {"Username": ben.name})
     expect(owner.page.locator("main li bdi")).to_have_text([ann.name, ben.name])
-    assert owner.violations() == []
 
     member.page.goto("/?q=private")
     member.page.get_by_role("link", name=f"~{room}").click()
@@ -416,7 +411,7 @@ LINKS = {
     "http://a.example": [("http://a.example", "http://a.example/", None)],
     "See https://a.example/b?c=d#e, or not.": [("https://a.example/b?c=d#e", "https://a.example/b?c=d#e", None)],
     "(https://a.example/b_(c))": [("https://a.example/b_(c)", "https://a.example/b_(c)", None)],
-    "<https://a.example/>;\"http://b.example:8000\"": [
+    '<https://a.example/>;"http://b.example:8000"': [
         ("https://a.example/", "https://a.example/", None),
         ("http://b.example:8000", "http://b.example:8000/", None),
     ],
@@ -672,17 +667,12 @@ Room.objects.bulk_create(Room(name=f"{person.name} {{n}}", created_by=creator) f
 
 @once
 def test_narrow_phone(visit, ann, room):
-    """Nothing is wider than a screen of 320 pixels, not even long words."""
-    for path in ("/?after=many", "/?q=many", "/private/", f"/chat/{room}/", f"/chat/{'long' * 16}/"):
-        window = visit(ann, path, viewport={"width": 320, "height": 568})
-        if path.startswith("/chat/"):
-            expect(window.status).to_have_text("Connected")
-            window.send("W" * 400, "https://example.org/" + "path/" * 40)
-            window.transcript(2)
-            expect(window.box).to_be_in_viewport(ratio=1)
-        assert window.overflows() == []
-    for path in ("/", "/accounts/login/", "/accounts/signup/"):
-        assert visit(None, path, viewport={"width": 320, "height": 568}).overflows() == []
+    """The text field of a long conversation is in sight on a screen of 320 pixels."""
+    window = visit(ann, f"/chat/{room}/", viewport={"width": 320, "height": 568})
+    window.send("W" * 400, "https://example.org/" + "path/" * 40)
+    window.transcript(2)
+    expect(window.box).to_be_in_viewport(ratio=1)
+    assert window.overflows() == []
 
 
 @once
@@ -759,94 +749,3 @@ def test_wrong_origin(visit, site, ann, room):
             pass
         assert console.value.text == f"The server refused the WebSocket handshake. Add {other.url} to ALLOWED_ORIGINS."
         assert f"event=origin_refused origin={other.url} setting=ALLOWED_ORIGINS " in other.log.read_text()
-
-
-@in_chromium
-def test_accessible(windows, visit, site, ann):
-    """axe finds no fault on any page, in either colour scheme."""
-    mine, theirs = windows
-    for window in windows:
-        window.send("Hello")
-    expect(mine.messages).to_have_count(2)
-    theirs.box.press_sequentially("I")
-    expect(mine.typing).not_to_be_empty()
-    assert mine.violations() == []
-    for path in ("/?after=many", "/?room=a/b", "/?q=many", "/?q=nowhere"):
-        assert visit(ann, path).violations() == []
-    if site.auth != "none":
-        assert visit(None, "/").violations() == []
-        for path, button, wrong in (
-            ("/accounts/login/", "Log in", {"Username": "nobody", "Password": "wrong"}),
-            ("/accounts/signup/", "Sign up", {"Username": ann.name, "Password": "1", "Password confirmation": "2"}),
-        ):
-            window = visit(None, path)
-            assert window.violations() == []
-            window.fill_in(button, wrong)
-            assert window.violations() == []
-
-
-@in_chromium
-def test_valid_html(site, ann, room, tmp_path):
-    """Pages are valid HTML, also with errors in forms."""
-    paths = ["/?after=many", "/?room=a/b", "/?q=%22%26many", f"/chat/{room}/", "/chat/%22%3Cb%3E/"]
-    if site.auth == "token":
-        paths.append("/accounts/tokens/")
-    pages = [ann.http.get(path) for path in paths]
-    if site.auth != "none":
-        token = {"csrfmiddlewaretoken": csrf_token(ann.http.get("/private/"))}
-        for name in ("a/b", room):
-            pages.append(ann.http.post("/private/", data={"name": name, **token}, follow_redirects=True))
-        pages.append(ann.http.post(pages[-1].url.path, data={"user": "nobody", **token}))
-        with httpx.Client(base_url=site.url, trust_env=False, timeout=30) as http:
-            pages.append(http.get("/"))
-            for path in ("/accounts/login/", "/accounts/signup/"):
-                pages.append(http.get(path))
-                wrong = {"username": ann.name, "password": "1", "password1": "1", "password2": "2"}
-                token = {"csrfmiddlewaretoken": csrf_token(pages[-1])}
-                pages.append(http.post(path, data=wrong | token))
-    for number, page in enumerate(pages):
-        assert page.status_code == 200
-        (tmp_path / f"{number}.html").write_text(page.text)
-    # The standard has a default for a button without a type.
-    options = ["--preset", "standard,a11y", "--rule", "no-implicit-button-type:off"]
-    command = [str(node_packages() / ".bin" / "html-validate"), *options, str(tmp_path)]
-    run(command, TEMPLATE, clean_environ())
-
-
-@once
-@pytest.mark.parametrize("path", ["/?after=many", "/chat/lighthouse/"])
-def test_lighthouse(site, ann, tmp_path, path):
-    """Accessibility and best practices get the full score."""
-    cookies = "; ".join(f"{name}={value}" for name, value in ann.http.cookies.items())
-    report = tmp_path / "report.json"
-    command = [
-        str(node_packages() / ".bin" / "lighthouse"),
-        site.url + path,
-        "--quiet",
-        "--only-categories=accessibility,best-practices",
-        f"--extra-headers={json.dumps({'Cookie': cookies})}",
-        "--chrome-flags=--headless=new --no-sandbox",
-        "--output=json",
-        f"--output-path={report}",
-    ]
-    run(command, TEMPLATE, clean_environ(CHROME_PATH=find_browser("chromium")))
-    found = json.loads(report.read_text(encoding="utf-8"))
-    assert found["finalDisplayedUrl"] == site.url + path
-    failed = [audit["id"] for audit in found["audits"].values() if audit["score"] not in (None, 1)]
-    assert (failed, {name: part["score"] for name, part in found["categories"].items()}) == (
-        [],
-        {"accessibility": 1, "best-practices": 1},
-    )
-
-
-@once
-def test_weight(visit, ann, room):
-    """The page of a room and its files are small, even without compression."""
-    requests = []
-    window = visit(ann, "/")
-    window.page.context.on("requestfinished", lambda request: requests.append(request))
-    window.page.goto(f"/chat/{room}/")
-    expect(window.status).to_have_text("Connected")
-    sizes = {urlsplit(request.url).path: request.sizes() for request in requests}
-    assert {"/static/site.css", "/static/chat/room.js", "/static/realtime/client.js"} < sizes.keys()
-    assert sum(size["responseHeadersSize"] + size["responseBodySize"] for size in sizes.values()) < PAGE_BYTES

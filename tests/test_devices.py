@@ -468,35 +468,27 @@ def test_page_is_live_after_a_refused_command(work, browser):
 
 
 FILL = """
-from devices.commands import *; from devices.messages import *; from devices.storing import store_messages
+from devices.messages import *; from devices.storing import store_messages
 names = ("one", "W" * 64)
 store_messages([ReadingMessage(name, number, number, None) for name in names for number in range(1, 46)])
 store_messages([StatusMessage(name, True) for name in names])
 store_messages([ReadingMessage(names[1], 99, -9.87654321098765e299, None)])
-for text in ("W" * 1000, "word " * 200):
-    command = send_command(Device.objects.get(name=names[1]), text.strip(), "ann")
-    store_messages([AnswerMessage(names[1], command.pk, text.strip())])
 """
 
 
 @pytest.mark.timeout(300)
 @with_sites(SITES[:1])
-def test_pages_look_right_everywhere(work, browser, answers):
-    """On any screen, in light and dark, axe finds no fault and nothing is too wide. Links lead through the history."""
+def test_links_lead_through_the_history(work, browser, answers):
+    """The list leads to a device with its chart, and links to older and newer readings."""
     work = work(answers)
     work.shell(FILL)
     with start_site(SERVE, work.project, work.environ) as site, visiting(browser, site.url) as visits:
-        boss = work.staff(site)
-        for width in (320, 1920):
-            window = visits(boss, "/devices/", viewport={"width": width, "height": 900})
-            page = window.page
-            sees_rows(page, "Online", "W" * 64, "one")
-            assert (window.violations(), window.overflows()) == ([], [])
-            page.get_by_role("link", name="W" * 64).click()
-            wait_until(lambda page=page: points(page) == 46, "the chart")
-            assert (window.violations(), window.overflows()) == ([], [])
-            chart = page.get_by_role("figure", name="Value").get_by_role("img")
-            assert chart.get_attribute("aria-label") == "The latest 46 readings: between -9.87654321098765e+299 and 45"
+        page = visits(work.staff(site), "/devices/").page
+        sees_rows(page, "Online", "W" * 64, "one")
+        page.get_by_role("link", name="W" * 64).click()
+        wait_until(lambda: points(page) == 46, "the chart")
+        chart = page.get_by_role("figure", name="Value").get_by_role("img")
+        assert chart.get_attribute("aria-label") == "The latest 46 readings: between -9.87654321098765e+299 and 45"
 
         page.goto("/devices/one/")
         pages = [[str(float(value)) for value in range(45, 25, -1)], [str(float(value)) for value in range(25, 5, -1)]]

@@ -184,19 +184,3 @@ def show(page, *, hidden):
         " document.dispatchEvent(new Event('visibilitychange')); }",
         hidden,
     )
-
-
-@pytest.mark.timeout(300)
-@with_sites(IN_BROWSER[:1])
-def test_pages_are_accessible_and_fit_into_320_pixels(site):
-    """Axe finds nothing on the list and in the header, in both colour schemes, and no page scrolls sideways."""
-    with site.serve(), sync_playwright() as playwright, launch(playwright, "chromium") as browser:
-        visits = Visits(browser, site.url)
-        person = Person(site, site.answers["auth"])
-        site.manage("notify", "--user", person.name, "x" * 200)
-        for path in ("/", "/notifications/", "/notifications/?q=nothing", "/chat/lobby/"):
-            window = visits(person, path, viewport={"width": 320, "height": 640})
-            see_count(window.page, "2")
-            assert window.overflows() == []
-            assert window.violations() == []
-        visits.check()

@@ -1,15 +1,18 @@
 """Every page of a site in Chromium, for each reader, on a phone, in light and dark, left and right."""
 
+import json
 from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
 from pprint import pformat
 
 import pytest
 from playwright.sync_api import sync_playwright
-from support.browsers import Visits, launch, node_packages
+from support.browsers import Visits, find_browser, launch, node_packages
 from support.emitted import bake, clean_environ, environ_for, run
 from support.matrix import CHOICES, PYTHONS, TEMPLATE
-from support.servers import start_site
-from support.showcase import MANAGE, NO_PAGES, Showcase, add_errors
+from support.servers import free_port, start_site
+from support.showcase import MANAGE, NO_PAGES, Showcase, add_errors, pages_of, parts
 
 # All apps with all ways to sign in; the rooms of guests; and a site without apps.
 VARIANTS = {
@@ -18,10 +21,17 @@ VARIANTS = {
     "empty": {"examples": "none", "auth": "session"},
 }
 PHONE = {"viewport": {"width": 320, "height": 640}, "has_touch": True, "is_mobile": True}
+WIDE = (768, 1920)
 MOST_BYTES = 70_000  # of a page and its files, without compression and images
+OPEN_DETAILS = "document.querySelectorAll('details').forEach((details) => { details.open = true })"
 # The standard has a default for a button without a type.
 HTML_VALIDATE = ["--preset", "standard,a11y", "--rule", "no-implicit-button-type:off"]
 SCHEMES = {"ltr": ("light", "dark"), "rtl": ("dark",)}  # no colour depends on the direction
+
+
+def variant(name: str, *parameters: object, marks: Sequence[pytest.MarkDecorator] = (), label: str | None = None):
+    """Return parameters of a test, so that tests of one site share a worker."""
+    return pytest.param(name, *parameters, marks=[pytest.mark.xdist_group(f"pages-{name}"), *marks], id=label or name)
 
 
 class Faults(defaultdict):
@@ -37,7 +47,7 @@ class Faults(defaultdict):
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=pytest.mark.xdist_group(f"pages-{name}")) for name in VARIANTS],
+    params=[variant(name) for name in VARIANTS],
 )
 def seen(request, cookies_session, environment, tmp_path_factory):
     """Look once at all pages of a site. Return the site, its routes and pages, and the faults of pages."""
@@ -50,6 +60,7 @@ def seen(request, cookies_session, environment, tmp_path_factory):
         start_site([*MANAGE, "serve"], project, environ) as site,
         sync_playwright() as playwright,
         launch(playwright, "chromium") as browser,
+        ExitStack() as stack,
     ):
         showcase = Showcase(site, project, environ, answers, strained=True)
         showcase.pages += errors
@@ -57,6 +68,7 @@ def seen(request, cookies_session, environment, tmp_path_factory):
         windows = showcase.windows(visits, **PHONE)
         sources = tmp_path_factory.mktemp("sources")
         faults = Faults()
+        stack.enter_context(showcase.company() if "chat" in parts(answers) else nullcontext())
         for page in showcase.pages:
             if request.param == "empty" and page.name != "home":
                 continue  # seen before
@@ -69,11 +81,16 @@ def seen(request, cookies_session, environment, tmp_path_factory):
             faults.add("console", page.name, [one for one in visits.problems if f" {page.status}" not in one])
             faults.add("weight", page.name, max(0, window.weight() - MOST_BYTES))
             for direction, schemes in SCHEMES.items():
+                window.page.evaluate(OPEN_DETAILS)
                 window.page.evaluate("direction => { document.documentElement.dir = direction }", direction)
                 faults.add("width", f"{page.name} {direction}", window.overflows())
                 faults.add("targets", f"{page.name} {direction}", window.small_targets())
                 faults.add("axe", f"{page.name} {direction}", window.violations(*schemes))
-        showcase.faults, showcase.sources = faults, sources
+            for width in WIDE:
+                window.page.set_viewport_size({"width": width, "height": 1000})
+                faults.add("width", f"{page.name} {width}", window.overflows())
+            window.page.set_viewport_size(PHONE["viewport"])
+        showcase.faults, showcase.sources, showcase.playwright = faults, sources, playwright
         yield showcase
 
 
@@ -84,7 +101,7 @@ def test_every_route_is_seen(seen):
 
 @pytest.mark.parametrize("kind", ["axe", "console", "targets", "weight", "width"])
 def test_pages_have_no_fault(seen, kind):
-    """Axe and consoles report nothing, targets suit fingers, files are small, and nothing is wider than a phone."""
+    """Axe and consoles report nothing, targets suit fingers, files are small, and nothing is wider than the screen."""
     faults = seen.faults[kind]
     assert faults == {}, pformat(faults, width=200)
 
@@ -92,3 +109,41 @@ def test_pages_have_no_fault(seen, kind):
 def test_html_is_valid(seen):
     """The source of each page is valid HTML."""
     run([str(node_packages() / ".bin" / "html-validate"), *HTML_VALIDATE, str(seen.sources)], TEMPLATE, clean_environ())
+
+
+# In CI, pages without and with a script. `make lighthouse` takes all.
+QUICK = {"start", "room"}
+LIGHTHOUSE = [
+    variant("all", page, marks=[] if page.name in QUICK else [pytest.mark.lighthouse], label=page.name)
+    for page in pages_of(VARIANTS["all"])
+    if not page.fields
+]
+
+
+@pytest.mark.parametrize(("seen", "page"), LIGHTHOUSE, indirect=["seen"])
+def test_lighthouse(seen, page, tmp_path):
+    """Accessibility and best practices get the full score."""
+    url, port = seen.site.url, free_port()
+    report = tmp_path / "report.json"
+    # A header alone would hide the cookies from scripts.
+    with seen.playwright.chromium.launch_persistent_context(
+        tmp_path / "profile", executable_path=find_browser("chromium"), args=[f"--remote-debugging-port={port}"]
+    ) as context:
+        if person := seen.people.get(page.reader):
+            cookies = person.http.cookies.items()
+            context.add_cookies([{"name": name, "value": value, "url": url} for name, value in cookies])
+        command = [
+            str(node_packages() / ".bin" / "lighthouse"),
+            url + page.path.format(**seen.made),
+            "--quiet",
+            f"--port={port}",
+            "--disable-storage-reset",
+            "--only-categories=accessibility,best-practices",
+            "--output=json",
+            f"--output-path={report}",
+        ]
+        run(command, TEMPLATE, clean_environ())
+    found = json.loads(report.read_text(encoding="utf-8"))
+    failed = [audit["id"] for audit in found["audits"].values() if audit["score"] not in (None, 1)]
+    scores = {name: part["score"] for name, part in found["categories"].items()}
+    assert (failed, scores) == ([], {"accessibility": 1, "best-practices": 1})

@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import sync_playwright
 from support.browsers import Visits, Window, launch
-from support.client import receive, send
 from support.emitted import clean_environ, run
 from support.matrix import Answers
 from support.servers import start_site
-from support.showcase import ANN, BEN, Page, Showcase, add_errors
+from support.showcase import ANN, Showcase, add_errors
 
 import demo
 
@@ -61,18 +60,8 @@ def showcase(answers: Answers, folder: Path) -> Iterator[tuple[Showcase, str]]:
     with start_site([*manage, "serve"], project, environ) as site:
         shown = Showcase(site, project, environ, answers, manage=manage)
         shown.pages += errors
-        with shown.people[BEN].connect("lobby") as ben:
-            receive(ben)
-            shown.typing = lambda: send(ben, type="typing")
+        with shown.company():
             yield shown, site.url
-
-
-def show(site: Showcase, window: Window, page: Page) -> None:
-    """Show a page as it is once charts have lines and somebody types."""
-    site.show(window, page)
-    if page.name == "room":
-        site.typing()
-        expect(window.typing).not_to_be_empty()
 
 
 def take_readme(folder: Path) -> None:
@@ -86,7 +75,7 @@ def take_readme(folder: Path) -> None:
                 for name, (own, page, options) in README.items():
                     if own == answers:
                         window = site.windows(visits, [ANN], **options)[ANN]
-                        show(site, window, pages[page])
+                        site.show(window, pages[page])
                         path = folder / f"{name}.png"
                         window.page.screenshot(path=path, animations="disabled")
                         print(f"{path.name}: {path.stat().st_size / 1000:.0f} KB", flush=True)
@@ -113,7 +102,7 @@ def take_everything(folder: Path, chosen: list[str], locales: list[str]) -> None
             rows = []
             for locale in locales:
                 window = windows[locale][page.reader]
-                show(site, window, page)
+                site.show(window, page)
                 for direction in DIRECTIONS:
                     row = f"{page.name} {locale} {direction}<div>"
                     for width, scheme in product(SIZES, SCHEMES):

@@ -1,15 +1,16 @@
 """Every page of an emitted site, filled as its users fill it."""
 
+import contextlib
 import json
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from playwright.sync_api import Response, expect
+from websockets.sync.client import ClientConnection
 
 from support.browsers import Visits, Window
-from support.client import Person, receive
+from support.client import Person, receive, send
 from support.emitted import run
 from support.matrix import Answers, apps_of
 from support.servers import Site
@@ -20,20 +21,20 @@ ANN, BEN, STRANGER = "ann", "ben", ""  # a member of staff, another user, and a 
 
 @dataclass(frozen=True)
 class Page:
-    """Look of a page: its reader, the fields and button that lead to it, and an element of it once scripts have run."""
+    """Look of a page: its reader, an element of it once scripts have run, and the fields of a form that leads to it."""
 
     name: str
     route: str
     path: str
     reader: str = ANN
     ready: str = "h1"
-    submit: tuple[str, dict[str, str]] | None = None
+    fields: dict[str, str] = field(default_factory=dict)  # by name, because labels are translated
     status: int = 200
 
 
 CONNECTED = "[role=status][data-status=open]"
-WRONG_SIGN_UP = {"Username": "a b", "Password": "1", "Password confirmation": "2"}
-NO_LOGIN = {"Username": "nobody", "Password": "wrong"}
+WRONG_SIGN_UP = {"username": "a b", "password1": "1", "password2": "2"}
+NO_LOGIN = {"username": "nobody", "password": "wrong"}
 LOCALIZED = ".notifications time:not(:text('-'))"
 
 # Pages of each part of a project. A page that is missing here fails test_pages.py by the name of its route.
@@ -42,9 +43,9 @@ PAGES = {
     "accounts": [
         Page("start", "home", "/", STRANGER),
         Page("login", "login", "/accounts/login/", STRANGER),
-        Page("login-wrong", "login", "/accounts/login/", STRANGER, ".errorlist", ("Log in", NO_LOGIN)),
+        Page("login-wrong", "login", "/accounts/login/", STRANGER, ".errorlist", NO_LOGIN),
         Page("sign-up", "signup", "/accounts/signup/", STRANGER),
-        Page("sign-up-wrong", "signup", "/accounts/signup/", STRANGER, ".errorlist", ("Sign up", WRONG_SIGN_UP)),
+        Page("sign-up-wrong", "signup", "/accounts/signup/", STRANGER, ".errorlist", WRONG_SIGN_UP),
         Page("password-reset", "password_reset", "/accounts/password_reset/", STRANGER),
         Page("password-reset-done", "password_reset_done", "/accounts/password_reset/done/", STRANGER),
         Page("password-reset-new", "password_reset_confirm", "/accounts/reset/{reset}/", STRANGER, "[type=password]"),
@@ -56,7 +57,7 @@ PAGES = {
     "tokens": [
         Page("tokens", "tokens", "/accounts/tokens/"),
         Page("tokens-none", "tokens", "/accounts/tokens/", BEN),
-        Page("tokens-new", "tokens", "/accounts/tokens/", ANN, "[role=status]", ("Create a token", {"Name": "Test"})),
+        Page("tokens-new", "tokens", "/accounts/tokens/", ANN, "[role=status]", {"name": "Test"}),
     ],
     "chat": [
         Page("rooms-found", "home", "/?q=ca"),
@@ -65,14 +66,15 @@ PAGES = {
         Page("rooms-wrong", "home", "/?room=a/b", ANN, "[role=alert]"),
         Page("room", "room", "/chat/lobby/", ANN, CONNECTED),
         Page("room-empty", "room", "/chat/quiet/", ANN, CONNECTED),
+        Page("room-quoted", "room", '/chat/"<b>&amp;/', ANN, CONNECTED),
         Page("room-hebrew", "room", "/chat/שלום/", ANN, CONNECTED),
     ],
     "members": [
         Page("room-private", "room", "/chat/~harbour/", ANN, CONNECTED),
         Page("new-room", "new_room", "/private/"),
-        Page("new-room-wrong", "new_room", "/private/", ANN, ".errorlist", ("Create", {"Name": "a/b"})),
+        Page("new-room-wrong", "new_room", "/private/", ANN, ".errorlist", {"name": "a/b"}),
         Page("members", "members", "/chat/~harbour/members/"),
-        Page("members-wrong", "members", "/chat/~harbour/members/", ANN, ".errorlist", ("Add", {"Username": "?"})),
+        Page("members-wrong", "members", "/chat/~harbour/members/", ANN, ".errorlist", {"user": "?"}),
     ],
     "notifications": [
         Page("notifications", "notifications", "/notifications/", ANN, LOCALIZED),
@@ -99,10 +101,10 @@ PAGES = {
 # Routes that answer with a redirect or with data.
 NO_PAGES = {
     *("logout", "revoke-token", "token", "ticket"),
-    *("messages", "remove_member"),
+    *("messages", "remove_member", "room_numbers"),
     *("read_notifications", "notification"),
     *("cancel_job", "retry_job", "delete_conversation", "command_device"),
-    *("healthz", "readyz", "metrics"),
+    *("healthz", "readyz", "metrics", "translations"),
     "error",  # shows the pages of errors that there are
 }
 
@@ -311,6 +313,11 @@ def parts(answers: Answers) -> list[str]:
     return [part for part in PAGES if part in own]
 
 
+def pages_of(answers: Answers) -> list[Page]:
+    """Return the pages of a project, without those of errors."""
+    return [page for part in parts(answers) for page in PAGES[part]]
+
+
 def add_errors(project: Path) -> list[Page]:
     """Let a project show its pages of errors at paths of their own. Return the pages that it has."""
     with (project / "config" / "urls.py").open("a", encoding="utf-8") as file:
@@ -321,8 +328,6 @@ def add_errors(project: Path) -> list[Page]:
 
 class Showcase:
     """Emitted site with content, and its readers. `strained` adds the longest words that users can write."""
-
-    typing: Callable[[], None]  # Ben types in the lobby
 
     def __init__(
         self,
@@ -335,7 +340,9 @@ class Showcase:
         manage: Sequence[str] = MANAGE,
     ) -> None:
         self.people = {name: Person(site, answers["auth"]) for name in (ANN, BEN)}
-        self.pages = [page for part in parts(answers) for page in PAGES[part]]
+        self.site = site
+        self.ben: ClientConnection | None = None
+        self.pages = pages_of(answers)
         logins = {name: person.name for name, person in self.people.items()}
         code = [f"names = {logins!r}"]
         if "chat" in parts(answers):
@@ -357,15 +364,25 @@ class Showcase:
     def show(self, window: Window, page: Page) -> Response:
         """Open a page in a window of its reader, and wait until it is ready. Return the document."""
         response = window.page.goto(page.path.format(**self.made))
-        if page.submit:
-            button, fields = page.submit
-            for label, value in fields.items():
-                window.page.get_by_label(re.compile(f"^{label}:?$")).fill(value)
+        for name, value in page.fields.items():
+            window.page.locator(f"[name={name}]").fill(value)
+        if page.fields:
             with window.page.expect_navigation() as navigation:
-                window.page.get_by_role("button", name=button).click()
+                window.page.locator(f"form:has([name={name}]) button").click()
             response = navigation.value
         expect(window.page.locator(page.ready).first).to_be_attached()
+        if page.name == "room" and self.ben:
+            send(self.ben, type="typing")
+            expect(window.typing).not_to_be_empty()
         return response
+
+    @contextlib.contextmanager
+    def company(self) -> Iterator[None]:
+        """Let Ben be in the room, and type whenever its page is shown, until the block ends."""
+        with self.people[BEN].connect("lobby") as self.ben:
+            receive(self.ben)
+            yield
+        self.ben = None
 
 
 def user_id(person: Person) -> str:
