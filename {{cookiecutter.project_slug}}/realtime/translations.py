@@ -20,15 +20,13 @@ YEAR = 365 * 24 * 3600  # seconds
 class Catalog(JavaScriptCatalog):
     """Django's view for all apps but Django's own, whose scripts have a catalog in the admin."""
 
-    packages = ("all",)
-
-    def get_paths(self, packages: object) -> list[Path]:
+    def get_paths(self, packages: object) -> list[str]:
         folders = (
             Path(app.path, "locale")
             for app in apps.get_app_configs()
             if not app.name.startswith("django.")
         )
-        return [folder for folder in folders if folder.is_dir()]
+        return [str(folder) for folder in folders if folder.is_dir()]
 
 
 @require_safe
@@ -58,7 +56,7 @@ def script(language: str) -> bytes:
 @cache
 def build(language: str) -> bytes:
     with override(language):
-        return Catalog().get(HttpRequest()).content
+        return Catalog(packages=["all"]).get(HttpRequest()).content
 
 
 def version_of(body: bytes) -> str:
