@@ -132,7 +132,8 @@ class Visits:
 
     def __call__(self, person: Person | None, path: str, **options: object) -> "Window":
         """Open a page in a new browser profile. Without a person, the visitor is not signed in."""
-        context = self.browser.new_context(base_url=self.url, timezone_id="UTC", locale="en-GB", **options)
+        options = {"timezone_id": "UTC", "locale": "en-GB", **options}
+        context = self.browser.new_context(base_url=self.url, **options)
         cookies = person.http.cookies.items() if person else ()
         context.add_cookies([{"name": name, "value": value, "url": self.url} for name, value in cookies])
         # Firefox shows violations in its console to people only.

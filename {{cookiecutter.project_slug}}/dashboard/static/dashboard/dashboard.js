@@ -3,6 +3,7 @@
 import { withTicket } from "../accounts/ticket.js";
 {% endif %}
 import { RealtimeClient } from "../realtime/client.js";
+import { locale } from "../realtime/locale.js";
 
 const SPAN_SECONDS = 300; // the width of a chart, in units of its view box
 const HEIGHT = 60;
@@ -13,7 +14,7 @@ const template = document.querySelector("template");
 const connection = document.querySelector(".connection");
 const details = document.querySelector("details");
 const names = JSON.parse(document.querySelector("#names").textContent); // in the page's language
-const format = new Intl.NumberFormat(document.documentElement.lang, { maximumFractionDigits: 1 });
+const format = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
 
 const samples = []; // of the last minutes: {at, values}, with the server's time in seconds
 const tiles = new Map(); // by the labels of the figures

@@ -3,6 +3,7 @@
 import { withTicket } from "../accounts/ticket.js";
 {% endif %}
 import { RealtimeClient } from "../realtime/client.js";
+import { locale } from "../realtime/locale.js";
 import { copies } from "./copy.js";
 
 const SHOWN = 300; // readings, in units of the view box
@@ -11,7 +12,7 @@ const HEIGHT = 60;
 const chart = document.querySelector(".chart");
 const readAgain = copies(chart.dataset.path, show);
 
-const format = new Intl.NumberFormat(document.documentElement.lang, { maximumFractionDigits: 20 });
+const format = new Intl.NumberFormat(locale, { maximumFractionDigits: 20 });
 const values = [];
 let last = null; // number of the latest reading
 let frame = null;

@@ -3,9 +3,10 @@
 import { withTicket } from "../accounts/ticket.js";
 {% endif %}
 import { RealtimeClient } from "../realtime/client.js";
+import { locale } from "../realtime/locale.js";
 import { copies } from "./copy.js";
 
-const format = new Intl.NumberFormat(document.documentElement.lang, { maximumFractionDigits: 20 });
+const format = new Intl.NumberFormat(locale, { maximumFractionDigits: 20 });
 const list = document.querySelector(".devices");
 const readAgain = copies(location.href, show);
 

@@ -3,7 +3,7 @@
 import { withTicket } from "../accounts/ticket.js";
 {% endif %}
 import { RealtimeClient } from "../realtime/client.js";
-import { showTime } from "../realtime/times.js";
+import { showTime } from "../realtime/locale.js";
 
 const HIDDEN_MS = 30_000; // a page that is hidden for longer has no socket
 const MOST_SHOWN = 99;
