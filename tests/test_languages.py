@@ -9,9 +9,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import expect, sync_playwright
 from support.browsers import launch, visiting
-from support.emitted import bake
+from support.emitted import bake, run
 from support.matrix import CHOICES, PYTHONS, label
 from support.messages import EMITTED, answers_with_texts, catalogs, extract
+from support.pages import commands
 from support.servers import start_site
 from support.workers import SERVE, Work
 
@@ -20,6 +21,7 @@ VISIBLE = {"alt", "aria-label", "label", "placeholder", "title"}  # attributes
 KEYS = {"Enter", "Escape"}
 ZONE = "America/St_Johns"  # half an hour off the others
 FORMATS = {"date": "%d.%m.%Y", "minutes": "%d.%m.%Y, %H:%M", "seconds": "%d.%m.%Y, %H:%M:%S"}
+DEVICES = "الأجهزة"
 # A device, a question and a token, so that each page has rows.
 ROWS = """
 from accounts.models import User
@@ -129,11 +131,24 @@ def test_scripts_show_translated_texts_only():
 @pytest.fixture(scope="module")
 def work(cookies_session, environment, services):
     answers = {"auth": "token", "django_version": CHOICES["django_version"][0]}
-    project = bake(cookies_session, **answers, examples="all")
-    settings = project / "config" / "settings.py"
-    text = settings.read_text(encoding="utf-8")
-    settings.write_text(text.replace('("de", "Deutsch")', '("de", "Deutsch"), ("ar", "العربية")'), encoding="utf-8")
-    return Work.prepare(project, answers, environment, services)
+    work = Work.prepare(bake(cookies_session, **answers, examples="all"), answers, environment, services)
+    add_arabic(work)
+    return work
+
+
+def add_arabic(work):
+    """Follow the recipe, with Arabic for French, and translate one text."""
+    page = work.project / "docs" / "recipes" / "add-a-language.md"
+    text = page.read_text(encoding="utf-8").replace('("fr", "Français")', '("ar", "العربية")')
+    page.write_text(text.replace("--locale fr", "--locale ar"), encoding="utf-8")
+    *before, compiling = commands(text.replace("--locale fr", "--locale ar"))
+    for command in before:
+        run(["sh", "-c", command], work.project, work.environ)
+    catalog = work.project / "devices" / "locale" / "ar" / "LC_MESSAGES" / "django.po"
+    (one,) = re.findall('msgid "Devices"\nmsgstr ""\n', catalog.read_text(encoding="utf-8"))
+    translated = one.replace('""', f'"{DEVICES}"')
+    catalog.write_text(catalog.read_text(encoding="utf-8").replace(one, translated), encoding="utf-8")
+    run(["sh", "-c", compiling], work.project, work.environ)
 
 
 @pytest.mark.timeout(300)
@@ -172,6 +187,7 @@ def test_pages_follow_the_language_of_the_browser(work):
         assert re.fullmatch(r"\d+\. \w+ \d{4} \d\d:\d\d UTC", plain.locator("time").first.text_content())
         arabic = visits(ann, "/devices/", locale="ar").page
         assert arabic.locator("html").get_attribute("dir") == "rtl"
+        expect(arabic.get_by_role("heading", name=DEVICES)).to_be_visible()
         english_page = visits(ann, "/devices/", locale="fr").page
         assert english_page.locator("html").get_attribute("lang") == "en"
         expect(english_page.get_by_role("heading", name="Devices")).to_be_visible()
