@@ -32,9 +32,11 @@ CHAT_WITH_ACCOUNTS = (
     "templates/chat/new_room.html",
     "templates/chat/private_room.html",
     "templates/chat/visible_rooms.html",
+    "templates/chat/welcome.html",
     "tests/test_admin.py",
     "tests/test_authors.py",
     "tests/test_members.py",
+    "tests/test_welcome.py",
 )
 
 # Files and folders that are removed as a whole, with the condition.

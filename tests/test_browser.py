@@ -681,7 +681,7 @@ def test_narrow_phone(visit, ann, room):
             window.transcript(2)
             expect(window.box).to_be_in_viewport(ratio=1)
         assert window.overflows() == []
-    for path in ("/accounts/login/", "/accounts/signup/"):
+    for path in ("/", "/accounts/login/", "/accounts/signup/"):
         assert visit(None, path, viewport={"width": 320, "height": 568}).overflows() == []
 
 
@@ -774,6 +774,7 @@ def test_accessible(windows, visit, site, ann):
     for path in ("/?after=many", "/?room=a/b", "/?q=many", "/?q=nowhere"):
         assert visit(ann, path).violations() == []
     if site.auth != "none":
+        assert visit(None, "/").violations() == []
         for path, button, wrong in (
             ("/accounts/login/", "Log in", {"Username": "nobody", "Password": "wrong"}),
             ("/accounts/signup/", "Sign up", {"Username": ann.name, "Password": "1", "Password confirmation": "2"}),
@@ -797,6 +798,7 @@ def test_valid_html(site, ann, room, tmp_path):
             pages.append(ann.http.post("/private/", data={"name": name, **token}, follow_redirects=True))
         pages.append(ann.http.post(pages[-1].url.path, data={"user": "nobody", **token}))
         with httpx.Client(base_url=site.url, trust_env=False, timeout=30) as http:
+            pages.append(http.get("/"))
             for path in ("/accounts/login/", "/accounts/signup/"):
                 pages.append(http.get(path))
                 wrong = {"username": ann.name, "password": "1", "password1": "1", "password2": "2"}

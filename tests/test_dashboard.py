@@ -137,7 +137,7 @@ def test_page_is_for_staff(work, browser):
         page = visits(None, "/dashboard/").page
         assert page.url == f"{site.url}/accounts/login/?next=/dashboard/"
         person = Person(site, work.auth)
-        assert "Forbidden" in visits(person, "/dashboard/").page.content()
+        assert "Access denied" in visits(person, "/dashboard/").page.content()
         expect(visits(person, "/").page.get_by_role("link", name="Dashboard")).to_have_count(0)
         page = visits(work.staff(site), "/").page
         page.get_by_role("link", name="Dashboard").click()

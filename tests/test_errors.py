@@ -157,16 +157,38 @@ def test_static_files_are_missing(project, environ):
 
 
 def test_postgresql_is_down(project, environ):
-    """A command names the database without its password. A server logs the same and starts."""
+    """A command names the database without its password. A server logs the same and starts, with pages of errors."""
     address = environ["DATABASE_URL"].partition("@")[2]
     (line,) = refusal([*MANAGE, "migrate"], project, environ)
     assert line.startswith(f"DATABASE_URL: cannot connect to {address} (")
     assert line.endswith(" Fix DATABASE_URL, or start the database.")
-    with start_site(SERVER, project, environ) as site:
+    production = {"DEBUG": "false", "ALLOWED_HOSTS": "127.0.0.1", "ALLOWED_ORIGINS": "https://127.0.0.1"}
+    run([*MANAGE, "collectstatic", "--no-input"], project, environ | production)
+    with start_site(SERVER, project, environ | production) as site:
         text = site.log.read_text()
+        check_error_pages(site.url)
     site.log.unlink()
+    shutil.rmtree(project / "staticfiles")
     assert line in text
     assert not re.search("Traceback|hunter2", line + text)
+
+
+def check_error_pages(url):
+    """Check that pages of errors have the look of the site, also of the failure that the database causes."""
+    https = {"X-Forwarded-Proto": "https"}
+    signed_in = {"Cookie": f"__Host-sessionid={'x' * 32}"}
+    with httpx.Client(base_url=url, headers=https, trust_env=False, timeout=30) as http:
+        pages = {
+            400: http.get("/", headers={"Host": "evil.example"}),
+            403: http.post("/accounts/login/", data={"username": "ann"}),
+            404: http.get("/nowhere/"),
+            500: http.get("/", headers=signed_in),
+        }
+        for status, page in pages.items():
+            assert page.status_code == status
+            assert "Go to the start page" in page.text
+            style = re.search(r'href="(/static/site\.\w{12}\.css)"', page.text)[1]
+            assert http.get(style).status_code == 200
 
 
 PUBLISH = "from realtime.broadcast import publish; publish('lobby', {'type': 'news'})"

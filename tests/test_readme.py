@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 from support.emitted import bake, clean_environ, environ_for, production_values, run
 from support.matrix import CHOICES, PYTHONS, TEMPLATE, combinations, covering, label
 from support.servers import start_site
+from support.template import EMITTED
 
 from tools import readme
 
@@ -38,6 +40,11 @@ RUN = {
     'uv add "(django-htmx|sentry-sdk).*': "test_other_code.py::test_pages_and_reports_outlive_servers",
     'uv add "(django-allauth|djangorestframework>|djangochan|strawberry).*': "test_other_code.py::test_package_works",
     "ACL SETUSER .*": "test_redis_hosts.py::test_password_and_tls",
+    "curl --.*\\b127\\.0\\.0\\.1:8000/.*": "test_troubleshooting.py::test_commands_name_the_cause",
+    'uv run python manage.py shell -c "from realtime.broadcast .*': (
+        "test_troubleshooting.py::test_commands_name_the_cause"
+    ),
+    "uv run python manage.py changepassword ann": "test_signins.py::test_every_end_closes_the_sockets",
     "git apply docs/troubleshooting.md": "test_troubleshooting.py::test_scripts_run_where_they_are_allowed",
     "uv run .*|git apply.*|touch .*|perl -pi .*": "test_recipes.py::test_recipes_work",
     'uv add --dev "django-debug-toolbar.*': "test_other_code.py::test_sections_work_for_guests",
@@ -107,6 +114,7 @@ NOT_HERE = {
         "test_readme.py::test_targets_start_their_programs",
     ),
     "uv run playwright install chromium": ("downloads a browser", "test_recipes.py::test_tests_of_the_recipe_pass"),
+    "git tag v.*|git push origin v.*": ("publishes a version", "test_readme.py::test_versions_agree"),
     "git pull": ("there is nothing to pull", "test_containers.py::test_update_loses_nothing"),
     "docker push .*": ("needs a registry", "test_containers.py::test_image_has_only_what_it_needs"),
     "kubectl .*": (CLUSTER, "test_deploy.py::test_manifests_run_the_site"),
@@ -284,6 +292,16 @@ def test_targets_start_their_programs():
     assert named <= set(re.findall(r"\w+", done.stderr.partition("there are ")[2])), done.stderr
     for arguments in re.findall(r'make bench ARGS="([^"]+)"', text):
         run([*engine, *arguments.split(), "--help"], TEMPLATE, environ)
+
+
+@pytest.mark.quick
+def test_versions_agree():
+    """The newest notes are of the version that the template and its engine have."""
+    changes = (TEMPLATE / "CHANGELOG.md").read_text(encoding="utf-8")
+    engine = (TEMPLATE / EMITTED / "realtime" / "__init__.py").read_text(encoding="utf-8")
+    version = tomllib.loads((TEMPLATE / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    newest = re.findall(r"^## (\d.*)$", changes, re.M)[0]
+    assert [newest, *re.findall(r'^__version__ = "(.*)"$', engine, re.M)] == [version, version]
 
 
 @pytest.mark.quick

@@ -8,6 +8,7 @@ from playwright.sync_api import sync_playwright
 from support.browsers import launch
 from support.emitted import bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS
+from support.pages import commands
 from support.servers import start_site
 
 SERVE = ["uv", "run", "python", "manage.py", "runserver", "--noreload"]
@@ -80,3 +81,38 @@ def test_scripts_run_where_they_are_allowed(django, cookies, environment):
         assert titles() == ["After", "After"]
         (project / "templates" / "editor.html").unlink()
         run(["uv", "run", "pytest", "tests/test_site.py"], project, environ)
+
+
+def test_commands_name_the_cause(cookies, environment):
+    """On a site with the symptoms, each command of the page prints the line that the page explains."""
+    project = bake(cookies)
+    page = (project / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]))
+    run(["uv", "run", "python", "manage.py", "migrate"], project, environ)
+    urls = project / "config" / "urls.py"
+    closed = '\n\nurlpatterns.append(path("about/", include("chat.urls")))\n'
+    urls.write_text(urls.read_text(encoding="utf-8") + closed, encoding="utf-8")
+    handshake, login, policy = [command for command in commands(page) if command.startswith("curl ")]
+    (publish,) = [command for command in commands(page) if "publish(" in command]
+    with start_site(SERVE, project, environ) as site:
+
+        def see(command):
+            return run(["sh", "-c", command.replace("http://127.0.0.1:8000", site.url)], project, environ)
+
+        assert see(handshake).endswith("https://nginx.org/en/docs/http/websocket.html")
+        handshake = handshake.replace("http://127.0.0.1:8000", "https://chat.example.com", 1)
+        assert see(handshake).endswith("Add https://chat.example.com to ALLOWED_ORIGINS.")
+        assert "\r\nlocation: /accounts/login/?next=/about/private/\r\n" in see(login.replace("about/", "about/private/"))
+        assert "default-src 'self'" in see(policy)
+        httpx.post(site.url, trust_env=False)
+        assert "Forbidden (CSRF cookie not set.): /" in site.log.read_text()
+    assert "The in-memory channel layer does not reach the server's process" in see(publish)
+
+
+@pytest.mark.quick
+def test_symptoms_are_headings(cookies):
+    """A reader who searches the page for words of a symptom finds one section."""
+    page = (bake(cookies) / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    symptoms = "Connecting… | socket answers 403 | 302 | publish() | Too many redirects | script | password | phone"
+    found = {words: re.findall(rf"^## .*{re.escape(words)}", page, re.M) for words in symptoms.split(" | ")}
+    assert {words: len(headings) for words, headings in found.items()} == dict.fromkeys(found, 1)

@@ -254,7 +254,9 @@ async def test_nothing_is_announced_after_a_drain(visit, monkeypatch):
     assert sent == []
 
 
-@pytest.mark.parametrize(("debug", "status", "sent"), [(False, 404, True), (True, 404, False), (True, 200, True)])
+@pytest.mark.parametrize(
+    ("debug", "status", "sent"), [(False, 404, True), (True, 400, False), (True, 404, False), (True, 200, True)]
+)
 def test_policy_is_sent(settings, debug, status, sent):
     """Each page has the policy of SECURE_CSP, except Django's own pages for developers."""
     settings.DEBUG, settings.SECURE_CSP = debug, {"default-src": ["'self'", "blob:"], "img-src": ["*"]}

@@ -1,5 +1,9 @@
 """Pages of the chat, and its history as JSON."""
 
+{% if cookiecutter.auth != "none" %}
+from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+{% endif %}
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import NoReverseMatch
@@ -21,13 +25,20 @@ ROOMS_PER_PAGE = 50  # on one page of the list
 ROOMS_BESIDE = 30  # beside the messages, and in one answer of their numbers
 
 
+{% if cookiecutter.auth != "none" %}
+@login_not_required
+{% endif %}
 @require_safe
 def rooms(request: HttpRequest) -> HttpResponse:
     """List the rooms, page by page; `?q=` finds them by a part of their names.
 
     A page begins after the room `?after=`, or ends before `?before=`. `?room=` goes to the room of
-    that name.
+    that name.{{ " Strangers see what the site is instead." if cookiecutter.auth != "none" }}
     """
+{% if cookiecutter.auth != "none" %}
+    if not request.user.is_authenticated:
+        return render(request, "chat/welcome.html", {"signup_open": settings.SIGNUP_OPEN})
+{% endif %}
     name, error = request.GET.get("room"), ""
     if name is not None:
         try:

@@ -49,7 +49,7 @@ class ContentSecurityPolicyMiddleware(MiddlewareMixin):
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         # Django's pages for developers have inline styles and scripts.
-        if not (settings.DEBUG and response.status_code in {404, 500}):
+        if not (settings.DEBUG and response.status_code in {400, 404, 500}):
             policy = (f"{name} {' '.join(values)}" for name, values in settings.SECURE_CSP.items())
             response.headers.setdefault("Content-Security-Policy", "; ".join(policy))
         return response

@@ -24,11 +24,12 @@ def test_pages_load_files_of_the_site_only(path: str) -> None:
     )
 
 
-def test_pages_for_developers_have_no_policy(settings: Settings) -> None:
+@pytest.mark.parametrize(("host", "status"), [("testserver", 404), ("elsewhere.example", 400)])
+def test_pages_for_developers_have_no_policy(settings: Settings, host: str, status: int) -> None:
     """Django's error pages have styles and scripts of their own, in development only."""
     settings.DEBUG = True
-    response = Client().get("/nowhere/")
-    assert response.status_code == 404
+    response = Client(headers={"Host": host}).get("/nowhere/")
+    assert response.status_code == status
     assert "Content-Security-Policy" not in response
 
 

@@ -1,5 +1,6 @@
 """Accounts: sign-up, login, and the sockets that follow them."""
 
+import re
 from collections.abc import Callable
 from urllib.parse import quote
 
@@ -37,6 +38,20 @@ def test_visitor_signs_up(settings: Settings, fields: dict[str, str], name: str)
     assert sign_up(client, **fields) == (302, "/")
     assert f">{name}</span>" in client.get("/").content.decode()
     assert User.objects.get().display_name == name
+
+
+def test_form_to_sign_up_is_short(settings: Settings) -> None:
+    """A field has a line of help at most. Browsers and password managers fill them in."""
+    settings.SIGNUP_OPEN = True
+    page = Client().get("/accounts/signup/").content.decode()
+    assert sorted(re.findall(r'class="helptext"[^>]*>(.*?)</', page)) == [
+        "For a new password. Not shown to others.",
+        "Optional. Shown instead of the username.",
+        "Your password must contain at least 8 characters.",
+    ]
+    kinds = ["email", "new-password", "new-password", "nickname", "username"]
+    assert sorted(re.findall(r' autocomplete="(.*?)"', page)) == kinds
+    assert page.count(" autofocus") == 1
 
 
 @pytest.mark.parametrize(
@@ -100,7 +115,7 @@ def test_sign_up_works_with_two_backends(settings: Settings) -> None:
     client = Client()
     assert sign_up(client) == (302, "/")
     assert client.session["_auth_user_backend"] == MODEL_BACKEND
-    assert client.get("/").status_code == 200
+    assert client.get("/accounts/password_change/").status_code == 200
 
 
 @pytest.mark.parametrize(

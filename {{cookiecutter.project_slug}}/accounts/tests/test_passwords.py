@@ -43,11 +43,18 @@ def signed_in() -> Client:
     return client
 
 
+def helps(page: str) -> list[str]:
+    """Return the lines of help in a form, without those of lists."""
+    return re.findall(r'class="helptext"[^>]*>(.*?)</', page)
+
+
 def test_user_changes_the_password() -> None:
     """The own session stays, and others end. The admin leads to the same page."""
     here, elsewhere = signed_in(), signed_in()
     assert here.get("/admin/password_change/")["Location"] == "/accounts/password_change/"
     assert 'href="/accounts/password_change/"' in here.get("/").content.decode()
+    page = here.get("/accounts/password_change/").content.decode()
+    assert helps(page) == ["Your password must contain at least 8 characters."]
     new = "another horse battery"
     fields = {"old_password": PASSWORD, "new_password1": new, "new_password2": new}
     answer = here.post("/accounts/password_change/", fields, follow=True)
@@ -83,11 +90,13 @@ def test_link_leads_to_a_new_password(mailoutbox: list[EmailMessage]) -> None:
     assert ask_for_link("Ann@example.com")[0] == 200
     ((link,),) = [re.findall(r"http://testserver(\S+)", str(mail.body)) for mail in mailoutbox]
     client, new = Client(), "another horse battery"
-    page = client.get(link, follow=True).redirect_chain[-1][0]
+    form = client.get(link, follow=True)
+    page = form.redirect_chain[-1][0]
+    assert helps(form.content.decode()) == ["Your password must contain at least 8 characters."]
     fields = {"new_password1": new, "new_password2": new}
     answer = client.post(page, fields, follow=True)
     assert "You are logged in." in answer.content.decode()
-    assert client.get("/").status_code == 200
+    assert client.get("/accounts/password_change/").status_code == 200
     assert User.objects.get().check_password(new)
     assert "used before" in Client().get(link).content.decode()
 

@@ -42,6 +42,12 @@ def test_conversation_is_started_and_listed() -> None:
     assert ann.post("/assistant/")["location"] != answer["location"]
 
 
+def test_question_waits_for_the_script() -> None:
+    """The script enables the button. Before, Enter would load the page again without the text."""
+    page = html_of(client_of("ann"), begin("ann", "a").get_absolute_url())
+    assert '<button type="submit" disabled>Ask</button>' in page
+
+
 def test_user_has_a_number_of_conversations(settings: Settings) -> None:
     """One more is refused until one is deleted."""
     settings.ASSISTANT_CONVERSATIONS = 1

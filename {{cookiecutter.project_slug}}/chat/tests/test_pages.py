@@ -7,11 +7,13 @@ from urllib.parse import quote
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.test import Client
 from pytest_django import Settings
 
 from chat import models
 from chat.models import Room
 from chat.tests.helpers import BAD_NAMES, store
+from config.settings import BASE_DIR
 from tests.people import client_of
 
 HISTORY = "/chat/lobby/messages/"
@@ -28,6 +30,14 @@ def history(**query: Any) -> tuple[list[dict[str, Any]], bool]:
 def store_many(*texts: str) -> list[dict[str, Any]]:
     with transaction.atomic():
         return [store(text, ref=str(number)).event() for number, text in enumerate(texts)]
+
+
+def test_visitor_reads_what_the_site_is() -> None:
+    """The first page has the description of the site, also for search engines."""
+    description = (BASE_DIR / "templates" / "site_description.html").read_text()
+    page = Client().get("/").content.decode()
+    assert f'<p dir="auto">{description}</p>' in page
+    assert f'<meta name="description" content="{description}">' in page
 
 
 def test_first_page_lists_the_rooms() -> None:

@@ -1,9 +1,14 @@
-"""Django's forms for passwords, throttled."""
+"""Django's forms for passwords, throttled, and with one line of help."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.contrib.auth import forms
+from django.contrib.auth.password_validation import (
+    MinimumLengthValidator,
+    get_default_password_validators,
+)
+from django.forms import Field
 
 from realtime.auth.models import Throttle, of_address
 from realtime.conf import settings
@@ -11,7 +16,31 @@ from realtime.conf import settings
 mails = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mails")
 
 
-class PasswordChangeForm(forms.PasswordChangeForm):
+class NewPasswordMixin:
+    """Part of a form with a new password: help on its length. Errors explain the other rules."""
+
+    fields: dict[str, Field]
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        validators = get_default_password_validators()
+        lengths = [rule for rule in validators if isinstance(rule, MinimumLengthValidator)]
+        for name, field in self.fields.items():
+            if name.endswith("password1"):
+                field.help_text = " ".join(rule.get_help_text() for rule in lengths)
+            elif name.endswith("password2"):
+                field.help_text = ""
+
+
+class SetPasswordForm(NewPasswordMixin, forms.SetPasswordForm):  # type: ignore[type-arg]
+    """Django's form, which the link of a mail opens."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["new_password1"].widget.attrs["autofocus"] = True
+
+
+class PasswordChangeForm(NewPasswordMixin, forms.PasswordChangeForm):
     """Django's form, throttled against guesses in a browser that was left open."""
 
     def clean_old_password(self) -> str:
@@ -24,6 +53,10 @@ class PasswordChangeForm(forms.PasswordChangeForm):
 
 class PasswordResetForm(forms.PasswordResetForm):
     """Django's form with a limit of mails. The answer takes as long without an account."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["email"].widget.attrs["autofocus"] = True
 
     def save(self, *args: Any, **options: Any) -> None:
         email = f"reset {self.cleaned_data['email'].casefold()}"

@@ -3,7 +3,7 @@
 from django.contrib.auth import views
 from django.urls import path
 
-from realtime.auth.forms import PasswordChangeForm, PasswordResetForm
+from realtime.auth.forms import PasswordChangeForm, PasswordResetForm, SetPasswordForm
 from realtime.conf import settings
 
 urlpatterns = [
@@ -37,6 +37,7 @@ reset_urlpatterns = [
     path(
         "reset/<uidb64>/<token>/",
         views.PasswordResetConfirmView.as_view(
+            form_class=SetPasswordForm,
             post_reset_login=True,
             post_reset_login_backend=settings.AUTHENTICATION_BACKENDS[0],
         ),
