@@ -12,6 +12,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 {% endif %}
+from django.utils.translation import gettext, gettext_lazy
 
 from realtime.auth.names import look_of, validate_name
 
@@ -20,7 +21,9 @@ class User(AbstractUser):
     """Account of a person or program. Others see the display name, never the user name."""
 
     display_name = models.CharField(
-        max_length=150, blank=True, help_text="Shown to everybody. Default: the user name."
+        max_length=150,
+        blank=True,
+        help_text=gettext_lazy("Shown to everybody. Default: the user name."),
     )
     look = models.CharField(max_length=150, db_index=True, editable=False)  # of the display name
 
@@ -40,7 +43,9 @@ class User(AbstractUser):
         look = look_of(self.display_name)[:150]
         others = type(self)._default_manager.exclude(pk=self.pk)
         if look != self.look and others.filter(look=look).exists():
-            raise ValidationError("Another user has this display name, or one that looks like it.")
+            raise ValidationError(
+                gettext("Another user has this display name, or one that looks like it.")
+            )
 
     def validate_constraints(self, exclude: Any = None) -> None:
         # Without a valid user name, which is an error of its own, the display name has no default.
@@ -88,7 +93,9 @@ class Secret(models.Model):
 class Token(Secret):
     """Access of a program, for `TOKEN_DAYS`."""
 
-    name = models.CharField(max_length=100, help_text="What uses it, such as a device.")
+    name = models.CharField(
+        max_length=100, help_text=gettext_lazy("What uses it, such as a device.")
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
 

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from accounts.models import Ticket, Token, User
 from realtime.lookups import one_of
@@ -33,7 +34,8 @@ def issue_token(user: User, name: str) -> tuple[str, Token]:
         tokens = valid_tokens(user)
         Token.objects.filter(user=user).exclude(pk__in=[token.pk for token in tokens]).delete()
         if len(tokens) >= settings.TOKENS_PER_USER:
-            raise TooManyTokens(f"You have {len(tokens)} tokens. Revoke one of them first.")
+            refusal = gettext("You have %(count)s tokens. Revoke one of them first.")
+            raise TooManyTokens(refusal % {"count": len(tokens)})
         text = PREFIX + secrets.token_urlsafe(32)
         token = Token.objects.create(
             digest=digest_of(text),

@@ -9,6 +9,7 @@ from django.db.models.signals import {{ "post_delete, " if cookiecutter.auth != 
 from django.dispatch import receiver
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from assistant.events import MAX_QUESTION
 from realtime.broadcast import group_name, remove_from_group
@@ -39,7 +40,7 @@ class Conversation(models.Model):
         indexes = (models.Index(fields=("user_id", "-asked_at"), name="conversation_user"),)
 
     def __str__(self) -> str:
-        return self.title or "New conversation"
+        return self.title or gettext("New conversation")
 
     def get_absolute_url(self) -> str:
         return reverse("conversation", args=[self.pk])

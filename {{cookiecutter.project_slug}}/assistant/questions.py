@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from assistant.models import MAX_TITLE, Conversation
 from assistant.tasks import answer
@@ -34,7 +35,8 @@ def new_conversation(user_id: str, user_name: str) -> Conversation:
     if unused := own.filter(title="").first():
         return unused
     if own.count() >= (most := settings.ASSISTANT_CONVERSATIONS):
-        raise EventError("rate_limited", f"You have {most} conversations. Delete one first.")
+        detail = gettext("You have %(most)s conversations. Delete one first.") % {"most": most}
+        raise EventError("rate_limited", detail)
     return own.create(user_id=user_id, user_name=user_name)
 
 
@@ -46,16 +48,16 @@ def ask(conversation: Conversation, ref: str, text: str) -> None:
     with transaction.atomic():
         stored = locked(conversation)
         if stored is None:
-            raise EventError("not_found", "The conversation was deleted.", ref)
+            raise EventError("not_found", gettext("The conversation was deleted."), ref)
         conversation = stored  # another page may have given it a title
         turns = conversation.turns.all()
         if turns.filter(ref=ref).exists():
             return
         if turns.filter(job__state__in=OPEN).exists():
-            raise EventError("busy", "Wait for the answer, or stop it.", ref)
+            raise EventError("busy", gettext("Wait for the answer, or stop it."), ref)
         if turns.count() >= MAX_TURNS:
-            detail = f"A conversation has at most {MAX_TURNS} questions. Start another one."
-            raise EventError("rate_limited", detail, ref)
+            detail = gettext("A conversation has at most %(most)s questions. Start another one.")
+            raise EventError("rate_limited", detail % {"most": MAX_TURNS}, ref)
         turn = turns.create(conversation=conversation, ref=ref, question=text)
         turn.job, _ = start(
             answer,

@@ -100,6 +100,7 @@ MIDDLEWARE = [
 {% endif %}
     "servestatic.middleware.ServeStaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "realtime.middleware.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
 {% if cookiecutter.auth == "none" %}
@@ -235,7 +236,9 @@ if not DEBUG:
 
 # Time and language
 
-LANGUAGE_CODE = "en"
+LANGUAGE_CODE = "en"  # of visitors whose browsers ask for none of these
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 

@@ -7,26 +7,34 @@ from django.core.exceptions import PermissionDenied
 {% endif %}
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.translation import gettext
 from django.views.decorators.http import require_safe
-{% if cookiecutter.auth != "none" %}
 
+{% if cookiecutter.auth != "none" %}
 from dashboard.access import may_watch
 {% endif %}
+from realtime.figures.registry import read
 
 
 {% if cookiecutter.auth == "none" %}
 @require_safe
 def dashboard(request: HttpRequest) -> HttpResponse:
     """Show the page."""
-    return render(request, "dashboard/dashboard.html")
+    return show(request)
 {% else %}
 @login_not_required
 @require_safe
 def dashboard(request: HttpRequest) -> HttpResponse:
     """Show the page. Strangers may log in first, and other users get a 403."""
     if may_watch(request.user):
-        return render(request, "dashboard/dashboard.html")
+        return show(request)
     if request.user.is_authenticated:
         raise PermissionDenied
     return redirect_to_login(request.path)
 {% endif %}
+
+
+def show(request: HttpRequest) -> HttpResponse:
+    """Render the page, with the names of figures in the visitor's language."""
+    names = {label: gettext(label) for label in read()}
+    return render(request, "dashboard/dashboard.html", {"names": names})

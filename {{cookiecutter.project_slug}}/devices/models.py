@@ -9,6 +9,7 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from devices.messages import MAX_TEXT, NAME
 from realtime.broadcast import group_name
@@ -77,9 +78,9 @@ class Reading(models.Model):
 class State(models.TextChoices):
     """State of a command."""
 
-    WAITING = "waiting", "Waiting"
-    DELIVERED = "delivered", "Delivered"
-    ANSWERED = "answered", "Answered"
+    WAITING = "waiting", gettext_lazy("Waiting")
+    DELIVERED = "delivered", gettext_lazy("Delivered")
+    ANSWERED = "answered", gettext_lazy("Answered")
 
 
 class Command(models.Model):

@@ -1,5 +1,7 @@
 """Figures of jobs."""
 
+from django.utils.translation import gettext_noop
+
 from realtime.figures.registry import source
 from realtime.work.models import Job, State
 
@@ -8,6 +10,6 @@ from realtime.work.models import Job, State
 def jobs() -> dict[str, float]:
     """Return the numbers of jobs of all users."""
     return {
-        "Waiting jobs": Job.objects.filter(state=State.WAITING).count(),
-        "Running jobs": Job.objects.filter(state=State.RUNNING).count(),
+        gettext_noop("Waiting jobs"): Job.objects.filter(state=State.WAITING).count(),
+        gettext_noop("Running jobs"): Job.objects.filter(state=State.RUNNING).count(),
     }

@@ -8,6 +8,7 @@ from django.contrib.auth import get_user_model
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.shortcuts import render
+from django.utils.translation import gettext, gettext_lazy
 
 from notifications.forms import NotifyForm
 from notifications.models import Notification, withdraw
@@ -41,17 +42,18 @@ class NotificationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         withdraw(queryset)
 
 
-@admin.action(description="Notify selected users", permissions=["notify"])
+@admin.action(description=gettext_lazy("Notify selected users"), permissions=["notify"])
 def notify_users(model_admin: Any, request: HttpRequest, users: QuerySet[Any]) -> Any:
     """Ask for the text, then notify the selected users."""
     form = NotifyForm(request.POST if "text" in request.POST else None)
     if form.is_valid():
         count = len(notify_many(users, **form.cleaned_data))
-        model_admin.message_user(request, f"Notified users: {count}.", messages.SUCCESS)
+        done = gettext("Notified users: %(count)s.") % {"count": count}
+        model_admin.message_user(request, done, messages.SUCCESS)
         return None
     context = {
         **model_admin.admin_site.each_context(request),
-        "title": "Notify selected users",
+        "title": gettext("Notify selected users"),
         "opts": model_admin.opts,
         "form": form,
         "users": users,

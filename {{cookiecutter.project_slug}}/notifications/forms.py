@@ -1,6 +1,7 @@
 """Form of the admin that notifies users."""
 
 from django import forms
+from django.utils.translation import gettext_lazy
 
 from notifications.models import MAX_TEXT, validate_url
 
@@ -14,5 +15,5 @@ class NotifyForm(forms.Form):
         max_length=2000,
         required=False,
         validators=[validate_url],
-        help_text="A path of this site such as /, or an http or https URL.",
+        help_text=gettext_lazy("A path of this site such as /, or an http or https URL."),
     )

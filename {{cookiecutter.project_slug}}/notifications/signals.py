@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 from django.urls import reverse
+from django.utils.translation import gettext
 
 from notifications.models import feed_of
 from notifications.notify import notify
@@ -17,7 +18,8 @@ from realtime.identity import display_name
 def on_new_account(instance: Any, created: bool, raw: bool, **_: Any) -> None:
     """Welcome a new user."""
     if created and not raw:  # not while fixtures are loaded
-        notify(instance, f"Welcome, {display_name(instance)}!", reverse("home"))
+        welcome = gettext("Welcome, %(name)s!") % {"name": display_name(instance)}
+        notify(instance, welcome, reverse("home"))
 
 
 @receiver(post_delete, sender=settings.AUTH_USER_MODEL)

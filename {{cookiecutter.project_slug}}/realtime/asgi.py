@@ -3,6 +3,7 @@
 from realtime.auth import AuthMiddleware
 from realtime.connection import ConnectionMiddleware
 from realtime.https import HttpsRequired
+from realtime.languages import LanguageMiddleware
 from realtime.origin import OriginValidator
 from realtime.threads import ThreadPool
 from realtime.types import Application, Receive, Scope, Send
@@ -10,7 +11,8 @@ from realtime.types import Application, Receive, Scope, Send
 
 def RealtimeMiddlewareStack(inner: Application) -> Application:
     """Validate scheme and origin, sign in the user, and apply the limits of sockets to `inner`."""
-    authenticated = AuthMiddleware(ConnectionMiddleware(inner), router=inner)
+    connected = LanguageMiddleware(ConnectionMiddleware(inner))
+    authenticated = AuthMiddleware(connected, router=inner)
     return HttpsRequired(OriginValidator(ThreadPool(authenticated), defer=True))
 
 

@@ -14,6 +14,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer, JsonWebsocket
 from channels.layers import get_channel_layer
 from channels.utils import await_many_dispatch
 from django.db import InterfaceError, OperationalError
+from django.utils.translation import gettext
 
 from realtime import metrics
 from realtime.auth import FindValid
@@ -153,7 +154,8 @@ class BaseConsumer(AsyncConsumer):
             else:
                 content = decode(text)
             if not within_limit:
-                raise EventError("rate_limited", "Send fewer frames per second.", ref_of(content))
+                answer = gettext("Send fewer frames per second.")
+                raise EventError("rate_limited", answer, ref_of(content))
             if text is None:
                 await self.call(self.receive_bytes, data)
             elif isinstance(content, dict) and content.get("type") == "ping":
@@ -164,7 +166,7 @@ class BaseConsumer(AsyncConsumer):
             self.refuse(error)
         except (InterfaceError, OperationalError) as error:
             logger.error("The database did not answer: %s", error)
-            answer = "The database is unavailable. Send the event again."
+            answer = gettext("The database is unavailable. Send the event again.")
             self.refuse(EventError("unavailable", answer, ref_of(content)))
         else:
             self.errors_in_a_row = 0

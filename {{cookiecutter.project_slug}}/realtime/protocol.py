@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from django.utils.translation import gettext
+
 from realtime.conf import settings
 from realtime.types import Application, Receive, Scope, Send
 
@@ -84,7 +86,9 @@ def check_length(data: bytes) -> None:
     """Raise EventError for a frame above `REALTIME_MAX_FRAME_BYTES`."""
     limit = settings.REALTIME_MAX_FRAME_BYTES
     if len(data) > limit:
-        raise EventError("too_long", f"A frame has at most {limit} bytes.")
+        raise EventError(
+            "too_long", gettext("A frame has at most %(limit)s bytes.") % {"limit": limit}
+        )
 
 
 def decode(text: str) -> Any:

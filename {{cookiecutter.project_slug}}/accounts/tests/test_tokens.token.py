@@ -259,7 +259,7 @@ def test_users_manage_their_tokens(settings: Settings) -> None:
     assert "You have no tokens." in client.get("/accounts/tokens/").content.decode()
     page = client.post("/accounts/tokens/", {"name": "My <phone>"}).content.decode()
     ann = Token.objects.get(user=user_of("ann"))
-    assert ("site_" in page, "My &lt;phone&gt;" in page, "never used" in page) == (True, True, True)
+    assert ("site_" in page, "My &lt;phone&gt;" in page, "Never" in page) == (True, True, True)
     page = client.post("/accounts/tokens/", {"name": "tablet"}).content.decode()
     assert ("site_" in page, "You have 1 tokens." in page) == (False, True)
     for token in Token.objects.all():

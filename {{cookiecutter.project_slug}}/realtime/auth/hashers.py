@@ -10,6 +10,7 @@ from typing import Any
 
 from django.contrib.auth import hashers
 from django.db import connections
+from django.utils.translation import gettext_lazy
 
 from realtime import logs
 from realtime.auth.throttle import TooManyRequests
@@ -26,7 +27,7 @@ class Busy(TooManyRequests):
     """Refusal because many others sign in at this moment."""
 
     status = 503
-    reason = "Too many people are signing in"
+    reason = gettext_lazy("Too many people are signing in.")
 
 
 class Turns:

@@ -4,6 +4,7 @@ import re
 import unicodedata
 
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext
 
 INVISIBLE = {"Cf", "Mn", "Me", "Zs"}  # categories: joiners, combining marks, spaces
 HIDING = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}  # these hide or reorder text
@@ -33,7 +34,9 @@ def is_visible(name: str) -> bool:
 def validate_name(name: str) -> None:
     """Raise ValidationError for a name that is not visible."""
     if not is_visible(name):
-        raise ValidationError("Use visible characters, and none that hide or reorder others.")
+        raise ValidationError(
+            gettext("Use visible characters, and none that hide or reorder others.")
+        )
 
 
 def look_of(name: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.template import TemplateDoesNotExist
+from django.utils.translation import gettext_lazy, ngettext
 
 from realtime.logs import report
 from realtime.proxy import network_of
@@ -16,13 +17,20 @@ class TooManyRequests(Exception):
     """Refusal of a request for some seconds."""
 
     status = 429
-    reason = "Too many attempts"
+    reason = gettext_lazy("Too many attempts.")
 
     def __init__(self, seconds: float) -> None:
         self.seconds = max(1, math.ceil(seconds))
-        minutes = math.ceil(self.seconds / 60)
-        wait = f"{self.seconds} seconds" if self.seconds < 120 else f"{minutes} minutes"
-        super().__init__(f"{self.reason}. Try again in {wait}.")
+        super().__init__(f"{self.reason} {again_in(self.seconds)}")
+
+
+def again_in(seconds: int) -> str:
+    """Return when to try again, in the language of the visitor."""
+    if seconds < 120:
+        text = ngettext("Try again in %d second.", "Try again in %d seconds.", seconds)
+        return text % seconds
+    minutes = math.ceil(seconds / 60)
+    return ngettext("Try again in %d minute.", "Try again in %d minutes.", minutes) % minutes
 
 
 class TooManyRequestsMiddleware:

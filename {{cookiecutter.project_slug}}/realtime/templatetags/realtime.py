@@ -1,8 +1,13 @@
-"""Template tag `socket_path`, the counterpart of `url` for sockets. Load it by `realtime`."""
+"""Template tags `socket_path`, the counterpart of `url` for sockets, and `translations_path`.
+
+Load them by `realtime`.
+"""
 
 from django.template import Library
 
 from realtime.routing import socket_path
+from realtime.translations import translations_path
 
 register = Library()
 register.simple_tag(socket_path)
+register.simple_tag(translations_path)

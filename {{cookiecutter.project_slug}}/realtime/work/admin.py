@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext, gettext_lazy
 
 from realtime.protocol import EventError
 from realtime.work import queue
@@ -27,12 +28,12 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Show a job, and offer the actions, to those who may change jobs."""
         return obj is None and super().has_change_permission(request)
 
-    @admin.action(permissions=["change"], description="Cancel the chosen jobs")
+    @admin.action(permissions=["change"], description=gettext_lazy("Cancel the chosen jobs"))
     def cancel(self, request: HttpRequest, jobs: QuerySet[Job]) -> None:
         count = sum(queue.cancel(job) for job in jobs)
-        self.message_user(request, f"Cancelled: {count}.")
+        self.message_user(request, gettext("Cancelled: %(count)s.") % {"count": count})
 
-    @admin.action(permissions=["change"], description="Retry the chosen jobs")
+    @admin.action(permissions=["change"], description=gettext_lazy("Retry the chosen jobs"))
     def retry(self, request: HttpRequest, jobs: QuerySet[Job]) -> None:
         count = 0
         for job in jobs:
@@ -40,4 +41,4 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                 count += queue.retry(job)
             except EventError as error:
                 self.message_user(request, f"{job}: {error}", messages.ERROR)
-        self.message_user(request, f"Started again: {count}.")
+        self.message_user(request, gettext("Started again: %(count)s.") % {"count": count})

@@ -8,6 +8,7 @@ from uuid import uuid4
 from django.db import models, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from realtime.conf import settings
 from realtime.feeds.events import append
@@ -16,11 +17,11 @@ LOST = "The worker was lost too often."
 
 
 class State(models.TextChoices):
-    WAITING = "waiting"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
+    WAITING = "waiting", gettext_lazy("Waiting")
+    RUNNING = "running", gettext_lazy("Running")
+    DONE = "done", gettext_lazy("Done")
+    FAILED = "failed", gettext_lazy("Failed")
+    CANCELLED = "cancelled", gettext_lazy("Cancelled")
 
 
 OPEN = (State.WAITING, State.RUNNING)

@@ -9,6 +9,7 @@ from channels.db import database_sync_to_async
 from django.db import connection, transaction
 from django.db.models import F, Sum
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from realtime.conf import settings
 from realtime.feeds.models import take_numbers
@@ -99,9 +100,10 @@ def retry(job: Job) -> bool:
         if not (stored := ended.filter(pk=job.pk).first()):
             return False
         if stored.retries >= most:
-            raise EventError("rate_limited", f"A job is started again {most} times at most.")
+            detail = gettext("A job is started again %(most)s times at most.") % {"most": most}
+            raise EventError("rate_limited", detail)
         if job.once and find_open(job):
-            raise EventError("rate_limited", "Such a job is waiting or running.")
+            raise EventError("rate_limited", gettext("Such a job is waiting or running."))
         limit(job.user_id)
         changed = change(ended, job.pk, retries=F("retries") + 1, **fields)
     transaction.on_commit(local.wake)
@@ -132,15 +134,17 @@ def limit(user_id: str) -> None:
         return
     most = settings.REALTIME_JOBS_WAITING
     if Job.objects.filter(state=State.WAITING)[:most].count() >= most:
-        raise EventError("rate_limited", "Too many jobs are waiting. Try again later.")
+        raise EventError("rate_limited", gettext("Too many jobs are waiting. Try again later."))
     own = Job.objects.filter(user_id=user_id)
     most = settings.REALTIME_JOBS_OPEN
     if own.filter(state__in=OPEN).count() >= most:
-        raise EventError("rate_limited", f"At most {most} jobs wait or run. Try again later.")
+        detail = gettext("At most %(most)s jobs wait or run. Try again later.") % {"most": most}
+        raise EventError("rate_limited", detail)
     most = settings.REALTIME_JOBS_PER_DAY
     today = own.filter(created_at__gt=timezone.now() - DAY)
     if (today.aggregate(runs=Sum(F("retries") + 1))["runs"] or 0) >= most:
-        raise EventError("rate_limited", f"You may start {most} jobs a day. Try again later.")
+        detail = gettext("You may start %(most)s jobs a day. Try again later.") % {"most": most}
+        raise EventError("rate_limited", detail)
 
 
 def lock(job: Job) -> None:

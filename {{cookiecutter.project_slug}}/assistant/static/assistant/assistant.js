@@ -7,14 +7,18 @@ import { RealtimeClient } from "../realtime/client.js";
 const RETRY_MS = 2_000;
 const NEAR_PX = 80; // so close to the end, the reader follows the answer
 const OPEN = new Set(["waiting", "running"]);
-const STATES = { waiting: "Waiting…", running: "Answering…", cancelled: "Stopped." };
-const AGAIN = { failed: "Retry", cancelled: "Continue" };
+const STATES = {
+  waiting: gettext("Waiting…"),
+  running: gettext("Answering…"),
+  cancelled: gettext("Stopped."),
+};
+const AGAIN = { failed: gettext("Retry"), cancelled: gettext("Continue") };
 const CLOSED = {
-  4400: "Disconnected: the server did not understand this page. Reload it.",
-  4401: "You are signed out.",
-  4403: "You are signed out, or the conversation was deleted.",
-  4404: "The conversation was deleted.",
-  4409: "Too many pages are open. Close another one.",
+  4400: gettext("Disconnected: the server did not understand this page. Reload it."),
+  4401: gettext("You are signed out."),
+  4403: gettext("You are signed out, or the conversation was deleted."),
+  4404: gettext("The conversation was deleted."),
+  4409: gettext("Too many pages are open. Close another one."),
 };
 
 const section = document.querySelector(".conversation");
@@ -175,8 +179,8 @@ function newRef() {
 
 function showStatus({ status: current, code, retrying }) {
   const stopped = current === "closed" && code !== 1000 && !retrying;
-  let text = current === "open" ? "Connected" : "Connecting…";
-  if (stopped) text = CLOSED[code] ?? `Disconnected (${code}).`;
+  let text = current === "open" ? gettext("Connected") : gettext("Connecting…");
+  if (stopped) text = CLOSED[code] ?? interpolate(gettext("Disconnected (%s)."), [code]);
   // Do not set the same text again, or screen readers announce each attempt.
   if (status.textContent !== text) status.textContent = text;
   status.dataset.status = stopped ? "stopped" : current;

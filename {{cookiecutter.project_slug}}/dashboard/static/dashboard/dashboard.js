@@ -3,6 +3,7 @@
 import { withTicket } from "../accounts/ticket.js";
 {% endif %}
 import { RealtimeClient } from "../realtime/client.js";
+import { locale } from "../realtime/locale.js";
 
 const SPAN_SECONDS = 300; // the width of a chart, in units of its view box
 const HEIGHT = 60;
@@ -12,7 +13,8 @@ const board = document.querySelector(".figures");
 const template = document.querySelector("template");
 const connection = document.querySelector(".connection");
 const details = document.querySelector("details");
-const format = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
+const names = JSON.parse(document.querySelector("#names").textContent); // in the page's language
+const format = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
 
 const samples = []; // of the last minutes: {at, values}, with the server's time in seconds
 const tiles = new Map(); // by the labels of the figures
@@ -39,9 +41,11 @@ function follow() {
 
 function showStatus({ status, retrying }) {
   if (status === "closed" && !document.hidden) {
-    connection.textContent = retrying ? "Reconnecting…" : "Disconnected. Reload the page.";
+    connection.textContent = retrying
+      ? gettext("Reconnecting…")
+      : gettext("Disconnected. Reload the page.");
   }
-  if (status === "open") connection.textContent = "Live";
+  if (status === "open") connection.textContent = gettext("Live");
 }
 
 function receive(event) {
@@ -65,7 +69,7 @@ function draw() {
 function tileOf(label) {
   if (!tiles.has(label)) {
     const tile = template.content.cloneNode(true).querySelector("figure");
-    tile.querySelector("figcaption").textContent = label;
+    tile.querySelector("figcaption").textContent = nameOf(label);
     board.append(tile);
     tiles.set(label, tile);
   }
@@ -86,8 +90,13 @@ function drawFigure(tile, label) {
   }
   tile.querySelector(".value").textContent = format.format(now);
   tile.querySelector("path").setAttribute("d", path);
-  const range = `between ${format.format(lowest)} and ${format.format(highest)}`;
-  tile.querySelector("svg").setAttribute("aria-label", `${label} in the last five minutes: ${range}`);
+  const range = { name: nameOf(label), low: format.format(lowest), high: format.format(highest) };
+  const text = gettext("%(name)s in the last five minutes: between %(low)s and %(high)s");
+  tile.querySelector("svg").setAttribute("aria-label", interpolate(text, range, true));
+}
+
+function nameOf(label) {
+  return names[label] ?? label;
 }
 
 function summary(label) {
@@ -105,7 +114,7 @@ function rowOf(label) {
   const row = document.createElement("tr");
   const head = document.createElement("th");
   head.scope = "row";
-  head.textContent = label;
+  head.textContent = nameOf(label);
   const { now, lowest, average, highest } = summary(label);
   row.append(head, ...[now, lowest, average, highest].map(cellOf));
   return row;

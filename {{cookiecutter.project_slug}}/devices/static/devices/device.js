@@ -3,6 +3,7 @@
 import { withTicket } from "../accounts/ticket.js";
 {% endif %}
 import { RealtimeClient } from "../realtime/client.js";
+import { locale } from "../realtime/locale.js";
 import { copies } from "./copy.js";
 
 const SHOWN = 300; // readings, in units of the view box
@@ -11,6 +12,7 @@ const HEIGHT = 60;
 const chart = document.querySelector(".chart");
 const readAgain = copies(chart.dataset.path, show);
 
+const format = new Intl.NumberFormat(locale, { maximumFractionDigits: 20 });
 const values = [];
 let last = null; // number of the latest reading
 let frame = null;
@@ -43,9 +45,10 @@ function draw() {
   const y = (value) => (HEIGHT - 1 - (value - lowest) * scale).toFixed(1);
   const path = values.map((value, index) => `${index ? "L" : "M"}${x(index)} ${y(value)}`).join("");
   chart.querySelector("path").setAttribute("d", path);
-  chart.querySelector(".value").textContent = values.at(-1);
-  const label = `The latest ${values.length} readings: between ${lowest} and ${highest}`;
-  chart.querySelector("svg").setAttribute("aria-label", label);
+  chart.querySelector(".value").textContent = format.format(values.at(-1));
+  const range = { count: values.length, low: format.format(lowest), high: format.format(highest) };
+  const label = gettext("The latest readings (%(count)s): between %(low)s and %(high)s");
+  chart.querySelector("svg").setAttribute("aria-label", interpolate(label, range, true));
 }
 
 function show(copy) {

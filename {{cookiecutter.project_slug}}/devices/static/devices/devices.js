@@ -3,8 +3,10 @@
 import { withTicket } from "../accounts/ticket.js";
 {% endif %}
 import { RealtimeClient } from "../realtime/client.js";
+import { locale } from "../realtime/locale.js";
 import { copies } from "./copy.js";
 
+const format = new Intl.NumberFormat(locale, { maximumFractionDigits: 20 });
 const list = document.querySelector(".devices");
 const readAgain = copies(location.href, show);
 
@@ -21,7 +23,7 @@ function receive(event) {
   if (event.type !== "values") return readAgain();
   for (const [name, value] of Object.entries(event.values)) {
     const row = rowOf(name); // null on other pages of the list
-    if (row) row.querySelector(".value").textContent = value;
+    if (row) row.querySelector(".value").textContent = format.format(value);
   }
 }
 
@@ -31,9 +33,9 @@ function show(copy) {
     const shown = rowOf(row.dataset.device);
     if (!shown) previous ? previous.after(row) : list.prepend(row);
     else {
-      const value = row.querySelector(".value").textContent;
+      const { value } = row.querySelector(".value");
       // 20 instead of 20.0, as events have it
-      if (value) shown.querySelector(".value").textContent = Number(value);
+      if (value) shown.querySelector(".value").textContent = format.format(value);
       shown.querySelector(".online").textContent = row.querySelector(".online").textContent;
     }
     previous = shown ?? row;

@@ -4,6 +4,14 @@ import { withTicket } from "../accounts/ticket.js";
 {% endif %}
 import { RealtimeClient } from "../realtime/client.js";
 
+const STATES = {
+  waiting: gettext("Waiting"),
+  running: gettext("Running"),
+  done: gettext("Done"),
+  failed: gettext("Failed"),
+  cancelled: gettext("Cancelled"),
+};
+
 const list = document.querySelector(".jobs");
 const template = document.querySelector("template");
 const nothing = document.querySelector(".nothing");
@@ -73,11 +81,13 @@ function addStep(job, { text, step }) {
 
 function showState(job, { state, reason, result }) {
   job.dataset.state = state;
-  job.querySelector(".state").textContent = state[0].toUpperCase() + state.slice(1);
+  job.querySelector(".state").textContent = STATES[state];
   job.querySelector(".reason").textContent = reason;
   job.querySelector(".result").textContent = result ?? "";
 }
 
 function showEstimate(waiting) {
-  estimate.textContent = waiting ? `Jobs that wait: ${waiting}` : "";
+  estimate.textContent = waiting
+    ? interpolate(gettext("Jobs that wait: %s"), [waiting])
+    : "";
 }

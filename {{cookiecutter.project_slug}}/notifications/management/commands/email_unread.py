@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext, ngettext
 
 from notifications.models import Notification
 
@@ -103,7 +104,7 @@ def mail(notifications: list[Notification], page: str) -> int:
     address = getattr(user, user.get_email_field_name())
     lines = [f"- {notification.text}" for notification in notifications[:SHOWN]]
     if count > SHOWN:
-        lines.append(f"and {count - SHOWN} more")
-    subject = f"{count} unread notification{'' if count == 1 else 's'}"
+        lines.append(gettext("and %(count)s more") % {"count": count - SHOWN})
+    subject = ngettext("%d unread notification", "%d unread notifications", count) % count
     send_mail(subject, "\n".join([*lines, "", page]), None, [address])
     return 1

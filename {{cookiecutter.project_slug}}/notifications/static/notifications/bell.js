@@ -3,6 +3,7 @@
 import { withTicket } from "../accounts/ticket.js";
 {% endif %}
 import { RealtimeClient } from "../realtime/client.js";
+import { showTime } from "../realtime/locale.js";
 
 const HIDDEN_MS = 30_000; // a page that is hidden for longer has no socket
 const MOST_SHOWN = 99;
@@ -42,7 +43,9 @@ function showCount(number) {
   unread = number;
   badge.hidden = !unread;
   badge.textContent = unread > MOST_SHOWN ? `${MOST_SHOWN}+` : unread || "";
-  if (changed) spoken.textContent = `${unread} unread notification${unread === 1 ? "" : "s"}`;
+  if (!changed) return;
+  const text = ngettext("%s unread notification", "%s unread notifications", unread);
+  spoken.textContent = interpolate(text, [unread]);
 }
 
 function showInList(event) {
@@ -76,10 +79,6 @@ function markRead({ first, last }) {
   }
 }
 
-function showTime(time) {
-  time.textContent = new Date(time.dateTime).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
-}
-
 function follow() {
   clearTimeout(closing);
   if (document.hidden) closing = setTimeout(() => client.close(), HIDDEN_MS);
@@ -87,5 +86,4 @@ function follow() {
 }
 
 document.addEventListener("visibilitychange", follow);
-list?.querySelectorAll("time").forEach(showTime);
 follow(); // a page that is opened in the background connects when it is shown
