@@ -56,7 +56,7 @@ docs: $(DEVTOOLS)
 	$(BIN)/python -m tools.readme
 
 # Take the pictures of the README again. FOLDER=... puts them elsewhere.
-# ARGS="--everything" takes every page in all looks, with a sheet per page, into FOLDER=/tmp/looks.
+# ARGS="--everything" takes every page in all looks, with a sheet per page, into FOLDER=../looks.
 screenshots: $(DEVTOOLS)
 	$(BIN)/python -m tools.screenshots $(FOLDER) $(ARGS)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import itertools
 import os
 import pty
 import re
@@ -200,3 +201,13 @@ def test_pictures_are_taken(tmp_path):
     wanted = [path.name for path in (TEMPLATE / "docs" / "screenshots").iterdir()]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(wanted)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
+
+
+def test_every_look_is_taken(tmp_path):
+    """A page has a picture of each width, colour scheme and direction, and a sheet with all of them."""
+    arguments = "ARGS=--everything --pages password-changed --locales de-DE"
+    run(["make", "screenshots", f"FOLDER={tmp_path}", arguments], TEMPLATE, clean_environ())
+    looks = itertools.product(("ltr", "rtl"), ("320", "768", "1920"), ("light", "dark"))
+    pictures = {f"de-DE-{'-'.join(look)}.png" for look in looks}
+    assert {path.name for path in (tmp_path / "password-changed").iterdir()} == pictures
+    assert (tmp_path / "password-changed.png").read_bytes().startswith(b"\x89PNG")

@@ -72,6 +72,8 @@ RUN = {
     'python -c "import secrets; .*': "test_platforms.py::test_procfile_serves_behind_a_router_of_unknown_address",
     "make demo( PORT=8001)?": "test_demo.py::test_demo_is_ready_and_stops_on_ctrl_c",
     "make screenshots": "test_demo.py::test_pictures_are_taken",
+    "make screenshots FOLDER=.* ARGS=--everything": "test_demo.py::test_every_look_is_taken",
+    "make lighthouse": "test_pages.py::test_lighthouse",
     "make matrix": "test_readme.py::test_matrix_is_listed",
     "python manage.py (check|migrate|collectstatic|serve) ?.*": ("test_readme.py::test_production_without_containers"),
     "python manage.py startconsumer NAME": "test_startconsumer.py::test_apps_are_clean_and_pass_their_tests",
