@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib.auth import get_user_model
 from django.utils.text import capfirst
+from django.utils.translation import gettext
 
 from chat.names import MAX_NAME, PRIVATE, validate_name
 
@@ -35,5 +36,5 @@ class NewMemberForm(forms.Form):
         login = User.normalize_username(self.cleaned_data["user"])
         user = User.objects.filter(**{User.USERNAME_FIELD: login}).first()
         if user is None or not user.is_active:
-            raise forms.ValidationError("There is no such account.")
+            raise forms.ValidationError(gettext("There is no such account."))
         return user

@@ -13,6 +13,8 @@ from django.db.models import Exists, F, OuterRef, Subquery
 from django.db.models.functions import Coalesce
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.text import format_lazy
+from django.utils.translation import gettext, ngettext_lazy
 
 from chat.events import MAX_TEXT
 {% if cookiecutter.auth == "none" %}
@@ -232,9 +234,9 @@ def edit_message(room: str, user_id: str, ref: str, seq: int, text: str) -> None
         messages = Message.objects.select_for_update(of=("self",)).select_related("room")
         message = messages.filter(room__name=room, seq=seq).exclude(text="").first()
         if message is None:
-            raise EventError("not_found", "There is no such message, or it was deleted.", ref)
+            raise EventError("not_found", gettext("There is no such message, or it was deleted."), ref)
         if message.user_id != user_id:
-            raise EventError("forbidden", "You may change your own messages only.", ref)
+            raise EventError("forbidden", gettext("You may change your own messages only."), ref)
         message.text = text
         message.save(update_fields=["text"])
 
@@ -288,10 +290,15 @@ def limit_creation(user_id: str, ref: str | None = None) -> None:
     recent = Room.objects.filter(created_by=user_id, created_at__gt=now - DAY)
     times = recent.order_by("-created_at").values_list("created_at", flat=True)[: limit + 1]
     if len(times) > limit:
-        rooms = "1 room" if limit == 1 else f"{limit} rooms"
+        # Lazy, because a batch stores for readers of several languages.
+        detail = ngettext_lazy(
+            "You may create {limit} room a day. Use an existing room, or try again later.",
+            "You may create {limit} rooms a day. Use an existing room, or try again later.",
+            limit,
+        )
         raise EventError(
             "rate_limited",
-            f"You may create {rooms} a day. Use an existing room, or try again later.",
+            format_lazy(detail, limit=limit),
             ref,
             retry_after=math.ceil((min(times[1:], default=now) + DAY - now).total_seconds()),
         )
@@ -304,7 +311,7 @@ def create_private_room(name: str, owner: Any) -> Room:
         creator = {"created_by": id_of(owner), "created_by_name": display_name(owner)}
         room, is_new = Room.objects.get_or_create(name=name, defaults=creator)
         if not is_new:
-            raise EventError("bad_message", "This name is taken.")
+            raise EventError("bad_message", gettext("This name is taken."))
         limit_creation(id_of(owner))
         room.members.create(user=owner, is_owner=True)
         return room

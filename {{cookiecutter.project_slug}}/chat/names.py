@@ -3,11 +3,12 @@
 import unicodedata
 
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy
 
 from realtime.auth.names import is_visible
 
 MAX_NAME = 64  # characters
-RULE = "A room has 1 to 64 characters, some of them visible, and no slash."
+RULE = gettext_lazy("A room has 1 to 64 characters, some of them visible, and no slash.")
 {% if cookiecutter.auth != "none" %}
 PRIVATE = "~"  # the first character of a private room's name
 LIKE_PRIVATE = "\u02dc\u2053\u223c\u223d\uff5e"  # an open room must not begin with them

@@ -44,7 +44,7 @@ def rooms(request: HttpRequest) -> HttpResponse:
         try:
             return redirect("room", room=name.strip())
         except NoReverseMatch:
-            error = RULE
+            error = str(RULE)
     query, after, before = (text_of(request, key) for key in ("q", "after", "before"))
     query = query.strip()
     listed = find_rooms({{ "Room.objects.all()" if cookiecutter.auth == "none" else "visible_rooms(request.user)" }}, query)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from django.utils.functional import Promise
 from django.utils.translation import gettext
 
 from realtime.conf import settings
@@ -42,13 +43,21 @@ class EventError(Exception):
     """
 
     def __init__(
-        self, code: str, detail: str, ref: str | None = None, retry_after: int | None = None
+        self,
+        code: str,
+        detail: str | Promise,
+        ref: str | None = None,
+        retry_after: int | None = None,
     ) -> None:
         super().__init__(detail)
         self.code = code
-        self.detail = detail
         self.ref = ref
         self.retry_after = retry_after
+
+    @property
+    def detail(self) -> str:
+        """Text for people. A lazy one is in the language of the reader, not of the raising code."""
+        return str(self)
 
     def event(self) -> dict[str, Any]:
         event = {"type": "error", "code": self.code, "detail": self.detail, "ref": self.ref}

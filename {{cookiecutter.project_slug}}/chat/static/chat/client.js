@@ -3,8 +3,10 @@
 import { RealtimeClient } from "../realtime/client.js";
 
 const ACK_MS = 10_000; // send again if the server does not acknowledge for this long
-const OFFLINE = "You are offline. Your change is not saved: save it when you are connected.";
-const UNANSWERED = "The server did not answer. Save your change again.";
+const OFFLINE = gettext(
+  "You are offline. Your change is not saved: save it when you are connected.",
+);
+const UNANSWERED = gettext("The server did not answer. Save your change again.");
 const RETRY_CODES = new Set(["rate_limited", "unavailable"]);
 const RETRY_MS = 2_000;
 const RETRY_CAP_S = 60; // fail a message that would have to wait longer
@@ -174,7 +176,7 @@ export class ChatClient extends EventTarget {
     if (seq === 0) this.#last = 0;
     if (this.me !== null && this.me.user_id !== user_id) {
       // Do not send one user's messages under the name of the next.
-      const detail = `You are signed in as ${user} now.`;
+      const detail = interpolate(gettext("You are signed in as %s now."), [user]);
       for (const { ref } of this.#unacknowledged.splice(0)) {
         this.#emit("failed", { ref, code: "other_user", detail });
       }

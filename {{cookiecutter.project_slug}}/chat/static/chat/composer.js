@@ -74,7 +74,7 @@ export class Composer {
   /** Store the new text of a message, or delete it. Until it is stored, the field keeps the text. */
   async #change(item, text) {
     if (this.#form.ariaBusy === "true") return;
-    if (!text && !confirm("Delete this message for everyone?")) return;
+    if (!text && !confirm(gettext("Delete this message for everyone?"))) return;
     this.#form.ariaBusy = "true";
     this.#problem.textContent = "";
     try {
@@ -103,7 +103,7 @@ export class Composer {
     this.#input.value = text;
     this.#problem.textContent = "";
     this.#editing.hidden = !item;
-    this.#form.elements.send.textContent = item ? "Save" : "Send";
+    this.#form.elements.send.textContent = item ? gettext("Save") : gettext("Send");
     this.focus();
   }
 }

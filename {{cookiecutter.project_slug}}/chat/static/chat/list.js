@@ -52,7 +52,7 @@ function show() {
 
 function showCount(element, count) {
   element.hidden = count === 0;
-  element.textContent = `${count} new`;
+  element.textContent = interpolate(gettext("%s new"), [count]);
 }
 
 /** Add a room in its place. If the list is full, one that the user has never read in makes way. */

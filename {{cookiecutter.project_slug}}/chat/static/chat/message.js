@@ -1,4 +1,5 @@
 // The items of the list: messages, and the days between them.
+import { locale } from "../realtime/locale.js";
 import { linked } from "./links.js";
 
 const JOINED_MS = 5 * 60_000; // join a message to an older one of the same user within this time
@@ -6,10 +7,10 @@ const DAY_MS = 24 * 3_600_000;
 const HUES = 6; // as many as chat.css has
 
 const template = document.querySelector("#message").content.firstElementChild;
-const timeOnly = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
-const dateOnly = new Intl.DateTimeFormat(undefined, { dateStyle: "full" });
-const dateAndTime = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "short" });
-const relativeDay = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
+const timeOnly = new Intl.DateTimeFormat(locale, { timeStyle: "short" });
+const dateOnly = new Intl.DateTimeFormat(locale, { dateStyle: "full" });
+const dateAndTime = new Intl.DateTimeFormat(locale, { dateStyle: "full", timeStyle: "short" });
+const relativeDay = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
 
 /** Fill the item of a stored message: a new item, or one that was pending or failed. */
 export function storedItem(message, own, item = template.cloneNode(true)) {
@@ -32,7 +33,7 @@ export function pendingItem(me, text) {
   const item = template.cloneNode(true);
   fill(item, { user: "", user_id: "", ...me, text });
   item.className = "message own pending";
-  item.querySelector("time").textContent = "sending…";
+  item.querySelector("time").textContent = gettext("sending…");
   return item;
 }
 
@@ -45,7 +46,7 @@ export function replaceText(item, text) {
 export function markFailed(item, detail) {
   const reason = item.querySelector(".reason");
   item.classList.replace("pending", "failed");
-  item.querySelector("time").textContent = "not sent";
+  item.querySelector("time").textContent = gettext("not sent");
   reason.textContent = detail;
   reason.hidden = false;
 }
@@ -97,7 +98,7 @@ function fill(item, { user, user_id, text, edited }) {
 
 function showText(item, text, edited) {
   const deleted = text === "";
-  item.querySelector(".text").replaceChildren(...(deleted ? ["Deleted."] : linked(text)));
+  item.querySelector(".text").replaceChildren(...(deleted ? [gettext("Deleted.")] : linked(text)));
   item.querySelector(".mark").hidden = deleted || !edited;
   item.classList.toggle("deleted", deleted);
   if (deleted) item.querySelector(".tools")?.remove();

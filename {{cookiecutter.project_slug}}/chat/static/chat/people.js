@@ -23,11 +23,14 @@ export class People {
     users.sort((a, b) => (a.user < b.user ? -1 : 1));
     const names = users.slice(0, IN_LINE).map(({ user }) => user);
     const others = count - names.length;
-    this.#line.replaceChildren("Here: ", ...listed(names), others > 0 ? ` and ${others} more` : "");
+    const text =
+      others > 0 ? gettext("Here: %(names)s and %(others)s more") : gettext("Here: %(names)s");
+    this.#line.replaceChildren(...sentence(text.replace("%(others)s", others), names));
     const inColumn = users.slice(0, IN_COLUMN);
     const rest = count - inColumn.length;
     this.#column.querySelector("ul").replaceChildren(...inColumn.map(personItem));
-    this.#column.querySelector("p").textContent = rest > 0 ? `${rest} more` : "";
+    this.#column.querySelector("p").textContent = 
+      rest > 0 ? interpolate(gettext("%s more"), [rest]) : "";
     this.#column.hidden = false;
   }
 
@@ -46,10 +49,19 @@ export class People {
       this.#typists.set(user_id, { user, timer: setTimeout(stop, TYPING_SHOWN_MS) });
     }
     const names = [...this.#typists.values()].map(({ user }) => user);
-    if (names.length > 3) this.#typing.textContent = "Several people are typing…";
-    else if (names.length > 1) this.#typing.replaceChildren(...listed(names), " are typing…");
-    else this.#typing.replaceChildren(...listed(names), names.length ? " is typing…" : "");
+    if (names.length > 3) this.#typing.textContent = gettext("Several people are typing…");
+    else if (!names.length) this.#typing.replaceChildren();
+    else {
+      const text = ngettext("%(names)s is typing…", "%(names)s are typing…", names.length);
+      this.#typing.replaceChildren(...sentence(text, names));
+    }
   }
+}
+
+/** Return a translated sentence in which the names stand for `%(names)s`. */
+function sentence(text, names) {
+  const [before, after] = text.split("%(names)s");
+  return [before, ...listed(names), after].filter((part) => part !== "");
 }
 
 /** Return the names with commas between them, each in the direction of its own script. */

@@ -25,7 +25,7 @@ export class Reader {
     this.#jump = jump;
     this.#room = room;
     this.#marker.className = "unread";
-    this.#marker.textContent = "New messages";
+    this.#marker.textContent = gettext("New messages");
     log.addEventListener("scroll", () => this.#update(), { passive: true });
     document.addEventListener("visibilitychange", () => document.hidden || this.#showMarker());
     jump.addEventListener("click", () => {
@@ -91,8 +91,8 @@ export class Reader {
   #showUnread(unread) {
     if (unread === this.#unread) return;
     this.#unread = unread;
-    const news = unread === 1 ? "1 new message" : `${unread} new messages`;
-    this.#jump.textContent = unread ? news : "Newest messages";
+    const news = ngettext("%s new message", "%s new messages", unread);
+    this.#jump.textContent = unread ? interpolate(news, [unread]) : gettext("Newest messages");
     document.title = unread ? `(${unread}) ${this.#title}` : this.#title;
   }
 }

@@ -13,17 +13,17 @@ const SIGNED_OUT = [4401, 4403];
 {% endif %}
 const GONE = {{ "[4404]" if cookiecutter.auth == "none" else '[4404, "removed"]' }};
 const STOPPED = {
-  1000: "Disconnected.",
-  4400: "Disconnected: the server did not understand this page. Reload it.",
+  1000: gettext("Disconnected."),
+  4400: gettext("Disconnected: the server did not understand this page. Reload it."),
 {% if cookiecutter.auth != "none" %}
-  4401: "You are signed out.",
-  4403: "You are signed out.",
+  4401: gettext("You are signed out."),
+  4403: gettext("You are signed out."),
 {% endif %}
-  4404: "There is no such room.",
-  4409: "Too many chats are open. Close another one, then reconnect.",
-  4429: "Disconnected: too much was sent at once.",
+  4404: gettext("There is no such room."),
+  4409: gettext("Too many chats are open. Close another one, then reconnect."),
+  4429: gettext("Disconnected: too much was sent at once."),
 {% if cookiecutter.auth != "none" %}
-  removed: "You were removed from this room.",
+  removed: gettext("You were removed from this room."),
 {% endif %}
 };
 
@@ -53,19 +53,19 @@ function showStatus() {
   const { status: current, code, retrying } = latest;
   const stopped = current === "closed" && !retrying;
   const gone = stopped && GONE.includes(code);
-  let text = client.me === null ? "Connecting…" : "Connection lost. Reconnecting…";
+  let text = client.me === null ? gettext("Connecting…") : gettext("Connection lost. Reconnecting…");
   if (current !== "connecting") closedBy = code;
-  if (closedBy === 4409) text = "Too many chats are open. Trying again…";
-  if (current === "open") text = "Connected";
-  if (!navigator.onLine) text = "Offline";
-  if (stopped) text = STOPPED[code] ?? `Disconnected (${code}).`;
+  if (closedBy === 4409) text = gettext("Too many chats are open. Trying again…");
+  if (current === "open") text = gettext("Connected");
+  if (!navigator.onLine) text = gettext("Offline");
+  if (stopped) text = STOPPED[code] ?? interpolate(gettext("Disconnected (%s)."), [code]);
   // Do not set the same text again, or screen readers announce each attempt.
   if (status.textContent !== text) status.textContent = text;
   status.dataset.status = stopped ? "stopped" : navigator.onLine ? current : "offline";
   reconnect.hidden = !stopped || gone;
 {% if cookiecutter.auth != "none" %}
   signedOut = stopped && SIGNED_OUT.includes(code);
-  reconnect.textContent = signedOut ? "Log in" : "Reconnect";
+  reconnect.textContent = signedOut ? gettext("Log in") : gettext("Reconnect");
 {% endif %}
   back.hidden = !gone;
   composer.hidden = gone;
