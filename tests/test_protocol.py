@@ -34,7 +34,7 @@ SITES = [
 # Limits that would take long to reach.
 SETTINGS = """
 REALTIME_MAX_FRAGMENTS = 30
-REALTIME_MAX_GUESTS = 70
+REALTIME_MAX_GUESTS = 5
 REALTIME_REPLAY_SECONDS = 1
 REALTIME_JOBS_WAITING = 20
 SERVER_PING_SECONDS = 2
@@ -456,7 +456,7 @@ def reach_frames(observer):
         socket.ends(1009, None)
         observer.limits.add("REALTIME_MAX_MESSAGE_BYTES")
     with RawSocket(observer.person(), "/ws/jobs/") as socket:
-        socket.send(*fragments(TEXT, *[b"x"] * 31))
+        socket.send(*fragments(TEXT, *[b"x"] * 35))
         socket.ends(1009, None)
         observer.limits.add("REALTIME_MAX_FRAGMENTS")
 
@@ -464,7 +464,7 @@ def reach_frames(observer):
 def reach_connections(observer):
     """A user has twenty connections, an address those of its guests, and each answers pings."""
     ann, stranger = observer.person(), observer.stranger()
-    for visitor, address, count in ((ann, "/ws/jobs/", 20), (stranger, "/ws/dashboard/", 70)):
+    for visitor, address, count in ((ann, "/ws/jobs/", 20), (stranger, "/ws/dashboard/", 5)):
         with contextlib.ExitStack() as sockets:
             for _ in range(count):
                 sockets.enter_context(visitor.connect(address, "?after=9999"))

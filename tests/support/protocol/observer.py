@@ -118,8 +118,8 @@ class Observer:
         return Visitor(self, *self.run("result = make(name, staff)", name=f"user{self.people}", staff=staff))
 
     def stranger(self) -> "Visitor":
-        """Return a visitor without a sign-in."""
-        return Visitor(self, "", {})
+        """Return a visitor without a sign-in, from elsewhere: a proxy's own address has no limits."""
+        return Visitor(self, "", {"X-Forwarded-For": "198.51.100.7"})
 
     def start_device(self, name: str) -> None:
         """Connect a device to the broker."""
