@@ -277,7 +277,7 @@ def test_bridge_needs_a_broker(work, broker):
 def test_topics_are_documented(cookies):
     """The page has an example of each topic, which the project accepts."""
     project = bake(cookies, examples="all")
-    page = (project / "docs" / "devices.md").read_text()
+    page = (project / "docs" / "protocol.md").read_text()
     rows = re.findall(r"^\| `talking-site/<device>/(\w+)` \| [^|]+ \| (.+) \|$", page, re.M)
     assert [kind for kind, _ in rows] == ["readings", "status", "stored", "commands", "answers"]
     bridge = (project / "devices" / "bridge.py").read_text()

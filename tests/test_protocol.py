@@ -1,5 +1,6 @@
 """Documents of the protocol: valid, in agreement, and all that a running site does, and nothing else."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -10,7 +11,6 @@ from support.browsers import node_packages
 from support.emitted import bake, clean_environ, environ_for, run
 from support.frames import TEXT, fragments
 from support.matrix import CHOICES, PYTHONS, TEMPLATE, apps_of, combinations, label, spread
-from support.programs import require_programs
 from support.protocol import DIRECTIONS, Document, first_cells, tables_of
 from support.protocol.observer import Observer, RawSocket
 from support.servers import Broker, start_site
@@ -34,7 +34,7 @@ SITES = [
 # Limits that would take long to reach.
 SETTINGS = """
 REALTIME_MAX_FRAGMENTS = 30
-REALTIME_MAX_GUESTS = 70
+REALTIME_MAX_GUESTS = 5
 REALTIME_REPLAY_SECONDS = 1
 REALTIME_JOBS_WAITING = 20
 SERVER_PING_SECONDS = 2
@@ -137,7 +137,6 @@ def generate(projects, folder):
 @pytest.fixture(scope="module", params=SITES)
 def observer(request, cookies_session, environment, redis, tmp_path_factory):
     """A site of all sample apps with its broker, and a process that works for it."""
-    require_programs({"mosquitto_pub": "mosquitto-clients", "mosquitto": "mosquitto"})
     answers = request.param
     project = bake(cookies_session, **answers)
     (project / "probe.py").write_text(PROBE)
@@ -244,10 +243,10 @@ def see_chat(observer):
         found = ann.request("GET /chat/<room>/messages/", 200, path="/chat/lobby/messages/?after=0&limit=9").json()
         assert [observer.document.identify("chat", "send", message)[2] for message in found["messages"]] == ["message"]
         ann.request("GET /chat/<room>/messages/", 400, path="/chat/lobby/messages/?after=x")
-        crowd = [observer.person().connect("/ws/chat/<room>/", room="lobby") for _ in range(49)]
-        assert anns.receive(type="presenceChanges", count=51)["joined"]
-        for one in crowd:
-            one.connection.close()
+        with contextlib.ExitStack() as crowd:
+            for _ in range(49):
+                crowd.enter_context(observer.person().connect("/ws/chat/<room>/", room="lobby"))
+            assert anns.receive(type="presenceChanges", count=51)["joined"]
 
 
 def see_feeds(observer):
@@ -286,7 +285,7 @@ def see_feeds(observer):
 
 OPEN_JOB = """
 from datetime import timedelta; from django.utils import timezone
-from assistant.models import *; from assistant.tasks import answer
+from assistant.models import *
 from jobs.tasks import feed_of; from realtime.work.models import *
 later = timezone.now() + timedelta(days=1)
 def add(count, **fields):
@@ -347,30 +346,27 @@ def see_dashboard(observer):
 def see_devices(observer):
     """A device sends readings over MQTT, and answers a command."""
     ann = observer.person(staff=True)
-    with observer.subscribed("one", "stored") as stored, observer.subscribed("one", "commands") as commands:
-        observer.publish_mqtt("one", "status", "online")
-        with ann.connect("/ws/devices/") as everything:
-            everything.receive(type="welcome")
-            observer.publish_mqtt("one", "readings", {"number": 7, "value": 21.5, "at": "2026-01-01T12:00:00Z"})
-            assert stored() == {"numbers": [7]}
-            everything.receive(type="values", values={"one": 21.5})
-            with ann.connect("/ws/devices/<name>/", name="one") as device:
-                device.receive(type="reading", value=21.5)
-                if observer.auth == "none":  # guests may not send commands
-                    command = {"documented": "POST /devices/<name>/commands/", "path": "/devices/one/commands/"}
-                    ann.request(**command, status=403, data={"text": "blink"})
-                    observer.run("from devices.commands import *; send_command(Device.objects.get(), 'blink', 'x')")
-                else:
-                    command = {"documented": "POST /devices/<name>/commands/", "path": "/devices/one/commands/"}
-                    ann.request(**command, status=302, data={"text": "blink"})
+    observer.start_device("one")
+    observer.publish("status", "online")
+    with ann.connect("/ws/devices/") as everything:
+        everything.receive(type="welcome")
+        observer.publish("readings", {"number": 7, "value": 21.5, "at": "2026-01-01T12:00:00Z"})
+        assert observer.arrived() == {"numbers": [7]}
+        everything.receive(type="values", values={"one": 21.5})
+        with ann.connect("/ws/devices/<name>/", name="one") as device:
+            device.receive(type="reading", value=21.5)
+            may = observer.auth != "none"
+            command = {"path": "/devices/one/commands/", "data": {"text": "blink"}}
+            ann.request("POST /devices/<name>/commands/", 302 if may else 403, **command)
+            if not may:
+                observer.run("from devices.commands import *; send_command(Device.objects.get(), 'blink', 'x')")
+            device.receive(type="changed")
+            pk = observer.arrived()["id"]
+            for answer in ({}, {"answer": "Done"}):
+                observer.publish("answers", {"id": pk, **answer})
                 device.receive(type="changed")
-                pk = commands()["id"]
-                observer.publish_mqtt("one", "answers", {"id": pk})
-                device.receive(type="changed")
-                observer.publish_mqtt("one", "answers", {"id": pk, "answer": "Done"})
-                device.receive(type="changed")
-            observer.publish_mqtt("one", "status", "offline")
-            everything.receive(type="changed")
+        observer.publish("status", "offline")
+        everything.receive(type="changed")
 
 
 def see_gaps(observer):
@@ -426,7 +422,7 @@ def see_errors(observer):
         "Room.objects.bulk_create(Room(name=f'{user} {n}', created_by=user) for n in range(100))",
         user=ann.user_id,
     )
-    with ann.connect("/ws/chat/<room>/", room="one more") as socket:
+    with ann.connect("/ws/chat/<room>/", room="more") as socket:
         assert socket.refuses("rate_limited", type="send", ref="1", text="x")["retry_after"] > 80_000
     observer.limits.add("CHAT_ROOMS_PER_DAY")
     observer.run(
@@ -460,7 +456,7 @@ def reach_frames(observer):
         socket.ends(1009, None)
         observer.limits.add("REALTIME_MAX_MESSAGE_BYTES")
     with RawSocket(observer.person(), "/ws/jobs/") as socket:
-        socket.send(*fragments(TEXT, *[b"x"] * 31))
+        socket.send(*fragments(TEXT, *[b"x"] * 35))
         socket.ends(1009, None)
         observer.limits.add("REALTIME_MAX_FRAGMENTS")
 
@@ -468,12 +464,12 @@ def reach_frames(observer):
 def reach_connections(observer):
     """A user has twenty connections, an address those of its guests, and each answers pings."""
     ann, stranger = observer.person(), observer.stranger()
-    for visitor, address, count in ((ann, "/ws/jobs/", 20), (stranger, "/ws/dashboard/", 70)):
-        sockets = [visitor.connect(address, "?after=9999") for _ in range(count)]
-        with visitor.connect(address) as socket:
-            socket.ends(4409)
-        for socket in sockets:
-            socket.connection.close()
+    for visitor, address, count in ((ann, "/ws/jobs/", 20), (stranger, "/ws/dashboard/", 5)):
+        with contextlib.ExitStack() as sockets:
+            for _ in range(count):
+                sockets.enter_context(visitor.connect(address, "?after=9999"))
+            with visitor.connect(address) as socket:
+                socket.ends(4409)
     observer.limits |= {"REALTIME_MAX_CONNECTIONS", "REALTIME_MAX_GUESTS"}
     with RawSocket(ann, "/ws/devices/") as socket:
         assert socket.is_cut_without_pongs()
@@ -513,7 +509,7 @@ def reach_jobs(observer):
             observer.limits.add(name)
     observer.run("Job.objects.filter(state='waiting').delete()")
     job = observer.run(
-        OPEN_JOB + "answer = add(1, state='failed', retries=10, feed=feed_of(user))[0].pk", user=ann.user_id
+        OPEN_JOB + "result = add(1, state='failed', retries=10, feed=feed_of(user))[0].pk", user=ann.user_id
     )
     ann.request("POST /jobs/<id>/retry/", 429, path=f"/jobs/{job}/retry/")
     observer.limits.add("REALTIME_JOB_RETRIES")

@@ -51,7 +51,7 @@ RUN = {
     "uv add --dev .*": "test_recipes.py::test_tests_of_the_recipe_pass",
     'uv add "djangorestframework-simplejwt.*': "test_recipes.py::test_jwts_open_sockets_until_they_expire",
     "uvx cruft create https://.*|uvx cruft update": "test_update.py::test_update_keeps_edits",
-    "(rm -rf|perl -00 -ni|perl -ni) .*": "test_deletions.py::test_app_can_be_deleted",
+    "(rm -rf|perl -00 -ni|perl -ni|perl -0 -pi) .*": "test_deletions.py::test_app_can_be_deleted",
     "rm \\.\\./data.json": "test_changed_answers.py::test_data_moves_to_another_database",
     "rm -r chat .*": "test_examples.py::test_chat_can_be_deleted",
     'uvx "cruft.*" update --variables-to-update .*': "test_changed_answers.py::test_cruft_changes_the_files",
@@ -63,6 +63,9 @@ RUN = {
     ),
     "uv add .*": "test_changed_answers.py::test_added_packages_are_enough",
     "uvx cruft link https://.*": "test_update.py::test_project_of_plain_cookiecutter_is_linked",
+    "(SITE|SOCKET|CSRF|COOKIE|TOKEN|TICKET)=.*|wscat .*|curl -sS .*": (
+        "test_protocol.py::test_examples_of_the_page_are_run"
+    ),
     "make load( URL=.*)?": "test_load.py::test_load_is_measured",
     "make serve": "test_live.py::test_two_people_talk",
     "export .*": "test_platforms.py::test_tunnel_serves_without_debug",

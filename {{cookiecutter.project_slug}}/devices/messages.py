@@ -1,4 +1,4 @@
-"""Messages of devices. `docs/devices.md` describes their topics and payloads."""
+"""Messages of devices. `docs/protocol.md` describes their topics and payloads."""
 
 import json
 import re

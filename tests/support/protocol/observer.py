@@ -3,7 +3,6 @@
 import contextlib
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +14,7 @@ from support.frames import PING, Client
 from support.protocol import Document
 from support.servers import Site, end_group
 
-# A process beside the site: worker, bridge, worker of Channels, and code of the test, which sets `answer`.
+# A process beside the site: worker, bridge, worker of Channels, and code of the test, which sets `result`.
 HELPER = """
 import json, sys, threading, django
 django.setup()
@@ -24,10 +23,21 @@ from devices.bridge import DeviceBridge
 from realtime.work.worker import Worker
 for work in (Worker(2).run, DeviceBridge("helper").run, lambda: call_command("runworker", "estimates", verbosity=0)):
     threading.Thread(target=work, daemon=True).start()
-names = {}
+names = {'json': json, 'threading': threading}
 for line in sys.stdin:
     exec(json.loads(line), names)
-    print(json.dumps(names.pop("answer", None)), flush=True)
+    print(json.dumps(names.pop("result", None)), flush=True)
+"""
+DEVICE = """
+from queue import Queue; from paho.mqtt import client as mqtt
+arrived, subscribed = Queue(), threading.Event()
+device = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+device.on_message = lambda *message: arrived.put((topics[message[2].topic], json.loads(message[2].payload)))
+device.on_subscribe = lambda *_: subscribed.set()
+device.connect("127.0.0.1", port)
+device.loop_start()
+device.subscribe([(topic, 1) for topic, kind in topics.items() if kind in ("stored", "commands")])
+assert subscribed.wait(20)
 """
 # Creates users, or takes guests. Returns ids and headers.
 PEOPLE = {
@@ -94,7 +104,7 @@ class Observer:
             end_group(helper)
 
     def run(self, code: str, **names: object) -> Any:
-        """Run code in the helper, with these names. Return what it has assigned to `answer`."""
+        """Run code in the helper, with these names. Return what it has assigned to `result`."""
         assignments = "".join(f"{name} = {value!r}\n" for name, value in names.items())
         self.helper.stdin.write(json.dumps(assignments + code) + "\n")
         self.helper.stdin.flush()
@@ -105,38 +115,33 @@ class Observer:
     def person(self, *, staff: bool = False) -> "Visitor":
         """Return a new user, or a new guest."""
         self.people += 1
-        return Visitor(self, *self.run("answer = make(name, staff)", name=f"user{self.people}", staff=staff))
+        return Visitor(self, *self.run("result = make(name, staff)", name=f"user{self.people}", staff=staff))
 
     def stranger(self) -> "Visitor":
-        """Return a visitor without a sign-in."""
-        return Visitor(self, "", {})
+        """Return a visitor without a sign-in, from elsewhere: a proxy's own address has no limits."""
+        return Visitor(self, "", {"X-Forwarded-For": "198.51.100.7"})
 
-    def publish_mqtt(self, device: str, kind: str, payload: object) -> None:
-        """Send what a device sends, as JSON or a text."""
+    def start_device(self, name: str) -> None:
+        """Connect a device to the broker."""
+        topics = {
+            channel["address"].replace("{device}", name): kind.removeprefix("devices-")
+            for kind, channel in self.document.channels.items()
+            if kind.startswith("devices-")
+        }
+        self.topics = {kind: topic for topic, kind in topics.items()}
+        self.run(DEVICE, port=self.broker_port, topics=topics)
+
+    def publish(self, kind: str, payload: object) -> None:
+        """Send what the device sends, as JSON or a text."""
         self.messages.add(self.document.identify(f"devices-{kind}", "receive", payload))
         text = payload if isinstance(payload, str) else json.dumps(payload)
-        topic = self.document.channels[f"devices-{kind}"]["address"].replace("{device}", device)
-        command = ["mosquitto_pub", "-p", str(self.broker_port), "-V", "5", "-q", "1", "-t", topic, "-m", text]
-        subprocess.run(command, check=True, timeout=10)
+        self.run("device.publish(topic, text, 1).wait_for_publish(20)", topic=self.topics[kind], text=text)
 
-    @contextlib.contextmanager
-    def subscribed(self, device: str, kind: str) -> Iterator[Any]:
-        """Yield a function that returns the next message to a device."""
-        topic = self.document.channels[f"devices-{kind}"]["address"].replace("{device}", device)
-        command = ["mosquitto_sub", "-d", "-p", str(self.broker_port), "-V", "5", "-t", topic]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-
-            def next_line(start: str) -> str:
-                return next(line for line in process.stdout if line.startswith(start))
-
-            def receive() -> Any:
-                payload = json.loads(next_line("{"))
-                self.messages.add(self.document.identify(f"devices-{kind}", "send", payload))
-                return payload
-
-            next_line("Subscribed")
-            yield receive
-            process.terminate()
+    def arrived(self) -> object:
+        """Return the next message to the device."""
+        kind, payload = self.run("result = arrived.get(timeout=20)")
+        self.messages.add(self.document.identify(f"devices-{kind}", "send", payload))
+        return payload
 
 
 class Visitor:
@@ -183,13 +188,16 @@ class Socket:
         self.observer = visitor.observer
         self.channel = self.observer.document.channel_at(address)
         path = self.observer.document.channels[self.channel]["address"].format(**parameters)
-        self.connection = open_socket(self.observer.site, path + query, additional_headers=visitor.headers)
+        self.connecting = open_socket(
+            self.observer.site, path + query, additional_headers=visitor.headers, max_queue=None
+        )
 
     def __enter__(self) -> Self:
+        self.connection = self.connecting.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.connection.close()
+    def __exit__(self, *error: object) -> None:
+        self.connecting.__exit__(*error)
 
     def send(self, **event: object) -> None:
         """Send an event that the document has."""

@@ -1,4 +1,4 @@
-"""Chat over its socket, by the wire contract of docs/message.md."""
+"""Chat over its socket, by the wire contract of docs/protocol.md."""
 
 from typing import Any
 from urllib.parse import quote
