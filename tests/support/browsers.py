@@ -48,9 +48,8 @@ SMALL_TARGETS = """() => [...document.querySelectorAll("a[href], button, input, 
     const { width, height } = element.getBoundingClientRect();
     return `${Math.round(width)}x${Math.round(height)} ${element.outerHTML.slice(0, 100)}`;
   })"""
-WEIGHT = """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
-  .filter((entry) => !["img", "icon"].includes(entry.initiatorType))
-  .reduce((sum, entry) => sum + entry.decodedBodySize, 0)"""
+FILES = """() => performance.getEntriesByType("resource").filter(({ initiatorType, name }) =>
+  !["img", "fetch"].includes(initiatorType) && !/\\.(svg|png)$/.test(name)).map(({ name }) => name)"""
 # While there is no server, and for what a killed one left without an answer.
 OUTAGE = "CONNECTION_(REFUSED|RESET)|EMPTY_RESPONSE|INTERNET_DISCONNECTED|WebSocket connection|establish a connection"
 
@@ -280,9 +279,9 @@ class Window:
         """Return what a finger misses: a button or field below 44 pixels, a link below 24 unless it is in a text."""
         return self.page.evaluate(SMALL_TARGETS)
 
-    def weight(self) -> int:
-        """Return the bytes of the page and its files, without compression and images."""
-        return self.page.evaluate(WEIGHT)
+    def files(self) -> set[str]:
+        """Return the addresses of the page's scripts and styles."""
+        return set(self.page.evaluate(FILES))
 
     def overflows(self) -> list[str]:
         """Return the elements that are too wide, so that people would have to scroll sideways."""
