@@ -416,12 +416,12 @@ LINKS = {
     "http://a.example": [("http://a.example", "http://a.example/", None)],
     "See https://a.example/b?c=d#e, or not.": [("https://a.example/b?c=d#e", "https://a.example/b?c=d#e", None)],
     "(https://a.example/b_(c))": [("https://a.example/b_(c)", "https://a.example/b_(c)", None)],
-    "<https://a.example/>;\"http://b.example:8000\"": [
+    '<https://a.example/>;"http://b.example:8000"': [
         ("https://a.example/", "https://a.example/", None),
         ("http://b.example:8000", "http://b.example:8000/", None),
     ],
     "HTTPS://A.EXAMPLE/x": [("HTTPS://A.EXAMPLE/x", "https://a.example/x", None)],
-    "https://аpple.com/": [("https://аpple.com/", "https://xn--pple-43d.com/", "xn--pple-43d.com")],
+    "https://\u0430pple.com/": [("https://\u0430pple.com/", "https://xn--pple-43d.com/", "xn--pple-43d.com")],
     "http://2130706433/": [("http://2130706433/", "http://127.0.0.1/", "127.0.0.1")],
     "https://a.example\u202egpj.exe": [("https://a.example", "https://a.example/", None)],
     "\u202ehttps://a.example/": [("https://a.example/", "https://a.example/", None)],
