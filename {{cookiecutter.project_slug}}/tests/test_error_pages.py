@@ -12,7 +12,7 @@ from django.test import Client, RequestFactory
 from django.views import csrf, defaults
 from pytest_django import Settings
 
-SECRET = "a private room"
+SECRET = "a private page"
 
 VIEWS: list[tuple[int, Callable[[HttpRequest], HttpResponse]]] = [
     (400, partial(defaults.bad_request, exception=SuspiciousOperation(SECRET))),
