@@ -154,7 +154,7 @@ def test_renovate_finds_every_requirement(cookies):
 
     others = set()
     for path in (TEMPLATE / EMITTED).rglob("*"):
-        if path.is_file() and path.name != "pyproject.toml":
+        if path.is_file() and path.name != "pyproject.toml" and path.suffix != ".mo":
             name = path.relative_to(TEMPLATE).as_posix()
             text = path.read_text(encoding="utf-8")
             wanted = named(re.findall(r'"([\w.-]+(?:\[[\w,]+\])?>=\d[^"]*)"', text))

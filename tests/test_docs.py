@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from support.emitted import bake, clean_environ, run
 from support.matrix import combinations, is_possible, label, spread
-from support.pages import DELETE, JWTS, MODEL, MOUNTS, OTHER_CODE, TESTS, commands, recipes
+from support.pages import DELETE, JWTS, LANGUAGE, MODEL, MOUNTS, OTHER_CODE, TESTS, commands, recipes
 
 # Every combination of the answers that pages depend on. The others take turns.
 POSSIBLE = filter(is_possible, combinations("auth", "channel_layer", "database", "deploy"))
@@ -167,7 +167,7 @@ def test_recipes_apply(emitted):
     One changes an app that a command of the same page writes.
     """
     answers, project = emitted
-    names = [*recipes(answers["auth"]), TESTS, MOUNTS, *[JWTS] * (answers["auth"] != "none"), OTHER_CODE]
+    names = [*recipes(answers["auth"]), TESTS, MOUNTS, LANGUAGE, *[JWTS] * (answers["auth"] != "none"), OTHER_CODE]
     names += [MODEL] * (answers["examples"] == "all")
     patches = [f"docs/recipes/{name}.md" for name in names if name != "add-a-consumer"]
     others = ["delete-an-app.md"] * (answers["examples"] == "all")  # commands without edits

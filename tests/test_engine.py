@@ -8,7 +8,7 @@ from support.emitted import bake, environ_for, run
 from support.matrix import CHOICES, PYTHONS, TEMPLATE, rotated
 
 ENGINE = TEMPLATE / "{{cookiecutter.project_slug}}" / "realtime"
-SUFFIXES = {".py", ".md", ".js", ".typed"}
+SUFFIXES = {".js", ".md", ".mo", ".po", ".py", ".typed"}
 # Django's templates of new apps, which no tool takes for the files that they become.
 TEMPLATE_SUFFIXES = {".py-tpl", ".js-tpl", ".css-tpl", ".html-tpl"}
 # A project's own mypy leaves the engine out. These libraries have no types, or wrong ones.
@@ -66,6 +66,8 @@ def test_engine_has_no_template_language_and_no_variants():
     assert {path.suffix for path in paths if path not in templates} == SUFFIXES
     for path in paths:
         assert not choices.intersection(path.name.split(".")[1:-1]), path
+        if path.suffix == ".mo":  # compiled from the `.po` file beside it
+            continue
         language = "cookiecutter" if path in templates else r"\{%|%\}|\{\{ |cookiecutter"
         assert not re.search(language, path.read_text(encoding="utf-8")), path
 

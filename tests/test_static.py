@@ -73,7 +73,7 @@ def digest(project):
 def leftovers(project):
     """Return the leftovers of generation, as lines with file and place."""
     found = []
-    for path in sorted(path for path in project.rglob("*") if path.is_file()):
+    for path in sorted(path for path in project.rglob("*") if path.is_file() and path.suffix != ".mo"):
         name, content = path.relative_to(project).as_posix(), path.read_bytes()
         if any(path.name.endswith(mark) or f"{mark}." in path.name for mark in MARKS):
             found.append(f"{name}: the name of a choice")

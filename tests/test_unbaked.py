@@ -44,6 +44,7 @@ PUBLIC = {
         "disconnect_credential",
         "remove_from_group",
     },
+    "realtime.identity": {"display_name", "user_id"},
     "realtime.mqtt.bridge": {"Bridge"},
     "realtime.mqtt.client": {"new_client", "connect"},
     "realtime.open_files": {"allow_many_files"},

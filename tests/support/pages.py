@@ -16,6 +16,7 @@ JWTS = "sign-in-with-jwts"  # the recipe that adds packages
 OTHER_CODE = "bring-other-code"  # one with a package in each section
 TESTS = "test-consumers-and-pages"  # another one, with a browser
 MOUNTS = "mount-elsewhere"  # another one, which moves what others edit
+LANGUAGE = "add-a-language"  # another one, which needs gettext
 MODEL = "connect-a-language-model"  # another one, with the sample app of the assistant
 DELETE = "delete-the-chat"  # the recipe that leaves nothing for the others
 
