@@ -238,7 +238,7 @@ def see_chat(observer):
         anns.refuses("bad_message", type="send", ref="r" * 65, text="x")
         anns.refuses("bad_message", type="send", ref="r", text="")
         anns.refuses("too_long", type="send", ref="r", text="x" * 4001)
-        observer.run("from chat.models import *; m = Message.objects.get(); m.text = 'new'; m.save()")
+        observer.run("from chat.models import *; m = Message.objects.get(room__name='lobby'); m.text = 'new'; m.save()")
         bobs.receive(type="edited", seq=1, text="new")
         found = ann.request("GET /chat/<room>/messages/", 200, path="/chat/lobby/messages/?after=0&limit=9").json()
         assert [observer.document.identify("chat", "send", message)[2] for message in found["messages"]] == ["message"]
