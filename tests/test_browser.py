@@ -5,7 +5,7 @@ import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
@@ -21,7 +21,8 @@ SITES = {
     for answers in spread(combinations("server"), "channel_layer", "consumers", "auth", "django_version")
 }
 FIRST, *_ = SITES
-PAGE_BYTES = 60_000
+FOCUS_RING = 4  # pixels around a field
+PAGE_BYTES = 70_000
 # More than one page of the list has.
 ROOMS = "from chat.models import Room; Room.objects.bulk_create(Room(name=f'many {n:03}') for n in range(120))"
 # After a sign-out the page of a room asks for itself. It follows no redirect, and may be left before the answer.
@@ -151,8 +152,14 @@ def test_two_windows_talk(windows, ann, ben):
     for window in windows:
         for person in (ann, ben):
             expect(window.people).to_contain_text(word(person.name))
+        expect(window.page.locator(".here li")).to_have_text(sorted([ann.name, ben.name]))
+        expect(window.page.locator(".here")).to_be_visible()
+    before = theirs.log.bounding_box()
     mine.box.press_sequentially("Hello")
     expect(theirs.typing).to_have_text(f"{ann.name} is typing…")
+    assert theirs.log.bounding_box() == before
+    line, field = theirs.typing.bounding_box(), theirs.box.bounding_box()
+    assert line["y"] + line["height"] <= field["y"] - FOCUS_RING
     mine.box.press("Enter")
     expect(theirs.typing).to_have_text("")
     theirs.send("<b>Hi</b>", "How are you?")
@@ -192,7 +199,7 @@ def test_offline(windows, visit, ann):
     visit.expect_problem(OUTAGE)
     mine = windows[0]
     mine.page.context.set_offline(True)
-    expect(mine.status).to_have_text("Connection lost. Reconnecting…")
+    expect(mine.status).to_have_text("Offline", timeout=2000)
     texts = [f"Message {number}" for number in range(1, 51)]
     mine.send(*texts)
     expect(mine.log.locator(".pending")).to_have_count(50)
@@ -290,6 +297,10 @@ def test_private_room(visit, site, ann, ben, room):
 
     owner.page.get_by_role("button", name=f"Remove {ben.name}").click()
     expect(member.status).to_have_text("You were removed from this room.")
+    expect(member.page.get_by_role("link", name="Back to the rooms")).to_be_visible()
+    for gone in (member.box, member.page.get_by_role("button", name="Reconnect"), member.page.locator(".here")):
+        expect(gone).to_be_hidden()
+    expect(member.people).to_have_text("")
     expect(talking.people).not_to_contain_text(word(ben.name))
     assert member.violations() == []
     member.page.reload()
@@ -317,7 +328,7 @@ def test_edited_messages(windows, visit, site, ann, ben, room):
     for window in windows:
         window.sees((1, ben.name, "removed"), (2, ben.name, "rude-2"), (3, ben.name, "rude-3"))
     mine.page.context.set_offline(True)
-    expect(mine.status).to_have_text("Connection lost. Reconnecting…")
+    expect(mine.status).to_have_text("Offline")
     moderate(2, "removed too")
     theirs.send("Hello")
     mine.page.context.set_offline(False)
@@ -329,6 +340,163 @@ def test_edited_messages(windows, visit, site, ann, ben, room):
             (4, ben.name, "Hello"),
         )
     expect(mine.log).to_have_attribute("aria-relevant", "additions")
+
+
+@where(f"chromium-{FIRST}", f"firefox-{FIRST}")
+def test_own_messages_are_edited_and_deleted(windows, visit, ann, ben):
+    """Buttons and keys change own messages for all. A reload shows the same."""
+    mine, theirs = windows
+    mine.page.on("dialog", lambda dialog: dialog.accept())
+    mine.page.bring_to_front()  # Firefox activates buttons by keys in one window only
+    theirs.send("Hi")
+    mine.transcript(1)
+    mine.send("Helo", "Oops", "By")
+    theirs.transcript(4)
+    buttons = mine.log.get_by_role("button")
+    expect(mine.messages.first.get_by_role("button")).to_have_count(0)  # of another user
+
+    mine.box.press_sequentially("A draft")
+    mine.messages.filter(has_text="Helo").hover()
+    mine.messages.filter(has_text="Helo").get_by_role("button", name="Edit").click()
+    expect(mine.box).to_have_value("Helo")
+    expect(mine.page.get_by_text("Editing your message")).to_be_visible()
+    assert mine.violations() == []
+    mine.box.fill("Hello")
+    mine.box.press("Enter")
+    expect(mine.box).to_have_value("A draft")
+    mine.box.fill("")
+
+    mine.box.press("ArrowUp")
+    expect(mine.box).to_have_value("By")
+    mine.box.fill("never")
+    mine.box.press("Escape")
+    expect(mine.box).to_have_value("")
+    mine.box.press("ArrowUp")
+    mine.box.fill("Bye")
+    mine.page.get_by_role("button", name="Save").click()
+    expect(mine.page.get_by_role("button", name="Send")).to_be_visible()
+
+    mine.tab_to(buttons.last, "Shift+Tab")  # "Delete" of the newest
+    mine.tab_to(mine.messages.filter(has_text="Oops").get_by_role("button", name="Delete"), "ArrowUp")
+    mine.page.keyboard.press("Enter")
+    expect(mine.log.get_by_text("Deleted.")).to_be_visible()
+    transcript = (1, ben.name, "Hi"), (2, ann.name, "Hello"), (3, ann.name, "Deleted."), (4, ann.name, "Bye")
+    for window in windows:
+        window.sees(*transcript)
+    theirs.page.reload()
+    theirs.sees(*transcript)
+    for window in windows:
+        expect(window.messages.filter(has=window.page.locator(".mark:visible"))).to_have_count(2)
+    expect(buttons.filter(visible=True)).to_have_count(4)  # of two messages
+
+
+@where(*SIGNED_IN)
+def test_edit_without_a_network_is_kept(windows, visit, ann):
+    """The field keeps the text, and the page shows why. It is saved once the network is back."""
+    visit.expect_problem(OUTAGE)
+    mine, theirs = windows
+    mine.send("Helo")
+    theirs.sees((1, ann.name, "Helo"))
+    mine.page.context.set_offline(True)
+    mine.box.press("ArrowUp")
+    mine.box.fill("Hello")
+    mine.box.press("Enter")
+    expect(mine.page.get_by_role("alert")).to_contain_text("You are offline.")
+    expect(mine.box).to_have_value("Hello")
+    mine.page.context.set_offline(False)
+    expect(mine.status).to_have_text("Connected")
+    mine.box.press("Enter")
+    expect(mine.box).to_have_value("")
+    for window in windows:
+        window.sees((1, ann.name, "Hello"))
+
+
+# Each text, and its links: what they show, where they lead, and the site that is named behind them.
+LINKS = {
+    "http://a.example": [("http://a.example", "http://a.example/", None)],
+    "See https://a.example/b?c=d#e, or not.": [("https://a.example/b?c=d#e", "https://a.example/b?c=d#e", None)],
+    "(https://a.example/b_(c))": [("https://a.example/b_(c)", "https://a.example/b_(c)", None)],
+    '<https://a.example/>;"http://b.example:8000"': [
+        ("https://a.example/", "https://a.example/", None),
+        ("http://b.example:8000", "http://b.example:8000/", None),
+    ],
+    "HTTPS://A.EXAMPLE/x": [("HTTPS://A.EXAMPLE/x", "https://a.example/x", None)],
+    "https://\u0430pple.com/": [("https://\u0430pple.com/", "https://xn--pple-43d.com/", "xn--pple-43d.com")],
+    "http://2130706433/": [("http://2130706433/", "http://127.0.0.1/", "127.0.0.1")],
+    "https://a.example\u202egpj.exe": [("https://a.example", "https://a.example/", None)],
+    "\u202ehttps://a.example/": [("https://a.example/", "https://a.example/", None)],
+    "https://bank.example@evil.example/": [],
+    "https://bank.example:pass@evil.example/": [],
+    "javascript:alert(1)": [],
+    "javascript://a.example/%0aalert(1)": [],
+    "data:text/html,<script>alert(1)</script>": [],
+    "xhttps://a.example": [],
+    "https://": [],
+    "https://[": [],
+    "https://a b": [("https://a", "https://a/", None)],
+    "https://a.example/<img/src=x/onerror=alert(1)>": [("https://a.example/", "https://a.example/", None)],
+}
+
+
+@once
+def test_links_lead_where_they_show(windows, ann):
+    """Addresses become links without a referrer. Hostile texts stay texts."""
+    mine, theirs = windows
+    mine.send(*LINKS)
+    theirs.sees(*((number, ann.name, text) for number, text in enumerate(LINKS, 1)))
+    found = theirs.messages.evaluate_all(
+        """items => items.map((item) => [...item.querySelectorAll(".text *")].map((link) =>
+          [link.textContent, link.href, link.dataset.host ?? null]))"""
+    )
+    assert dict(zip(LINKS, [[tuple(link) for link in links] for links in found], strict=True)) == LINKS
+    outside = theirs.log.locator("a").evaluate_all(
+        "links => links.filter((link) => link.rel !== 'noopener noreferrer nofollow ugc' || link.target !== '_blank'"
+        " || getComputedStyle(link).direction !== 'ltr' || getComputedStyle(link).unicodeBidi !== 'isolate')"
+    )
+    assert outside == []
+
+
+@once
+def test_other_rooms_show_what_is_new(visit, ann, ben, room):
+    """Rooms that the user has read in are counted while the page is visible, beside messages and in the list."""
+    visit.expect_problem("WebSocket is closed before")  # time that passes at once overtakes answers
+    quiet, busy = f"{room} & quiet", f"{room} & busy"
+    theirs = visit(ben, f"/chat/{quote(busy)}/")
+    theirs.send("Hello")
+    mine = visit(ann, f"/chat/{quote(busy)}/")
+    mine.transcript(1)
+    mine.page.goto("/")  # without a room
+    theirs.send("One", "Two")
+    theirs.transcript(3)
+    page = mine.page
+    page.clock.install()
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "/rooms/?" in request.url else None)
+    page.goto(f"/chat/{quote(quiet)}/")
+    link = page.get_by_role("navigation", name="Rooms").locator(f'[data-room="{busy}"]')
+    expect(link.locator(".count")).to_have_text("2 new")
+    assert mine.violations() == []
+    theirs.send("Three")
+    theirs.transcript(4)
+    page.clock.run_for(11_000)
+    expect(link.locator(".count")).to_have_text("3 new")
+    hide = "hidden => { Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });"
+    page.evaluate(hide + " document.dispatchEvent(new Event('visibilitychange')) }", True)
+    before = len(asked)
+    page.clock.run_for(60_000)
+    assert len(asked) == before
+    page.set_viewport_size({"width": 320, "height": 568})
+    button = page.get_by_role("button", name="Rooms 3 new")
+    expect(link).to_be_hidden()
+    button.click()
+    expect(link).to_be_visible()
+    assert mine.overflows() == []
+    other = mine.tab(f"/?q={quote(busy)}")
+    expect(other.page.locator("main li .count")).to_have_text("3 new")
+    link.get_by_role("link").click()
+    mine.transcript(4)
+    other.page.reload()
+    expect(other.page.locator("main li .count")).to_be_hidden()
 
 
 @signed_in

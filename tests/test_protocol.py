@@ -202,6 +202,7 @@ def test_generated_client_talks(observer, tmp_path):
         "acknowledged": [1, "a1"],
         "repeated": [1, "Hi Bob"],
         "refused": ["bad_message", "a2"],
+        "edited": [1, "Hello Bob"],
         "closed": 1000,
         "missed": [2, 2, "Still there?"],
         "answered": ["q1", True, "done"],
@@ -240,6 +241,12 @@ def see_chat(observer):
         anns.refuses("too_long", type="send", ref="r", text="x" * 4001)
         observer.run("from chat.models import *; m = Message.objects.get(room__name='lobby'); m.text = 'new'; m.save()")
         bobs.receive(type="edited", seq=1, text="new")
+        anns.send(type="edit", ref="e1", seq=1, text="newer")
+        bobs.receive(type="edited", seq=1, text="newer")
+        bobs.refuses("forbidden", type="edit", ref="e2", seq=1, text="mine")
+        bobs.refuses("not_found", type="edit", ref="e3", seq=9, text="mine")
+        anns.refuses("too_long", type="edit", ref="e4", seq=1, text="x" * 4001)
+        assert ann.request("GET /rooms/", 200, path="/rooms/?room=lobby&room=x").json() == {"rooms": {"lobby": 1}}
         found = ann.request("GET /chat/<room>/messages/", 200, path="/chat/lobby/messages/?after=0&limit=9").json()
         assert [observer.document.identify("chat", "send", message)[2] for message in found["messages"]] == ["message"]
         ann.request("GET /chat/<room>/messages/", 400, path="/chat/lobby/messages/?after=x")

@@ -23,6 +23,21 @@ def visible_rooms(user: Any) -> QuerySet[Room]:
     return Room.objects.filter(is_open | Q(pk__in=own))
 
 
+def listed_rooms(user: Any, limit: int) -> list[str]:
+    """Return the names of the user's private rooms, then of open ones, up to a limit."""
+    own = Member.objects.filter(user=user.pk).values_list("room__name", flat=True)
+    names = list(own.order_by("room__name")[:limit])
+    is_open = ~Q(name__startswith=PRIVATE)
+    others = Room.objects.filter(is_open).values_list("name", flat=True)
+    return names + list(others[: limit - len(names)])
+
+
+def visible_seqs(user: Any, rooms: Collection[str]) -> dict[str, int]:
+    """Return the number of the latest message of each of these rooms that the user may enter."""
+    visible = visible_rooms(user).filter(name__in=rooms)
+    return dict(visible.order_by().values_list("name", "seq"))
+
+
 def may_enter(user: Any, room: str) -> bool:
     """Return whether the user may enter the room of this name, which is open or theirs."""
     return not is_private(room) or visible_rooms(user).filter(name=room).exists()

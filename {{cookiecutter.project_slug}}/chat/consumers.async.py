@@ -2,14 +2,14 @@
 
 from typing import Any
 
-{% if cookiecutter.auth != "none" %}
 from channels.db import database_sync_to_async
 
+{% if cookiecutter.auth != "none" %}
 from chat.access import find_members, may_enter, membership
 {% endif %}
-from chat.events import parse_send
+from chat.events import parse_edit, parse_send
 from chat.history import RoomHistory
-from chat.models import Draft, alatest_edits, astore_message, room_group
+from chat.models import Draft, alatest_edits, astore_message, edit_message, room_group
 {% if cookiecutter.auth != "none" %}
 from chat.names import is_private
 {% endif %}
@@ -73,6 +73,8 @@ class ChatConsumer(RealtimeConsumer):
         match event["type"]:
             case "send":
                 await self.handle_send(event)
+            case "edit":
+                await self.handle_edit(event)
             case "typing":
                 typing = {"type": "typing", **self.identity}
                 await apublish(self.group, typing, sender=self.connection.id)
@@ -91,3 +93,11 @@ class ChatConsumer(RealtimeConsumer):
             await apublish(self.group, message.event())
         else:
             await self.send_event(message.event())
+
+    async def handle_edit(self, event: dict[str, Any]) -> None:
+        """Replace the text of the user's own message. All receive the new one as `edited`."""
+{% if cookiecutter.auth != "none" %}
+        if not await self.admits():
+            return
+{% endif %}
+        await database_sync_to_async(edit_message)(self.room, self.user_id, *parse_edit(event))

@@ -5,9 +5,9 @@ from typing import Any
 {% if cookiecutter.auth != "none" %}
 from chat.access import find_members, may_enter, membership
 {% endif %}
-from chat.events import parse_send
+from chat.events import parse_edit, parse_send
 from chat.history import RoomHistory
-from chat.models import Draft, latest_edits, room_group, store_message
+from chat.models import Draft, edit_message, latest_edits, room_group, store_message
 {% if cookiecutter.auth != "none" %}
 from chat.names import is_private
 {% endif %}
@@ -69,6 +69,8 @@ class ChatConsumer(SyncRealtimeConsumer):
         match event["type"]:
             case "send":
                 self.handle_send(event)
+            case "edit":
+                self.handle_edit(event)
             case "typing":
                 typing = {"type": "typing", **self.identity}
                 publish(self.group, typing, sender=self.connection.id)
@@ -87,3 +89,11 @@ class ChatConsumer(SyncRealtimeConsumer):
             publish(self.group, message.event())
         else:
             self.send_event(message.event())
+
+    def handle_edit(self, event: dict[str, Any]) -> None:
+        """Replace the text of the user's own message. All receive the new one as `edited`."""
+{% if cookiecutter.auth != "none" %}
+        if not self.admits():
+            return
+{% endif %}
+        edit_message(self.room, self.user_id, *parse_edit(event))

@@ -143,7 +143,7 @@ class Message(models.Model):
 
     def event(self) -> dict[str, Any]:
         """Return the event that clients get."""
-        return {
+        event = {
             "type": "message",
             "seq": self.seq,
             "ref": self.ref,
@@ -152,6 +152,7 @@ class Message(models.Model):
             "text": self.text,
             "at": f"{self.at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{self.at.microsecond // 1000:03}Z",
         }
+        return event if self.edited_at is None else {**event, "edited": True}
 
     def edited_event(self) -> dict[str, Any]:
         """Return the event that replaces the text on pages that have the message."""
@@ -219,6 +220,23 @@ def insert_messages(drafts: list[Draft], *, sent_before: bool = False) -> list[S
             messages[key] = Message(room_id=room_id, seq=seq + 1, **fields)
         Message.objects.bulk_create([messages[key] for key in new])
     return [(messages[draft.key], new.get(draft.key) is draft) for draft in drafts]
+
+
+def edit_message(room: str, user_id: str, ref: str, seq: int, text: str) -> None:
+    """Replace the text of the user's own message. An empty one deletes the message for good.
+
+    The row stays, so that the numbers have no gap. Raises EventError if the message is missing,
+    deleted or another user's.
+    """
+    with transaction.atomic():
+        messages = Message.objects.select_for_update(of=("self",)).select_related("room")
+        message = messages.filter(room__name=room, seq=seq).exclude(text="").first()
+        if message is None:
+            raise EventError("not_found", "There is no such message, or it was deleted.", ref)
+        if message.user_id != user_id:
+            raise EventError("forbidden", "You may change your own messages only.", ref)
+        message.text = text
+        message.save(update_fields=["text"])
 
 
 def take_numbers(drafts: list[Draft], each: int = 1) -> dict[str, tuple[int, int]]:

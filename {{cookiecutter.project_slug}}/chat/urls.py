@@ -10,6 +10,7 @@ urlpatterns = [
     path("chat/<room:room>/members/", member_views.members, name="members"),
     path("chat/<room:room>/members/<int:pk>/", member_views.remove, name="remove_member"),
 {% endif %}
+    path("rooms/", views.numbers, name="room_numbers"),
     path("chat/<room:room>/", views.room, name="room"),
     path("chat/<room:room>/messages/", views.messages, name="messages"),
 ]

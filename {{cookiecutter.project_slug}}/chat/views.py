@@ -6,10 +6,10 @@ from django.urls import NoReverseMatch
 from django.views.decorators.http import require_safe
 
 {% if cookiecutter.auth == "none" %}
-from chat.models import Room, find_rooms, messages_after, messages_before
+from chat.models import Room, find_rooms, latest_seqs, messages_after, messages_before
 from chat.names import MAX_NAME, RULE
 {% else %}
-from chat.access import check_entry, visible_rooms
+from chat.access import check_entry, listed_rooms, visible_rooms, visible_seqs
 from chat.models import find_rooms, messages_after, messages_before
 from chat.names import MAX_NAME, RULE, is_private
 {% endif %}
@@ -18,6 +18,7 @@ from realtime.keyset import paginate
 
 MAX_MESSAGES = 500  # in one answer of the history
 ROOMS_PER_PAGE = 50  # on one page of the list
+ROOMS_BESIDE = 30  # beside the messages, and in one answer of their numbers
 
 
 @require_safe
@@ -50,11 +51,26 @@ def text_of(request: HttpRequest, key: str) -> str:
 def room(request: HttpRequest, room: str) -> HttpResponse:
     """Render the page of a room. Its messages come through the socket."""
 {% if cookiecutter.auth == "none" %}
-    return render(request, "chat/room.html", {"room": room})
+    listed = Room.objects.values_list("name", flat=True)[:ROOMS_BESIDE]
+    context = {"room": room, "rooms": sorted({room, *listed}, key=str.lower)}
+    return render(request, "chat/room.html", context)
 {% else %}
     check_entry(request.user, room)
+    listed = listed_rooms(request.user, ROOMS_BESIDE)
+    context = {"room": room, "rooms": sorted({room, *listed}, key=str.lower)}
     template = "chat/private_room.html" if is_private(room) else "chat/room.html"
-    return render(request, template, {"room": room})
+    return render(request, template, context)
+{% endif %}
+
+
+@require_safe
+def numbers(request: HttpRequest) -> HttpResponse:
+    """Return the number of the latest message of each `?room=`{{ "" if cookiecutter.auth == "none" else " that the user may enter" }}."""
+    names = [name.replace("\0", "") for name in request.GET.getlist("room")[:ROOMS_BESIDE]]
+{% if cookiecutter.auth == "none" %}
+    return JsonResponse({"rooms": latest_seqs(names)})
+{% else %}
+    return JsonResponse({"rooms": visible_seqs(request.user, names)})
 {% endif %}
 
 

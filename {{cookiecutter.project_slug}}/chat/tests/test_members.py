@@ -94,7 +94,7 @@ async def test_stranger_meets_no_room(visit: Visit) -> None:
             await sync_to_async(create)()
         assert await sync_to_async(statuses)("bob") == [404, 404, 404]
         assert await (await visit(SOCKET, "bob")).close_code() == 4404
-        for path in ("/", "/?q=team"):
+        for path in ("/", "/?q=team", "/chat/lobby/", "/rooms/?room=~team"):
             assert "~team" not in (await sync_to_async(home.get)(path)).content.decode()
 
 
@@ -109,6 +109,9 @@ async def test_members_talk(visit: Visit) -> None:
     page = (await sync_to_async(home.get)("/?q=team")).content.decode()
     assert ">~team</a>" in page
     assert f'href="{MEMBERS}"' in (await sync_to_async(home.get)(TEAM)).content.decode()
+    assert "~team" in (await sync_to_async(home.get)("/chat/lobby/")).content.decode()
+    numbers = await sync_to_async(home.get)("/rooms/?room=~team")
+    assert numbers.json() == {"rooms": {"~team": 1}}
 
 
 async def test_stranger_is_not_shown_as_present(visit: Visit) -> None:
@@ -232,15 +235,19 @@ async def test_member_who_is_removed_while_connecting_is_refused(
     assert await (await visit(SOCKET, "bob")).close_code() == 4404
 
 
-async def test_member_who_is_removed_by_raw_sql_stores_nothing(visit: Visit) -> None:
-    """No process is notified, and the next message closes the socket."""
+@pytest.mark.parametrize("event", [{"type": "send"}, {"type": "edit", "seq": 1}])
+async def test_member_who_is_removed_by_raw_sql_stores_nothing(
+    visit: Visit, event: dict[str, Any]
+) -> None:
+    """No process is notified, and the next message or edit closes the socket."""
     await sync_to_async(create_team)("bob")
+    await sync_to_async(store)("hello", room="~team", user=await sync_to_async(id_of)("bob"))
     bob = await enter(visit, "bob")
     remove = Member.objects.filter(is_owner=False)._raw_delete
     await sync_to_async(remove)("default")
-    await bob.send(type="send", ref="b1", text="hi")
+    await bob.send(**event, ref="b1", text="hi")
     assert await bob.close_code() == 4404
-    assert not await Message.objects.aexists()
+    assert [message.text async for message in Message.objects.all()] == ["hello"]
 
 
 async def test_member_who_is_removed_by_raw_sql_loses_the_socket(

@@ -84,10 +84,42 @@ def test_invalid_room_in_the_database_breaks_no_list(name: str) -> None:
     assert 'href="/chat/lobby/"' in page.content.decode()
 
 
-@pytest.mark.parametrize("path", ["/", "/chat/lobby/", HISTORY, "/chat/../"])
+@pytest.mark.parametrize("path", ["/", "/chat/lobby/", HISTORY, "/rooms/", "/chat/../"])
 def test_pages_are_not_cached(path: str) -> None:
     """The next user of a browser cannot go back to the messages of the last one."""
     assert client_of("ann").get(path)["Cache-Control"] == "no-store"
+
+
+def test_page_of_a_room_lists_others() -> None:
+    """The first rooms are beside the messages, in the order of their names."""
+    for name in ("b & c", "Attic"):
+        store("hi", room=name)
+    page = client_of("ann").get("/chat/lobby/")
+    assert page.context["rooms"] == ["Attic", "b & c", "lobby"]
+    html = page.content.decode()
+    assert '<a href="/chat/b%20&amp;%20c/"><bdi>b &amp; c</bdi></a>' in html
+    assert '<a href="/chat/lobby/" aria-current="page"><bdi>lobby</bdi></a>' in html
+
+
+def test_list_beside_the_messages_is_bounded() -> None:
+    """A site with many rooms sends some, and the room itself."""
+    Room.objects.bulk_create(Room(name=f"{number:03}") for number in range(40))
+    page = client_of("ann").get("/chat/lobby/")
+    assert page.context["rooms"] == [*(f"{number:03}" for number in range(30)), "lobby"]
+
+
+def test_numbers_of_rooms(django_assert_max_num_queries: Any) -> None:
+    """The latest number of each existing room takes one query, beside those of the sign-in."""
+    for text in ("1", "2"):
+        store(text)
+    store("1", room="a & b")
+    ann = client_of("ann")
+    with django_assert_max_num_queries(3):
+        answer = ann.get("/rooms/", {"room": ["lobby", "a & b", "nowhere", "", "a\0", "x" * 999]})
+    assert answer.json() == {"rooms": {"lobby": 2, "a & b": 1}}
+    assert ann.get("/rooms/").json() == {"rooms": {}}
+    many = [*(f"{number:03}" for number in range(30)), "lobby"]
+    assert ann.get("/rooms/", {"room": many}).json() == {"rooms": {}}
 
 
 def test_history_comes_in_portions() -> None:

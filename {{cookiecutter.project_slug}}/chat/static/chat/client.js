@@ -3,6 +3,8 @@
 import { RealtimeClient } from "../realtime/client.js";
 
 const ACK_MS = 10_000; // send again if the server does not acknowledge for this long
+const OFFLINE = "You are offline. Your change is not saved: save it when you are connected.";
+const UNANSWERED = "The server did not answer. Save your change again.";
 const RETRY_CODES = new Set(["rate_limited", "unavailable"]);
 const RETRY_MS = 2_000;
 const RETRY_CAP_S = 60; // fail a message that would have to wait longer
@@ -19,7 +21,8 @@ const OLDER_SIZE = 100;
  * Events, each a CustomEvent with a `detail`:
  *
  * - `message`: a stored message.
- * - `edited`: `{seq, text}`; the new text of a message, which the page may have or not.
+ * - `edited`: `{seq, text}`; the new text of a message, which the page may have or not, or an empty
+ *   one if it was deleted.
  * - `failed`: `{ref, code, detail}`; the server refused this message, which will not be sent again.
  * - `reset`: the server's database was replaced; drop all messages.
  * - `presence`: `{users, count}`; the users in the room. In a large room the list is partial.
@@ -40,6 +43,7 @@ export class ChatClient extends EventTarget {
   #fetching = false;
   #users = new Map(); // those in the room, by id
   #unacknowledged = []; // only the first is on its way, which keeps them in order
+  #changes = new Map(); // own edits on their way, by ref
   #retryTimer;
   #typedAt = -Infinity;
 
@@ -76,13 +80,25 @@ export class ChatClient extends EventTarget {
    * @returns {string} the `ref` of the `message` or `failed` event that follows
    */
   send(text, fields) {
-    // Not crypto.randomUUID(), which is missing on plain http, as on a phone in the local network.
-    const bytes = crypto.getRandomValues(new Uint8Array(16));
-    const ref = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    const ref = newRef();
     this.#unacknowledged.push({ ...fields, type: "send", ref, text });
     this.#typedAt = -Infinity;
     if (this.#unacknowledged.length === 1) this.#sendFirst();
     return ref;
+  }
+
+  /**
+   * Replace the text of an own message, or delete it by an empty text. Nothing is queued.
+   * @returns {Promise<void>} rejects with the reason, for the user, unless it is stored
+   */
+  async edit(seq, text) {
+    const change = { type: "edit", ref: newRef(), seq, text };
+    const sent = navigator.onLine && this.status === "open" && this.#client.send(change);
+    if (!sent) throw new Error(OFFLINE);
+    await new Promise((resolve, reject) => {
+      this.#changes.set(change.ref, { ...change, resolve, reject });
+      setTimeout(() => this.#failChange(change.ref, UNANSWERED), ACK_MS);
+    });
   }
 
   /** Report to the others that the user is typing. Call it on every key. */
@@ -105,6 +121,7 @@ export class ChatClient extends EventTarget {
       this.#requests.abort();
       this.#early.clear(); // the next connection replays them
       this.#edits.clear();
+      for (const ref of this.#changes.keys()) this.#failChange(ref, UNANSWERED);
       clearTimeout(this.#retryTimer);
     }
     this.#setStatus(status);
@@ -130,6 +147,7 @@ export class ChatClient extends EventTarget {
       case "edited":
         this.#edits.set(event.seq, event.text);
         this.#emit("edited", event);
+        this.#acknowledgeChanges(event);
         break;
       case "gap":
         this.#last ??= event.after;
@@ -175,9 +193,23 @@ export class ChatClient extends EventTarget {
   }
 
   #receiveError({ ref, code, detail, retry_after = 0 }) {
+    if (this.#failChange(ref, detail)) return;
     const retry = RETRY_CODES.has(code) && retry_after <= RETRY_CAP_S;
     if (retry) this.#sendFirstIn(Math.max(RETRY_MS, retry_after * 1000));
     else if (this.#acknowledge(ref)) this.#emit("failed", { ref, code, detail });
+  }
+
+  #acknowledgeChanges({ seq, text }) {
+    for (const change of this.#changes.values()) {
+      if (change.seq !== seq || change.text !== text) continue;
+      this.#changes.delete(change.ref);
+      change.resolve();
+    }
+  }
+
+  #failChange(ref, detail) {
+    this.#changes.get(ref)?.reject(new Error(detail));
+    return this.#changes.delete(ref);
   }
 
   #sendFirst() {
@@ -222,7 +254,8 @@ export class ChatClient extends EventTarget {
 
   // A message may have been read before an edit that overtook it.
   #edited(message) {
-    return { ...message, text: this.#edits.get(message.seq) ?? message.text };
+    const text = this.#edits.get(message.seq);
+    return text === undefined ? message : { ...message, text, edited: true };
   }
 
   #deliverEarly() {
@@ -261,4 +294,10 @@ export class ChatClient extends EventTarget {
       this.#fetching = false;
     }
   }
+}
+
+// Not crypto.randomUUID(), which is missing on plain http, as on a phone in the local network.
+function newRef() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -44,7 +44,7 @@ export class MessageLog {
     this.#list = element.querySelector("ol");
     this.#older = element.querySelector(".older");
     this.#empty = element.querySelector(".empty");
-    this.#reader = new Reader(this.#log, element.querySelector(".jump"));
+    this.#reader = new Reader(this.#log, element.querySelector(".jump"), element.dataset.room);
     this.#loadOlder = loadOlder;
     const seen = ([{ isIntersecting }]) => isIntersecting && this.#addOlder();
     this.#observer = new IntersectionObserver(seen, { root: this.#log, rootMargin: "500px" });
@@ -88,7 +88,9 @@ export class MessageLog {
 
   /** Change the text of a message in its place. Screen readers read it there, without a word. */
   edit({ seq, text }) {
-    for (const message of this.#waiting) if (message.seq === seq) message.text = text;
+    for (const message of this.#waiting) {
+      if (message.seq === seq) Object.assign(message, { text, edited: true });
+    }
     const item = this.#list.querySelector(`[data-seq="${seq}"]`);
     if (!item) return;
     const change = () => replaceText(item, text);
@@ -128,6 +130,7 @@ export class MessageLog {
       if (this.#started) this.#reader.markUnread(items.filter((item) => !item.matches(".own")));
       items.forEach(join);
     });
+    this.#reader.reach(messages.at(-1).seq);
   }
 
   #isOwn(message) {

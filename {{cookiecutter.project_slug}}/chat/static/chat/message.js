@@ -1,10 +1,11 @@
 // The items of the list: messages, and the days between them.
+import { linked } from "./links.js";
 
 const JOINED_MS = 5 * 60_000; // join a message to an older one of the same user within this time
 const DAY_MS = 24 * 3_600_000;
 const HUES = 6; // as many as chat.css has
 
-const template = document.querySelector("template").content.firstElementChild;
+const template = document.querySelector("#message").content.firstElementChild;
 const timeOnly = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const dateOnly = new Intl.DateTimeFormat(undefined, { dateStyle: "full" });
 const dateAndTime = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "short" });
@@ -14,8 +15,10 @@ const relativeDay = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
 export function storedItem(message, own, item = template.cloneNode(true)) {
   const time = item.querySelector("time");
   const date = new Date(message.at);
-  fill(item, message);
   item.className = own ? "message own" : "message";
+  fill(item, message);
+  if (own) showTools(item);
+  else item.querySelector(".tools")?.remove();
   item.dataset.seq = message.seq;
   item.querySelector(".reason").hidden = true;
   time.dateTime = message.at;
@@ -33,9 +36,9 @@ export function pendingItem(me, text) {
   return item;
 }
 
-/** Show the new text of a message that was edited. */
+/** Show the new text of a message that was edited, or that it was deleted. */
 export function replaceText(item, text) {
-  item.querySelector(".text").textContent = text;
+  showText(item, text, true);
 }
 
 /** Show that the server refused the message, and why. */
@@ -76,15 +79,36 @@ export function nameDay(item) {
   item.textContent = name[0].toLocaleUpperCase() + name.slice(1);
 }
 
-function fill(item, { user, user_id, text }) {
+/** Give an item the initial and the colour of a user. */
+export function paint(item, user, user_id) {
   const [initial = ""] = user;
   let hash = 0;
   for (const character of user_id) hash = (hash * 31 + character.codePointAt(0)) % 1_000_003;
-  item.dataset.userId = user_id;
   item.dataset.initial = initial.toUpperCase();
   item.dataset.hue = hash % HUES;
+}
+
+function fill(item, { user, user_id, text, edited }) {
+  paint(item, user, user_id);
+  item.dataset.userId = user_id;
   item.querySelector(".user").textContent = user;
-  item.querySelector(".text").textContent = text;
+  showText(item, text, edited);
+}
+
+function showText(item, text, edited) {
+  const deleted = text === "";
+  item.querySelector(".text").replaceChildren(...(deleted ? ["Deleted."] : linked(text)));
+  item.querySelector(".mark").hidden = deleted || !edited;
+  item.classList.toggle("deleted", deleted);
+  if (deleted) item.querySelector(".tools")?.remove();
+}
+
+// A touch on the message gives it the focus, which shows them.
+function showTools(item) {
+  const tools = item.querySelector(".tools");
+  if (!tools) return;
+  tools.hidden = false;
+  item.tabIndex = -1;
 }
 
 function timeOf(item) {

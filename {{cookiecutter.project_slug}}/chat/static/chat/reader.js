@@ -1,4 +1,5 @@
 // The reader's position in the log, and the messages that arrived out of sight.
+import { setRead } from "./unread.js";
 
 const FOLLOWING_PX = 40; // so close to the end, the reader follows new messages
 
@@ -6,6 +7,9 @@ const FOLLOWING_PX = 40; // so close to the end, the reader follows new messages
 export class Reader {
   #log;
   #jump;
+  #room;
+  #latest = null; // seq of the newest message in the log
+  #read = null; // seq of the newest message that was in sight
   #marker = document.createElement("li");
   #title = document.title;
   #following = true;
@@ -14,10 +18,12 @@ export class Reader {
   /**
    * @param {Element} log keeps its end in sight while its `scrollTop` is 0 (column-reverse)
    * @param {Element} jump the button that leads to the end
+   * @param {string} room its name
    */
-  constructor(log, jump) {
+  constructor(log, jump, room) {
     this.#log = log;
     this.#jump = jump;
+    this.#room = room;
     this.#marker.className = "unread";
     this.#marker.textContent = "New messages";
     log.addEventListener("scroll", () => this.#update(), { passive: true });
@@ -48,6 +54,12 @@ export class Reader {
     this.#showUnread(this.#unread + items.length);
   }
 
+  /** Note the number of the newest message. */
+  reach(seq) {
+    this.#latest = seq;
+    this.#remember();
+  }
+
   /** Remove the marker and go to the end: a reader who replies has read everything. */
   markRead() {
     this.#marker.remove();
@@ -62,11 +74,18 @@ export class Reader {
     this.#following = this.#log.scrollTop > -FOLLOWING_PX;
     this.#jump.hidden = this.#following;
     if (this.#isWatching) this.#showUnread(0);
+    this.#remember();
   }
 
   #showMarker() {
     if (this.#unread) this.#marker.scrollIntoView({ block: "nearest" });
     this.#update();
+  }
+
+  #remember() {
+    if (!this.#isWatching || this.#read === this.#latest) return;
+    this.#read = this.#latest;
+    setRead(this.#room, this.#read);
   }
 
   #showUnread(unread) {

@@ -1,0 +1,82 @@
+// The list of rooms, beside the messages or on a page of its own, with what is new in each.
+import { unread, visited } from "./unread.js";
+
+const POLL_MS = 10_000;
+const MOST = 30; // rooms whose numbers are asked for, and rooms beside the messages
+const MOST_CHARACTERS = 4_000; // in a URL
+
+const list = document.querySelector("[data-numbers-url]");
+const template = list.querySelector("template"); // beside the messages only
+const total = document.querySelector(".open-rooms .count");
+const numbers = new Map(); // of the latest messages, by room
+let timer;
+
+/** Ask for the numbers of the rooms that the user has read in, while somebody looks. */
+async function poll() {
+  clearTimeout(timer);
+  if (document.hidden) return;
+  timer = setTimeout(poll, POLL_MS);
+  const query = queryOf(visited().filter((room) => template || itemOf(room)));
+  if (!query || !navigator.onLine) return;
+  try {
+    const response = await fetch(`${list.dataset.numbersUrl}?${query}`, { redirect: "manual" });
+    const { rooms } = await response.json();
+    for (const [room, seq] of Object.entries(rooms)) numbers.set(room, seq);
+    show();
+  } catch {
+    // Signed out, or the server is down: ask again later.
+  }
+}
+
+function queryOf(rooms) {
+  const query = new URLSearchParams();
+  for (const room of rooms.slice(0, MOST)) {
+    query.append("room", room);
+    if (query.toString().length > MOST_CHARACTERS) break;
+  }
+  return query.toString();
+}
+
+function show() {
+  if (template) visited().filter((room) => numbers.has(room)).forEach(add);
+  let sum = 0;
+  for (const item of list.querySelectorAll("[data-room]")) {
+    const { room } = item.dataset;
+    const isOpen = item.querySelector("[aria-current]") !== null;
+    const count = isOpen || !numbers.has(room) ? 0 : unread(room, numbers.get(room));
+    showCount(item.querySelector(".count"), count);
+    sum += count;
+  }
+  if (total) showCount(total, sum);
+}
+
+function showCount(element, count) {
+  element.hidden = count === 0;
+  element.textContent = `${count} new`;
+}
+
+/** Add a room in its place. If the list is full, one that the user has never read in makes way. */
+function add(room) {
+  if (itemOf(room)) return;
+  const items = [...list.querySelectorAll("[data-room]")];
+  if (items.length >= MOST) {
+    const read = new Set(visited());
+    const other = items.findLast((item) => !read.has(item.dataset.room));
+    if (!other) return;
+    other.remove();
+  }
+  const item = template.content.firstElementChild.cloneNode(true);
+  item.dataset.room = item.querySelector("bdi").textContent = room;
+  item.querySelector("a").href = `../${encodeURIComponent(room)}/`;
+  const key = room.toLowerCase();
+  const next = items.find((other) => other.isConnected && other.dataset.room.toLowerCase() > key);
+  list.querySelector("ul").insertBefore(item, next ?? null);
+}
+
+function itemOf(room) {
+  return list.querySelector(`[data-room="${CSS.escape(room)}"]`);
+}
+
+document.addEventListener("visibilitychange", poll);
+addEventListener("storage", show); // another window has read something
+addEventListener("pageshow", poll); // also on the way back from a room
