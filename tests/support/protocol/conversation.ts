@@ -62,6 +62,9 @@ const repeated = await ann.next("message");
 ann.send({ type: "send", ref: "a2", text: "" });
 const refused = await ann.next("error");
 
+ann.send({ type: "edit", ref: "e1", seq: acknowledged.seq, text: "Hello Bob" });
+const edited = await bob.next("edited");
+
 const closed = await bob.close();
 ann.send({ type: "send", ref: "a3", text: "Still there?" });
 await ann.next("message");
@@ -86,6 +89,7 @@ console.log(
     acknowledged: [acknowledged.seq, acknowledged.ref],
     repeated: [repeated.seq, repeated.text],
     refused: [refused.code, refused.ref],
+    edited: [edited.seq, edited.text],
     closed,
     missed: [latest, missed.seq, missed.text],
     answered: [question.ref, piece.job === question.job, job.state],
