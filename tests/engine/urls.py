@@ -3,4 +3,4 @@
 from django.http import HttpResponse
 from django.urls import include, path
 
-urlpatterns = [path("", include("realtime.urls")), path("", lambda request: HttpResponse("page"))]
+urlpatterns = [path("", include("realtime.urls")), path("", lambda request: HttpResponse("page"), name="home")]
