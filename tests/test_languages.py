@@ -13,6 +13,7 @@ from support.emitted import bake, run
 from support.matrix import CHOICES, PYTHONS, label
 from support.messages import EMITTED, answers_with_texts, catalogs, extract
 from support.pages import commands
+from support.programs import require_programs
 from support.servers import start_site
 from support.workers import SERVE, Work
 
@@ -71,9 +72,8 @@ def test_catalogs_have_what_the_code_uses(cookies, environment, answers):
         for (context, text, plural), entry in entries.items():
             assert all(entry.texts), f"{name}: {text}"
             assert (context, entry.flags.count("fuzzy")) == ("", 0)
-            shown = [compiled[name].ngettext(text, plural, n) for n in (1, 2)] if plural else [
-                compiled[name].gettext(text)
-            ]
+            found = compiled[name].gettext(text)
+            shown = [compiled[name].ngettext(text, plural, count) for count in (1, 2)] if plural else [found]
             assert shown == entry.texts
     needed = extract(project, environment(PYTHONS[-1], CHOICES["django_version"][0]))
     assert {name: set(entries) for name, entries in needed.items()} == {
@@ -143,6 +143,7 @@ def work(cookies_session, environment, services):
 
 def add_arabic(work):
     """Follow the recipe, with Arabic for French, and translate one text."""
+    require_programs({"msgfmt": "gettext"})
     page = work.project / "docs" / "recipes" / "add-a-language.md"
     text = page.read_text(encoding="utf-8").replace('("fr", "Français")', '("ar", "العربية")')
     page.write_text(text.replace("--locale fr", "--locale ar"), encoding="utf-8")

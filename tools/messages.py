@@ -1,7 +1,7 @@
 """Writer of the template's message catalogs: `python -m tools.messages`, after a text was added or changed.
 
-It bakes projects, lets Django find their texts, and keeps the translations of texts that are still there. Translate what
-it lists, in the catalogs of the template, and run it again to compile them.
+It bakes projects, lets Django find their texts, and keeps the translations of texts that are still there. Translate
+what it lists, in the catalogs of the template, and run it again to compile them.
 """
 
 import tempfile

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from support.emitted import clean_environ, run
 from support.matrix import CHOICES, TEMPLATE, Answers, combinations
+from support.programs import require_programs
 
 EMITTED = TEMPLATE / "{{cookiecutter.project_slug}}"
 LANGUAGE = "de"
@@ -59,6 +60,7 @@ def catalogs(project: Path) -> dict[str, dict[Key, Entry]]:
 
 def extract(project: Path, environment: Path) -> dict[str, dict[Key, Entry]]:
     """Let Django write what the code of a project has to translate. Return its catalogs, which also keep the old."""
+    require_programs({"xgettext": "gettext"})
     for module in project.glob("*/__init__.py"):
         if module.parent.name not in {"config", "tests"}:
             (module.parent / "locale").mkdir(exist_ok=True)

@@ -234,7 +234,8 @@ def edit_message(room: str, user_id: str, ref: str, seq: int, text: str) -> None
         messages = Message.objects.select_for_update(of=("self",)).select_related("room")
         message = messages.filter(room__name=room, seq=seq).exclude(text="").first()
         if message is None:
-            raise EventError("not_found", gettext("There is no such message, or it was deleted."), ref)
+            detail = gettext("There is no such message, or it was deleted.")
+            raise EventError("not_found", detail, ref)
         if message.user_id != user_id:
             raise EventError("forbidden", gettext("You may change your own messages only."), ref)
         message.text = text

@@ -32,8 +32,8 @@ async def test_own_text_is_replaced_for_all(visit: Visit) -> None:
     newcomer = await visit(LOBBY, "cem")
     *_, message = await newcomer.receive_until("message")
     assert (message["ref"], message["text"], message["edited"]) == ("a1", "hello", True)
-    history = await sync_to_async(lambda: client_of("cem").get("/chat/lobby/messages/").json())()
-    assert history["messages"] == [message]
+    history = await sync_to_async(lambda: client_of("cem").get("/chat/lobby/messages/"))()
+    assert history.json()["messages"] == [message]
 
 
 async def test_empty_text_deletes_for_good(visit: Visit) -> None:

@@ -94,7 +94,10 @@ def test_invalid_room_in_the_database_breaks_no_list(name: str) -> None:
     assert 'href="/chat/lobby/"' in page.content.decode()
 
 
-@pytest.mark.parametrize("path", ["/", "/chat/lobby/", HISTORY, "/rooms/", "/chat/../"])
+NOT_CACHED = ("/", "/chat/lobby/", HISTORY, "/rooms/", "/chat/../")
+
+
+@pytest.mark.parametrize("path", NOT_CACHED)
 def test_pages_are_not_cached(path: str) -> None:
     """The next user of a browser cannot go back to the messages of the last one."""
     assert client_of("ann").get(path)["Cache-Control"] == "no-store"
