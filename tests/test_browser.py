@@ -198,8 +198,7 @@ def test_offline(windows, visit, ann):
     """Fifty messages written without a network arrive when it is back, each once and in order."""
     visit.expect_problem(OUTAGE)
     mine = windows[0]
-    mine.page.context.set_offline(True)
-    expect(mine.status).to_have_text("Offline", timeout=2000)
+    mine.lose_network()
     texts = [f"Message {number}" for number in range(1, 51)]
     mine.send(*texts)
     expect(mine.log.locator(".pending")).to_have_count(50)
@@ -327,8 +326,7 @@ def test_edited_messages(windows, visit, site, ann, ben, room):
     moderate(1, "removed")
     for window in windows:
         window.sees((1, ben.name, "removed"), (2, ben.name, "rude-2"), (3, ben.name, "rude-3"))
-    mine.page.context.set_offline(True)
-    expect(mine.status).to_have_text("Offline")
+    mine.lose_network()
     moderate(2, "removed too")
     theirs.send("Hello")
     mine.page.context.set_offline(False)

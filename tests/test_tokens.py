@@ -77,8 +77,7 @@ def test_page_survives_a_new_csrf_token(visit, ann):
     window = visit(ann, "/chat/lobby/")
     expect(window.status).to_have_text("Connected")
     context = window.page.context
-    context.set_offline(True)
-    expect(window.status).to_have_text("Connection lost. Reconnecting…")
+    window.lose_network()
     (cookie,) = [cookie for cookie in context.cookies() if cookie["name"].endswith("csrftoken")]
     context.add_cookies([{**cookie, "value": "x" * 32}])
     context.set_offline(False)

@@ -200,6 +200,12 @@ class Window:
             self.box.fill(text)
             self.box.press("Enter")
 
+    def lose_network(self) -> None:
+        """Cut the network, and wait until the page has failed to reconnect. It must show this before."""
+        with self.page.expect_console_message(lambda message: "INTERNET_DISCONNECTED" in message.text):
+            self.page.context.set_offline(True)
+            expect(self.status).to_have_text("Offline", timeout=5_000)
+
     def fill_in(self, button: str, fields: dict[str, str]) -> None:
         """Fill in and submit a form."""
         for label, value in fields.items():
