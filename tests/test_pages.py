@@ -4,7 +4,6 @@ import functools
 import gzip
 import json
 from collections import defaultdict
-from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from pprint import pformat
 
@@ -32,9 +31,9 @@ HTML_VALIDATE = ["--preset", "standard,a11y", "--rule", "no-implicit-button-type
 SCHEMES = {"ltr": ("light", "dark"), "rtl": ("dark",)}  # no colour depends on the direction
 
 
-def variant(name: str, *parameters: object, marks: Sequence[pytest.MarkDecorator] = (), label: str | None = None):
-    """Return parameters of a test, so that tests of one site share a worker."""
-    return pytest.param(name, *parameters, marks=[pytest.mark.xdist_group(f"pages-{name}"), *marks], id=label or name)
+def variant(name: str):
+    """Return a parameter of tests, so that those of one site share a worker."""
+    return pytest.param(name, marks=pytest.mark.xdist_group(f"pages-{name}"))
 
 
 class Faults(defaultdict):
@@ -125,13 +124,14 @@ def test_html_is_valid(seen):
 # In CI, pages without and with a script. `make lighthouse` takes all.
 QUICK = {"start", "room"}
 LIGHTHOUSE = [
-    variant("all", page, marks=[] if page.name in QUICK else [pytest.mark.lighthouse], label=page.name)
+    pytest.param(page, marks=[] if page.name in QUICK else [pytest.mark.lighthouse], id=page.name)
     for page in pages_of(VARIANTS["all"])
     if not page.fields
 ]
 
 
-@pytest.mark.parametrize(("seen", "page"), LIGHTHOUSE, indirect=["seen"])
+@pytest.mark.parametrize("page", LIGHTHOUSE)
+@pytest.mark.parametrize("seen", [variant("all")], indirect=True)
 def test_lighthouse(seen, page, tmp_path):
     """Accessibility and best practices get the full score."""
     url, port = seen.site.url, free_port()
