@@ -154,7 +154,8 @@ def test_pages_and_scripts_are_copied_as_they_are(cookies):
         "notifications": "bell",
         **{app: app for app in ("assistant", "dashboard", "devices", "jobs")},
     }
-    rendered = {"templates/site_name.html", *(f"{app}/static/{app}/{name}.js" for app, name in scripts.items())}
+    rendered = {f"templates/site_{name}.html" for name in ("name", "description")}
+    rendered |= {f"{app}/static/{app}/{name}.js" for app, name in scripts.items()}
     rendered.add("devices/static/devices/device.js")
     source = TEMPLATE / "{{cookiecutter.project_slug}}"
     copied = {}

@@ -54,7 +54,7 @@ PUBLIC = {
     "realtime.auth": {"Identity", "public"},
     "realtime.auth.sessions": {"find_valid_sessions"},
     "realtime.auth.models": {"Throttle", "of_address"},
-    "realtime.auth.forms": {"PasswordChangeForm", "PasswordResetForm"},
+    "realtime.auth.forms": {"NewPasswordMixin", "PasswordChangeForm", "PasswordResetForm", "SetPasswordForm"},
     "realtime.auth.urls": {"urlpatterns", "reset_urlpatterns"},
     "realtime.feeds.events": {"append", "aappend", "append_many", "FeedHistory", "trim"},
     "realtime.feeds.models": {"Feed", "take_numbers", "latest_seqs"},
