@@ -10,8 +10,8 @@ from support.pages import DELETE, commands
 
 # Apps that another one imports, with the apps that go with them.
 DEPENDENTS: dict[str, list[str]] = {}
-# The navigation shows the apps that have a URL. Pages are edited by hand.
-MENTIONS = {"templates/base.html"}
+# The navigation shows the apps that have a URL. Pages and their translations are edited by hand.
+MENTIONS = {"templates/base.html", *(f"locale/de/LC_MESSAGES/django.{kind}" for kind in ("mo", "po"))}
 
 
 def parameters():

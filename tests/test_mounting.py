@@ -157,7 +157,7 @@ def test_site_works_at_other_paths(answers, cookies, environment, tmp_path):
 
 
 def see_site(visits, pages, sockets, auth):
-    """Sign up on the way to a room, write there, then open a page of each app."""
+    """Sign up on the way to a room, write there, then open a page of each app. All pages are German."""
     welcomed = set()
 
     def on_socket(socket):
@@ -168,11 +168,11 @@ def see_site(visits, pages, sockets, auth):
     page = window.page
     if auth != "none":
         assert page.url == f"{visits.url}{pages}/accounts/login/?next={pages}/jobs/"
-        page.get_by_role("link", name="Sign up").click()
+        page.get_by_role("link", name="Registrieren").click()
         for name, value in {"username": "ann", "password1": PASSWORD, "password2": PASSWORD}.items():
-            page.locator(f"[name={name}]").fill(value)  # its label is German here
+            page.locator(f"[name={name}]").fill(value)
         with page.expect_navigation():
-            page.get_by_role("button", name="Sign up").click()
+            page.get_by_role("button", name="Registrieren").click()
     assert page.url == f"{visits.url}{pages}/jobs/"
     page.on("websocket", on_socket)
     for path in ("jobs", "chat/lobby", "devices", "devices/lamp", "dashboard", "assistant"):
@@ -180,13 +180,14 @@ def see_site(visits, pages, sockets, auth):
         socket = f"{sockets}/{path}/"
         match path:
             case "jobs":
-                page.get_by_role("button", name="Prepare report").click()
+                page.get_by_role("button", name="Bericht erstellen").click()
                 expect(page.get_by_role("listitem")).to_have_count(1)
             case "chat/lobby":
+                window.box = page.get_by_role("textbox", name="Nachricht")
                 window.send("hi")
                 assert [text for *_, text in window.transcript(1)] == ["hi"]
             case "assistant":
-                page.get_by_role("button", name="New conversation").click()
+                page.get_by_role("button", name="Neue Unterhaltung").click()
                 socket += "1/"
         wait_until(lambda socket=socket: page.wait_for_timeout(20) or socket in welcomed, f"a welcome of {socket}")
     if auth != "none":

@@ -7,7 +7,8 @@ from asgiref.sync import sync_to_async
 from channels.db import database_sync_to_async
 from channels.routing import URLRouter
 from django.conf import settings as django_settings
-from django.test import Client
+from django.http import Http404
+from django.test import Client, RequestFactory
 from django.urls import path, reverse
 from django.utils import translation
 from django.utils.translation import gettext
@@ -18,7 +19,7 @@ from realtime.consumers import RealtimeConsumer, SyncRealtimeConsumer
 from realtime.languages import LOCALE_MIDDLEWARE
 from realtime.protocol import EventError
 from realtime.testing import SocketClient
-from realtime.translations import translations_path
+from realtime.translations import translations, translations_path
 
 TEXTS = {"en": "Too many attempts.", "de": "Zu viele Versuche."}
 
@@ -86,4 +87,5 @@ def test_scripts_get_the_texts_of_a_language():
         assert "django.gettext" in response.text
     assert paths["de"] != paths["en"]
     assert client.get(reverse("translations", args=["de", "old"]))["Cache-Control"] == "no-store"
-    assert client.get(reverse("translations", args=["fr", "x"])).status_code == 404
+    with pytest.raises(Http404):
+        translations(RequestFactory().get("/"), "fr", "x")
