@@ -102,7 +102,8 @@ def test_commands_name_the_cause(cookies, environment):
         assert see(handshake).endswith("https://nginx.org/en/docs/http/websocket.html")
         handshake = handshake.replace("http://127.0.0.1:8000", "https://chat.example.com", 1)
         assert see(handshake).endswith("Add https://chat.example.com to ALLOWED_ORIGINS.")
-        assert "\r\nlocation: /accounts/login/?next=/about/private/\r\n" in see(login.replace("about/", "about/private/"))
+        private = see(login.replace("about/", "about/private/"))
+        assert "\r\nlocation: /accounts/login/?next=/about/private/\r\n" in private
         assert "default-src 'self'" in see(policy)
         httpx.post(site.url, trust_env=False)
         assert "Forbidden (CSRF cookie not set.): /" in site.log.read_text()

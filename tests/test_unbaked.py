@@ -52,7 +52,6 @@ PUBLIC = {
     "realtime.figures.sockets": {"socket_figures"},
     "realtime.figures.ticker": {"tick"},
     "realtime.auth": {"Identity", "public"},
-    "realtime.identity": {"user_id", "display_name"},
     "realtime.auth.sessions": {"find_valid_sessions"},
     "realtime.auth.models": {"Throttle", "of_address"},
     "realtime.auth.forms": {"NewPasswordMixin", "PasswordChangeForm", "PasswordResetForm", "SetPasswordForm"},
