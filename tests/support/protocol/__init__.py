@@ -34,7 +34,7 @@ class Document:
             self.messages[channel, operation["action"]] = found
 
     def resolve(self, node: Any) -> Any:
-        """Return a part of the document without references."""
+        """Return a part of the document without references. Objects have no fields but those described."""
         if isinstance(node, list):
             return [self.resolve(item) for item in node]
         if not isinstance(node, dict):
@@ -44,7 +44,8 @@ class Document:
             for key in node["$ref"].removeprefix("#/").split("/"):
                 target = target[key]
             return self.resolve(target)
-        return {key: self.resolve(value) for key, value in node.items()}
+        closed = {"additionalProperties": False} if "properties" in node else {}
+        return closed | {key: self.resolve(value) for key, value in node.items()}
 
     def names(self) -> set[tuple[str, str, str]]:
         """Return the channel, the action and the name of each message."""

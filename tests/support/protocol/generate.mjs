@@ -15,7 +15,9 @@ for (const path of documents) {
 }
 
 // The types of a channel are one union, so each direction has a folder of its own.
-const options = { modelType: "interface", enumType: "union", mapType: "record", rawPropertyNames: true };
+const processorOptions = { interpreter: { ignoreAdditionalProperties: true } };
+const types = { modelType: "interface", enumType: "union", mapType: "record", rawPropertyNames: true };
+const options = { ...types, processorOptions };
 for (const action of ["send", "receive"]) {
   const document = structuredClone(first.json());
   for (const [id, operation] of Object.entries(document.operations)) {
