@@ -494,16 +494,19 @@ def test_other_rooms_show_what_is_new(visit, ann, ben, room):
 
 @signed_in
 def test_logout_in_another_tab(visit, site, room):
-    """The room reports it and offers the login, which leads back to the room."""
+    """The room reports it and offers the login, which leads back to the room and what was not sent."""
     person = Person(site, site.auth)
     window = visit(person, f"/chat/{room}/")
     expect(window.status).to_have_text("Connected")
     window.tab("/").page.get_by_role("button", name="Log out").click()
     expect(window.status).to_have_text("You are signed out.")
+    window.send("Hello")
+    expect(window.page.get_by_role("alert")).to_have_text("You are signed out. Log in, then send it.")
     window.page.get_by_role("button", name="Log in").click()
     window.fill_in("Log in", {"Username": person.name, "Password": PASSWORD})
     expect(window.page).to_have_url(f"{site.url}/chat/{room}/")
     expect(window.status).to_have_text("Connected")
+    expect(window.box).to_have_value("Hello")
 
 
 @signed_in

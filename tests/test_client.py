@@ -44,6 +44,8 @@ PAGE = """<!DOCTYPE html>
 FORM = """<!DOCTYPE html>
 <title>Example</title>
 <link rel="icon" href="data:,">
+<header><form><button>Log out</button></form></header>
+<main>
 <p role="status"></p>
 <ol></ol>
 <form data-socket-path="/notes" data-pass-path="/pass"><input name="text"><button>Send</button></form>
@@ -299,14 +301,14 @@ def test_example_of_the_manual_loses_nothing(page, server):
     expect(status).to_have_text("open")
     for number, text in enumerate(["one", "two"], 1):
         page.get_by_role("textbox").fill(text)
-        page.get_by_role("button").click()
+        page.get_by_role("button", name="Send").click()
         expect(page.get_by_role("listitem")).to_have_count(number)
     assert page.get_by_role("listitem").all_text_contents() == ["one", "two"]
     assert [note["text"] for note in server.frames] == ["one", "two"]
     wait_until(lambda: page.wait_for_timeout(20) or len(server.visits) == 3, "a third socket")
     expect(status).to_have_text("open")
     page.get_by_role("textbox").fill("bad")
-    page.get_by_role("button").click()
+    page.get_by_role("button", name="Send").click()
     expect(status).to_have_text("Too bad.")
     assert server.sockets("/notes") == [{}, {}, {"after": ["2"]}]
 

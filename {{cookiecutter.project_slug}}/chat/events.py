@@ -33,6 +33,8 @@ def parse_text(event: dict[str, Any]) -> tuple[str, str]:
         raise EventError(
             "bad_message", "`text` is missing, or has characters that cannot be stored.", ref
         )
+    if text and not text.strip():
+        raise EventError("bad_message", "`text` has spaces only.", ref)
     if len(text) > MAX_TEXT:
         raise EventError("too_long", f"`text` has at most {MAX_TEXT} characters.", ref)
     return ref, text

@@ -255,7 +255,7 @@ class RealtimeConsumer(BaseConsumer, AsyncJsonWebsocketConsumer):
 
     async def receive_event(self, event: dict[str, Any]) -> None:
         """Act on an event other than `ping`. Raise EventError to refuse it."""
-        raise EventError("unknown_type", "There is no event of this type.")
+        raise EventError("unknown_type", "There is no event of this type.", ref_of(event))
 
     async def receive_bytes(self, data: bytes) -> None:
         """Act on a binary frame. Refused unless a subclass implements it."""
@@ -355,7 +355,7 @@ class SyncRealtimeConsumer(BaseConsumer, JsonWebsocketConsumer):
 
     def receive_event(self, event: dict[str, Any]) -> None:
         """Act on an event other than `ping`. Raise EventError to refuse it."""
-        raise EventError("unknown_type", "There is no event of this type.")
+        raise EventError("unknown_type", "There is no event of this type.", ref_of(event))
 
     def receive_bytes(self, data: bytes) -> None:
         """Act on a binary frame. Refused unless a subclass implements it."""

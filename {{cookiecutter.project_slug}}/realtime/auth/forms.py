@@ -1,6 +1,7 @@
 """Django's forms for passwords, throttled, and with one line of help."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 from django.contrib.auth import forms
@@ -65,4 +66,5 @@ class PasswordResetForm(forms.PasswordResetForm):
             super().save(*args, **options)
 
     def send_mail(self, *args: Any, **options: Any) -> None:
-        mails.submit(super().send_mail, *args, **options)
+        # The context has the language of the request.
+        mails.submit(copy_context().run, super().send_mail, *args, **options)

@@ -12,6 +12,9 @@ export class Composer {
   #item = null; // the message that is edited
   #draft = ""; // of a new message, kept meanwhile
 
+  /** Why nothing can be sent now, for the user. The text stays in the field. */
+  refusal = "";
+
   /**
    * @param {Element} element contains the elements of the room's page
    * @param {import("./client.js").ChatClient} client
@@ -43,6 +46,15 @@ export class Composer {
     this.#input.focus();
   }
 
+  /** The text of a new message that is not sent. */
+  get draft() {
+    return this.#item ? this.#draft : this.#input.value;
+  }
+
+  set draft(text) {
+    this.#input.value = text;
+  }
+
   set hidden(hidden) {
     this.#form.hidden = hidden;
   }
@@ -61,6 +73,8 @@ export class Composer {
 
   #submit() {
     const text = this.#input.value.trim();
+    this.#problem.textContent = this.refusal;
+    if (this.refusal) return;
     if (this.#item) {
       if (text === textOf(this.#item)) this.#stop();
       else this.#change(this.#item, text);

@@ -9,6 +9,7 @@ import { People } from "./people.js";
 
 {% if cookiecutter.auth != "none" %}
 const REASON_MS = 5_000;
+const DRAFT = `draft of ${document.documentElement.dataset.userId} in ${location.pathname}`;
 const SIGNED_OUT = [4401, 4403];
 {% endif %}
 const GONE = {{ "[4404]" if cookiecutter.auth == "none" else '[4404, "removed"]' }};
@@ -66,6 +67,7 @@ function showStatus() {
 {% if cookiecutter.auth != "none" %}
   signedOut = stopped && SIGNED_OUT.includes(code);
   reconnect.textContent = signedOut ? gettext("Log in") : gettext("Reconnect");
+  composer.refusal = signedOut ? gettext("You are signed out. Log in, then send it.") : "";
 {% endif %}
   back.hidden = !gone;
   composer.hidden = gone;
@@ -121,10 +123,13 @@ for (const event of ["online", "offline"]) addEventListener(event, showStatus);
 reconnect.addEventListener("click", () => client.connect());
 {% else %}
 reconnect.addEventListener("click", () => {
+  if (!signedOut) return client.connect();
   // After a reload the site asks for a login, and leads back.
-  if (signedOut) location.reload();
-  else client.connect();
+  sessionStorage.setItem(DRAFT, composer.draft);
+  location.reload();
 });
+composer.draft = sessionStorage.getItem(DRAFT) ?? "";
+sessionStorage.removeItem(DRAFT);
 {% endif %}
 
 addEventListener("beforeunload", (event) => {
