@@ -450,6 +450,22 @@ def test_links_lead_where_they_show(windows, ann):
 
 
 @once
+def test_hostile_addresses_take_no_time(windows):
+    """A text whose end is punctuation of all kinds does not stop the page."""
+    text = "https://a.example/" + "!" * 2000 + "b" + ")." * 990
+    milliseconds = windows[0].page.evaluate(
+        """async (text) => {
+          const { linked } = await import("/static/chat/links.js");
+          const start = performance.now();
+          linked(text);
+          return performance.now() - start;
+        }""",
+        text,
+    )
+    assert milliseconds < 100
+
+
+@once
 def test_other_rooms_show_what_is_new(visit, ann, ben, room):
     """Rooms that the user has read in are counted while the page is visible, beside messages and in the list."""
     visit.expect_problem("WebSocket is closed before")  # time that passes at once overtakes answers
