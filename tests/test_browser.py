@@ -402,6 +402,42 @@ def test_edit_without_a_network_is_kept(windows, visit, ann):
     expect(mine.box).to_have_value("")
     for window in windows:
         window.sees((1, ann.name, "Hello"))
+    mine.page.on("dialog", lambda dialog: dialog.accept())
+    mine.page.context.set_offline(True)
+    mine.messages.first.hover()
+    mine.messages.first.get_by_role("button", name="Delete").click()
+    expect(mine.page.get_by_role("alert")).to_contain_text("You are offline.")
+    mine.page.context.set_offline(False)
+    expect(mine.status).to_have_text("Connected")
+    mine.send("Bye")
+    expect(mine.page.locator(".problem")).to_have_text("")
+
+
+@once
+def test_deletion_is_final_on_pages(windows):
+    """An edit that was stored before the deletion, and arrives after it, shows nothing."""
+    shown = windows[0].page.evaluate(
+        """async () => {
+          const { ChatClient } = await import("/static/chat/client.js");
+          const sockets = [];
+          window.WebSocket = class {
+            constructor() { sockets.push(this); }
+            send() {}
+            close() {}
+          };
+          const client = new ChatClient({ url: "/ws/", historyUrl: "/" });
+          const texts = [];
+          client.addEventListener("edited", ({ detail }) => texts.push(detail.text));
+          client.connect();
+          await new Promise((resolve) => setTimeout(resolve));
+          for (const text of ["Hello", "", "Hullo"]) {
+            sockets[0].onmessage({ data: JSON.stringify({ type: "edited", seq: 1, text }) });
+          }
+          client.close();
+          return texts;
+        }"""
+    )
+    assert shown == ["Hello", ""]
 
 
 # Each text, and its links: what they show, where they lead, and the site that is named behind them.
@@ -447,6 +483,22 @@ def test_links_lead_where_they_show(windows, ann):
         " || getComputedStyle(link).direction !== 'ltr' || getComputedStyle(link).unicodeBidi !== 'isolate')"
     )
     assert outside == []
+
+
+@once
+def test_hostile_addresses_take_no_time(windows):
+    """A text whose end is punctuation of all kinds does not stop the page."""
+    text = "https://a.example/" + "!" * 2000 + "b" + ")." * 990
+    milliseconds = windows[0].page.evaluate(
+        """async (text) => {
+          const { linked } = await import("/static/chat/links.js");
+          const start = performance.now();
+          linked(text);
+          return performance.now() - start;
+        }""",
+        text,
+    )
+    assert milliseconds < 100
 
 
 @once

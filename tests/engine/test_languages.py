@@ -89,3 +89,12 @@ def test_scripts_get_the_texts_of_a_language():
     assert client.get(reverse("translations", args=["de", "old"]))["Cache-Control"] == "no-store"
     with pytest.raises(Http404):
         translations(RequestFactory().get("/"), "fr", "x")
+
+
+@pytest.mark.parametrize(("language", "served"), [("en-us", "en"), ("de-at", "de")])
+def test_scripts_have_a_language_of_the_site(language, served):
+    """A variant that `LANGUAGES` lacks, as the `LANGUAGE_CODE` of a new Django site, has the script of its language."""
+    with translation.override(language):
+        path = translations_path()
+    assert path.startswith(f"/translations/{served}.")
+    assert Client().get(path).status_code == 200

@@ -1,4 +1,8 @@
-"""Rooms and messages in the admin. Moderate by changing a text: a deletion would leave a gap."""
+"""Rooms and messages in the admin.
+
+Moderate by emptying a text, which deletes the message for good: its author could change another
+text back. The row stays, because numbers have no gap.
+"""
 
 from typing import Any
 
@@ -58,6 +62,14 @@ class MessageAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     readonly_fields = ("room", "seq", "user_id", "user_name", "ref", "at")
     ordering = ("-pk",)
     show_full_result_count = False
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        return super().formfield_for_dbfield(db_field, request, **options, required=False)
+
+    def has_change_permission(self, request: HttpRequest, obj: Message | None = None) -> bool:
+        """Keep a deleted message as it is, even if its form was open before."""
+        is_deleted = obj is not None and obj.text == ""
+        return not is_deleted and super().has_change_permission(request, obj)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

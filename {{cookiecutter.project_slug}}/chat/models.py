@@ -29,12 +29,13 @@ from realtime.identity import display_name
 from realtime.identity import user_id as id_of
 {% endif %}
 from realtime.keyset import iterate
-from realtime.protocol import EventError
+from realtime.protocol import EventError, encode
 
 DAY = timedelta(days=1)
 ROWS = 64  # read at a time: the longest texts together are 1 MiB
 LOCK_MS = 200  # the longest wait for a room while other rooms wait, too
-MAX_EDITS = 50  # sent to a client that reconnects: the longest texts together are below 1 MiB
+MAX_EDITS = 50  # sent to a client that reconnects
+MAX_EDITS_BYTES = 512 * 1024  # of them together: more than an outbox could close a slow client
 
 
 class Room(models.Model):
@@ -348,7 +349,14 @@ def messages_before(room: str, before: int, after: int = 0) -> Iterator[Message]
 def edits_until(room: str, until: int) -> list[dict[str, Any]]:
     """Return the `edited` events of the messages with `seq <= until`, the latest edits first."""
     edited = Message.objects.filter(room__name=room, seq__lte=until, edited_at__isnull=False)
-    return [message.edited_event() for message in edited.order_by("-edited_at")[:MAX_EDITS]]
+    events, size = [], 0
+    for message in edited.order_by("-edited_at")[:MAX_EDITS]:
+        event = message.edited_event()
+        size += len(encode(event).encode())
+        if size > MAX_EDITS_BYTES:
+            break
+        events.append(event)
+    return events
 
 
 def find_edits(places: list[tuple[str, int]]) -> list[list[dict[str, Any]]]:

@@ -1,6 +1,7 @@
 """Translations for scripts: `gettext`, `ngettext` and `interpolate`, and the texts of all apps."""
 
 import hashlib
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from django.apps import apps
 from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.translation import get_language, override
+from django.utils.translation import get_language, get_supported_language_variant, override
 from django.views.decorators.http import require_safe
 from django.views.i18n import JavaScriptCatalog
 
@@ -43,8 +44,13 @@ def translations(request: HttpRequest, language: str, version: str) -> HttpRespo
 
 
 def translations_path() -> str:
-    """Return the path of the script in the language of the page."""
+    """Return the path of the script in the language of the page.
+
+    "en-us", the default of Django's new sites, is not among its `LANGUAGES`, and means "en" there.
+    """
     language = get_language() or settings.LANGUAGE_CODE
+    with suppress(LookupError):
+        language = get_supported_language_variant(language)
     return reverse("translations", args=[language, version_of(script(language))])
 
 

@@ -93,3 +93,18 @@ def test_message_is_moderated_in_the_admin(admin_client: Client) -> None:
     assert str(Message.objects.get()) == "bob: removed"
     assert admin_client.get("/admin/chat/message/add/").status_code == 403
     assert admin_client.get(change.replace("change", "delete")).status_code == 403
+
+
+async def test_emptied_text_is_deleted_for_good(visit: Visit, admin_client: Client) -> None:
+    """Neither its author nor a form that was open before brings the text back."""
+    message = await sync_to_async(store)("something rude")
+    bob = await visit("/ws/chat/lobby/", "bob")
+    await bob.receive_until("message")
+    change = f"/admin/chat/message/{message.pk}/change/"
+    await sync_to_async(admin_client.post)(change, {"text": ""})
+    assert await bob.receive() == {"type": "edited", "seq": 1, "text": ""}
+    await bob.send(type="edit", ref="e1", seq=1, text="something rude")
+    assert (await bob.receive())["type"] == "error"
+    answer = await sync_to_async(admin_client.post)(change, {"text": "something rude"})
+    assert answer.status_code == 403
+    assert (await Message.objects.aget()).text == ""

@@ -11,6 +11,7 @@ from chat import models
 from chat.models import Message, find_edits
 from chat.tests.helpers import store
 from conftest import Visit
+from realtime.protocol import encode
 
 LOBBY = "/ws/chat/lobby/"
 
@@ -116,6 +117,17 @@ async def test_edits_are_bounded(visit: Visit, monkeypatch: pytest.MonkeyPatch) 
     events = [await ann.receive() for _ in range(3)]
     assert [event["seq"] for event in events] == [3, 2, 3]
     assert await ann.receives_nothing()
+
+
+@pytest.mark.django_db
+def test_bytes_of_edits_are_bounded() -> None:
+    """Texts that are long in JSON do not overflow the outbox of a client that reconnects slowly."""
+    for number in range(1, 51):
+        store(str(number))
+        edit(number, "\x01" * 4000)
+    [edits] = find_edits([("lobby", 50)])
+    assert [event["seq"] for event in edits] == list(range(50, 50 - 21, -1))
+    assert sum(len(encode(event)) for event in edits) < 512 * 1024
 
 
 @pytest.mark.django_db

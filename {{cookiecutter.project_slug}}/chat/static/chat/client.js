@@ -147,6 +147,7 @@ export class ChatClient extends EventTarget {
         this.#receiveMessage(event);
         break;
       case "edited":
+        if (this.#edits.get(event.seq) === "") break; // an edit that the deletion has overtaken
         this.#edits.set(event.seq, event.text);
         this.#emit("edited", event);
         this.#acknowledgeChanges(event);

@@ -2,7 +2,7 @@
 
 // Ends at spaces, quotes, invisible characters and those that reorder text.
 const URLS = /\bhttps?:\/\/[^\s<>"`\\^{|}\p{Cc}\p{Cf}]+/giu;
-const PUNCTUATION = /[.,:;!?'*_~…。、，！？）」』】»”’]+$/u;
+const PUNCTUATION = /[.,:;!?'*_~…。、，！？）」』】»”’]/u;
 const CLOSING = new Map([[")", "("], ["]", "["]]);
 
 /** Return the text as nodes and strings, with a link for each address. */
@@ -21,14 +21,16 @@ export function linked(text) {
 }
 
 // Punctuation after an address ends the sentence. A bracket that opened before it closes after it.
+// Takes time in proportion to the length: a hostile text must not stop the page.
 function withoutEnd(address) {
-  for (;;) {
-    const last = address.at(-1);
-    const opening = CLOSING.get(last);
-    const closes = opening && address.split(last).length > address.split(opening).length;
-    const shorter = closes ? address.slice(0, -1) : address.replace(PUNCTUATION, "");
-    if (shorter === address) return address;
-    address = shorter;
+  const unopened = new Map(); // brackets, by the closing one
+  for (const [closing, opening] of CLOSING) {
+    unopened.set(closing, address.split(closing).length - address.split(opening).length);
+  }
+  for (let end = address.length; ; end -= 1) {
+    const last = address[end - 1];
+    if (unopened.get(last) > 0) unopened.set(last, unopened.get(last) - 1);
+    else if (!PUNCTUATION.test(last)) return address.slice(0, end);
   }
 }
 
