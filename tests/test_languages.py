@@ -49,7 +49,7 @@ PAGES = (
     *("/devices/", "/devices/lamp/", "/jobs/", "/assistant/", "/assistant/1/", "/dashboard/"),
 )
 PAGES_OF_STRANGERS = ("/", "/accounts/login/", "/accounts/signup/", "/accounts/password_reset/")
-# What the admin shows of a model: its names, those of its columns, filters, fields and actions, and what goes with a row.
+# What the admin shows: names of apps, models, columns, filters, fields and actions, and of what is deleted with a row.
 NAMES = """
 import json
 from accounts.models import User
@@ -87,8 +87,10 @@ def names():
         for inline in shown.get_inline_instances(request):
             yield from names_in(inline)
         for relation in model._meta.get_fields(include_hidden=True):
-            if relation.auto_created and not relation.concrete:
-                yield from names_of(relation.related_model)
+            other = relation.related_model
+            # Django names the rows of a many-to-many field in English.
+            if relation.auto_created and not relation.concrete and not other._meta.auto_created:
+                yield from names_of(other)
 
 
 def names_by(language):
@@ -98,7 +100,19 @@ def names_by(language):
 
 print(json.dumps(list(zip(names_by("en"), names_by("de")))))
 """
-SAME = {"chat", "feed", "id", "lease", "name", "online", "text", "ticket", "tickets", "token", "url"}  # in both languages
+SAME = {
+    "chat",
+    "feed",
+    "id",
+    "lease",
+    "name",
+    "online",
+    "text",
+    "ticket",
+    "tickets",
+    "token",
+    "url",
+}  # in both languages
 SHOWN = """() => {
   const texts = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
