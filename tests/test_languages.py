@@ -49,7 +49,7 @@ PAGES = (
     *("/devices/", "/devices/lamp/", "/jobs/", "/assistant/", "/assistant/1/", "/dashboard/"),
 )
 PAGES_OF_STRANGERS = ("/", "/accounts/login/", "/accounts/signup/", "/accounts/password_reset/")
-# What the admin shows: names of apps, models, columns, filters, fields and actions, and of what is deleted with a row.
+# Names in the admin: of apps, models, columns, filters, fields and actions, and of what is deleted with a row.
 NAMES = """
 import json
 from accounts.models import User
