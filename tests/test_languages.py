@@ -1,6 +1,7 @@
 """Languages of emitted sites: complete catalogs, no text outside them, and whole pages in a real browser."""
 
 import gettext
+import json
 import re
 from datetime import datetime
 from html.parser import HTMLParser
@@ -48,6 +49,70 @@ PAGES = (
     *("/devices/", "/devices/lamp/", "/jobs/", "/assistant/", "/assistant/1/", "/dashboard/"),
 )
 PAGES_OF_STRANGERS = ("/", "/accounts/login/", "/accounts/signup/", "/accounts/password_reset/")
+# Names in the admin: of apps, models, columns, filters, fields and actions, and of what is deleted with a row.
+NAMES = """
+import json
+from accounts.models import User
+from django.contrib import admin
+from django.contrib.admin.utils import flatten_fieldsets, label_for_field
+from django.test import RequestFactory
+from django.utils.translation import override
+
+request = RequestFactory().get("/")
+request.user = User(is_superuser=True)
+
+
+def names_of(model):
+    meta = model._meta
+    yield from (meta.verbose_name, meta.verbose_name_plural)
+
+
+def names_in(shown):
+    row = shown.model()
+    fields = {*getattr(shown, "list_display", ()), *getattr(shown, "list_filter", ())}
+    fields |= {*flatten_fieldsets(shown.get_fieldsets(request, row)), *shown.get_readonly_fields(request, row)}
+    yield from names_of(shown.model)
+    for field in sorted(fields):
+        yield label_for_field(field, shown.model, shown)
+
+
+def names():
+    for model, shown in admin.site._registry.items():
+        app = model._meta.app_config
+        if app.name.startswith("django."):
+            continue
+        yield app.verbose_name
+        yield from names_in(shown)
+        yield from (description for _, _, description in shown.get_actions(request).values())
+        for inline in shown.get_inline_instances(request):
+            yield from names_in(inline)
+        for relation in model._meta.get_fields(include_hidden=True):
+            other = relation.related_model
+            # Django names the rows of a many-to-many field in English.
+            if relation.auto_created and not relation.concrete and not other._meta.auto_created:
+                yield from names_of(other)
+
+
+def names_by(language):
+    with override(language):
+        return list(map(str, names()))
+
+
+print(json.dumps(list(zip(names_by("en"), names_by("de")))))
+"""
+SAME = {
+    "chat",
+    "feed",
+    "id",
+    "lease",
+    "name",
+    "online",
+    "text",
+    "ticket",
+    "tickets",
+    "token",
+    "url",
+}  # in both languages
 SHOWN = """() => {
   const texts = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -155,6 +220,15 @@ def add_arabic(work):
     translated = one.replace('""', f'"{DEVICES}"')
     catalog.write_text(catalog.read_text(encoding="utf-8").replace(one, translated), encoding="utf-8")
     run(["sh", "-c", compiling], work.project, work.environ)
+
+
+def test_admin_shows_translated_names_only(work):
+    """Apps, models, columns, filters, fields and actions of the project have German names in the admin."""
+    names = json.loads(work.shell(NAMES))
+    shown = {"Accounts", "last used at", "job", "readings", "turn", "Notify selected users"}
+    assert shown <= {english for english, _ in names}
+    same = {english.casefold() for english, german in names if english.casefold() == german.casefold()}
+    assert same == SAME
 
 
 @pytest.mark.timeout(300)

@@ -12,7 +12,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 {% endif %}
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from realtime.auth.names import look_of, validate_name
 
@@ -21,9 +22,10 @@ class User(AbstractUser):
     """Account of a person or program. Others see the display name, never the user name."""
 
     display_name = models.CharField(
+        _("display name"),
         max_length=150,
         blank=True,
-        help_text=gettext_lazy("Shown to everybody. Default: the user name."),
+        help_text=_("Shown to everybody. Default: the user name."),
     )
     look = models.CharField(max_length=150, db_index=True, editable=False)  # of the display name
 
@@ -65,9 +67,14 @@ class Secret(models.Model):
     """
 
     digest = models.CharField(max_length=64, unique=True)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="%(class)ss")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        related_name="%(class)ss",
+        verbose_name=_("user"),
+    )
     stamp = models.CharField(max_length=128)  # of the user's password when it was issued
-    expires_at = models.DateTimeField(db_index=True)
+    expires_at = models.DateTimeField(_("expires at"), db_index=True)
 
     class Meta:
         abstract = True
@@ -94,10 +101,14 @@ class Token(Secret):
     """Access of a program, for `TOKEN_DAYS`."""
 
     name = models.CharField(
-        max_length=100, help_text=gettext_lazy("What uses it, such as a device.")
+        _("name"), max_length=100, help_text=_("What uses it, such as a device.")
     )
-    created_at = models.DateTimeField(auto_now_add=True)
-    last_used_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    last_used_at = models.DateTimeField(_("last used at"), null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("token")
+        verbose_name_plural = _("tokens")
 
     def __str__(self) -> str:
         return f"{self.name} of {self.user}"
@@ -108,6 +119,10 @@ class Ticket(Secret):
 
     token = models.ForeignKey(Token, models.CASCADE, null=True, blank=True)
     session_key = models.CharField(max_length=40, blank=True)
+
+    class Meta:
+        verbose_name = _("ticket")
+        verbose_name_plural = _("tickets")
 
     def __str__(self) -> str:
         return f"{self.user} until {self.expires_at:%H:%M:%S}"

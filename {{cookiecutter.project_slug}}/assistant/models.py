@@ -10,6 +10,7 @@ from django.dispatch import receiver
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from assistant.events import MAX_QUESTION
 from realtime.broadcast import group_name, remove_from_group
@@ -29,13 +30,16 @@ class Conversation(models.Model):
     `user_id` is the primary key of an account or the id of a guest, and no foreign key.
     """
 
-    user_id = models.CharField(max_length=64)
-    user_name = models.CharField(max_length=150)
-    title = models.CharField(max_length=MAX_TITLE, default="")  # from the first question
-    created_at = models.DateTimeField(default=timezone.now)
-    asked_at = models.DateTimeField(default=timezone.now, db_index=True)
+    user_id = models.CharField(_("user ID"), max_length=64)
+    user_name = models.CharField(_("user name"), max_length=150)
+    # From the first question.
+    title = models.CharField(_("title"), max_length=MAX_TITLE, default="")
+    created_at = models.DateTimeField(_("created at"), default=timezone.now)
+    asked_at = models.DateTimeField(_("last asked at"), default=timezone.now, db_index=True)
 
     class Meta:
+        verbose_name = _("conversation")
+        verbose_name_plural = _("conversations")
         ordering = ("-asked_at",)
         indexes = (models.Index(fields=("user_id", "-asked_at"), name="conversation_user"),)
 
@@ -66,13 +70,17 @@ class Turn(models.Model):
     """
 
     conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="turns")
-    job = models.OneToOneField(Job, models.SET_NULL, null=True, related_name="+")
+    job = models.OneToOneField(
+        Job, models.SET_NULL, null=True, related_name="+", verbose_name=_("job")
+    )
     ref = models.CharField(max_length=64)
-    question = models.TextField(max_length=MAX_QUESTION)
-    answer = models.TextField(default="")
-    asked_at = models.DateTimeField(default=timezone.now)
+    question = models.TextField(_("question"), max_length=MAX_QUESTION)
+    answer = models.TextField(_("answer"), default="")
+    asked_at = models.DateTimeField(_("asked at"), default=timezone.now)
 
     class Meta:
+        verbose_name = _("turn")
+        verbose_name_plural = _("turns")
         ordering = ("pk",)
         constraints = (models.UniqueConstraint(fields=("conversation", "ref"), name="turn_once"),)
 

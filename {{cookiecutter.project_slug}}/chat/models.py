@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.text import format_lazy
 from django.utils.translation import gettext, ngettext_lazy
+from django.utils.translation import gettext_lazy as _
 
 from chat.events import MAX_TEXT
 {% if cookiecutter.auth == "none" %}
@@ -49,13 +50,17 @@ class Room(models.Model):
     """
 {% endif %}
 
-    name = models.CharField(max_length=MAX_NAME, unique=True, validators=[validate_name])
-    seq = models.PositiveBigIntegerField(default=0)  # of the latest message
-    created_by = models.CharField(max_length=64, default="", editable=False)
-    created_by_name = models.CharField(max_length=150, default="", editable=False)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    name = models.CharField(_("name"), max_length=MAX_NAME, unique=True, validators=[validate_name])
+    seq = models.PositiveBigIntegerField(_("latest number"), default=0)  # of a message
+    created_by = models.CharField(_("creator ID"), max_length=64, default="", editable=False)
+    created_by_name = models.CharField(
+        _("creator name"), max_length=150, default="", editable=False
+    )
+    created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
 
     class Meta:
+        verbose_name = _("room")
+        verbose_name_plural = _("rooms")
         ordering = ("name",)
         indexes = (models.Index(fields=("created_by", "created_at"), name="room_creator"),)
 
@@ -71,12 +76,20 @@ class Member(models.Model):
     """Member of a private room. An owner adds and removes the others."""
 
     room = models.ForeignKey(
-        Room, models.CASCADE, related_name="members", limit_choices_to={"name__startswith": PRIVATE}
+        Room,
+        models.CASCADE,
+        related_name="members",
+        limit_choices_to={"name__startswith": PRIVATE},
+        verbose_name=_("room"),
     )
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
-    is_owner = models.BooleanField(default=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", verbose_name=_("user")
+    )
+    is_owner = models.BooleanField(_("owner"), default=False)
 
     class Meta:
+        verbose_name = _("member")
+        verbose_name_plural = _("members")
         constraints = (models.UniqueConstraint(fields=("user", "room"), name="member_once"),)
 
     def __str__(self) -> str:
@@ -96,16 +109,18 @@ class Message(models.Model):
     that messages outlive accounts. `user_name` is the display name at that time.
     """
 
-    room = models.ForeignKey(Room, models.CASCADE, related_name="messages")
-    seq = models.PositiveBigIntegerField()
-    user_id = models.CharField(max_length=64)
-    user_name = models.CharField(max_length=150)
-    ref = models.CharField(max_length=64)
-    text = models.TextField(max_length=MAX_TEXT)
-    at = models.DateTimeField(default=timezone.now)
+    room = models.ForeignKey(Room, models.CASCADE, related_name="messages", verbose_name=_("room"))
+    seq = models.PositiveBigIntegerField(_("number"))
+    user_id = models.CharField(_("user ID"), max_length=64)
+    user_name = models.CharField(_("user name"), max_length=150)
+    ref = models.CharField(_("reference"), max_length=64)
+    text = models.TextField(_("text"), max_length=MAX_TEXT)
+    at = models.DateTimeField(_("sent at"), default=timezone.now)
     edited_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
+        verbose_name = _("message")
+        verbose_name_plural = _("messages")
         ordering = ("seq",)
         indexes = (
             models.Index(fields=("at",), name="message_at"),

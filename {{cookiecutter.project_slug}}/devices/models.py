@@ -9,7 +9,7 @@ from django.core.validators import RegexValidator
 from django.db import models
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy as _
 
 from devices.messages import MAX_TEXT, NAME
 from realtime.broadcast import group_name
@@ -24,13 +24,18 @@ CHANGED = {"type": "changed"}  # event that lets open pages read again what they
 class Device(models.Model):
     """Device, created by its first message. `name` is its id in topics."""
 
-    name = models.CharField(max_length=64, unique=True, validators=[RegexValidator(NAME)])
-    is_online = models.BooleanField(default=False, editable=False)
-    seen_at = models.DateTimeField(null=True, editable=False)  # when a message was stored
-    value = models.FloatField(null=True, editable=False)  # of the latest reading
+    name = models.CharField(
+        _("name"), max_length=64, unique=True, validators=[RegexValidator(NAME)]
+    )
+    is_online = models.BooleanField(_("online"), default=False, editable=False)
+    # When a message was stored.
+    seen_at = models.DateTimeField(_("last seen at"), null=True, editable=False)
+    value = models.FloatField(_("value"), null=True, editable=False)  # of the latest reading
     number = models.PositiveBigIntegerField(default=0, editable=False)  # the highest of a reading
 
     class Meta:
+        verbose_name = _("device")
+        verbose_name_plural = _("devices")
         ordering = ("name",)
 
     def __str__(self) -> str:
@@ -56,6 +61,8 @@ class Reading(models.Model):
     stored_at = models.DateTimeField(default=timezone.now, db_index=True)
 
     class Meta:
+        verbose_name = _("reading")
+        verbose_name_plural = _("readings")
         constraints = (
             models.UniqueConstraint(fields=("device", "number"), name="reading_number_once"),
             models.UniqueConstraint(fields=("device", "seq"), name="reading_seq_once"),
@@ -78,23 +85,31 @@ class Reading(models.Model):
 class State(models.TextChoices):
     """State of a command."""
 
-    WAITING = "waiting", gettext_lazy("Waiting")
-    DELIVERED = "delivered", gettext_lazy("Delivered")
-    ANSWERED = "answered", gettext_lazy("Answered")
+    WAITING = "waiting", _("Waiting")
+    DELIVERED = "delivered", _("Delivered")
+    ANSWERED = "answered", _("Answered")
 
 
 class Command(models.Model):
     """Command to a device. A device may get it twice, and knows it by its id."""
 
-    device = models.ForeignKey(Device, models.CASCADE, related_name="commands", db_index=False)
-    text = models.CharField(max_length=MAX_TEXT)
-    user_name = models.CharField(max_length=150)
-    state = models.CharField(max_length=9, choices=State, default=State.WAITING)
-    answer = models.CharField(max_length=MAX_TEXT, default="")
-    created_at = models.DateTimeField(default=timezone.now)
-    sent_at = models.DateTimeField(null=True)  # the latest attempt
+    device = models.ForeignKey(
+        Device,
+        models.CASCADE,
+        related_name="commands",
+        db_index=False,
+        verbose_name=_("device"),
+    )
+    text = models.CharField(_("text"), max_length=MAX_TEXT)
+    user_name = models.CharField(_("user name"), max_length=150)
+    state = models.CharField(_("state"), max_length=9, choices=State, default=State.WAITING)
+    answer = models.CharField(_("answer"), max_length=MAX_TEXT, default="")
+    created_at = models.DateTimeField(_("created at"), default=timezone.now)
+    sent_at = models.DateTimeField(_("sent at"), null=True)  # the latest attempt
 
     class Meta:
+        verbose_name = _("command")
+        verbose_name_plural = _("commands")
         indexes = (
             models.Index(fields=("device", "id"), name="command_device"),
             models.Index(

@@ -10,6 +10,7 @@ from django.db.models.functions import Coalesce
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext_lazy as _
 
 from realtime.broadcast import group_name
 from realtime.feeds.events import append
@@ -31,17 +32,25 @@ class Notification(models.Model):
     """Notification of one user. It is unread until the user opens it or marks it as read."""
 
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        related_name="+",
+        db_index=False,
+        verbose_name=_("user"),
     )
     text = models.CharField(
-        max_length=MAX_TEXT, validators=[ProhibitNullCharactersValidator(), RegexValidator(r"\S")]
+        _("text"),
+        max_length=MAX_TEXT,
+        validators=[ProhibitNullCharactersValidator(), RegexValidator(r"\S")],
     )
-    url = models.CharField(max_length=2000, blank=True, validators=[validate_url])
-    created_at = models.DateTimeField(default=timezone.now, db_index=True)
-    read_at = models.DateTimeField(null=True, editable=False)
-    mailed_at = models.DateTimeField(null=True, editable=False)
+    url = models.CharField(_("URL"), max_length=2000, blank=True, validators=[validate_url])
+    created_at = models.DateTimeField(_("created at"), default=timezone.now, db_index=True)
+    read_at = models.DateTimeField(_("read at"), null=True, editable=False)
+    mailed_at = models.DateTimeField(_("mailed at"), null=True, editable=False)
 
     class Meta:
+        verbose_name = _("notification")
+        verbose_name_plural = _("notifications")
         indexes = (
             models.Index(fields=("user", "id"), name="notification_user"),
             models.Index(

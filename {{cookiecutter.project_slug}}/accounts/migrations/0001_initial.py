@@ -85,6 +85,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         help_text="Shown to everybody. Default: the user name.",
                         max_length=150,
+                        verbose_name="display name",
                     ),
                 ),
                 ("look", models.CharField(db_index=True, editable=False, max_length=150)),

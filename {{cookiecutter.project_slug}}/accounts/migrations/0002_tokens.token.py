@@ -21,24 +21,33 @@ class Migration(migrations.Migration):
                 ),
                 ("digest", models.CharField(max_length=64, unique=True)),
                 ("stamp", models.CharField(max_length=128)),
-                ("expires_at", models.DateTimeField(db_index=True)),
+                ("expires_at", models.DateTimeField(db_index=True, verbose_name="expires at")),
                 (
                     "name",
-                    models.CharField(help_text="What uses it, such as a device.", max_length=100),
+                    models.CharField(
+                        help_text="What uses it, such as a device.",
+                        max_length=100,
+                        verbose_name="name",
+                    ),
                 ),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                ("last_used_at", models.DateTimeField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created at")),
+                (
+                    "last_used_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="last used at"),
+                ),
                 (
                     "user",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="%(class)ss",
                         to=settings.AUTH_USER_MODEL,
+                        verbose_name="user",
                     ),
                 ),
             ],
             options={
-                "abstract": False,
+                "verbose_name": "token",
+                "verbose_name_plural": "tokens",
             },
         ),
         migrations.CreateModel(
@@ -52,7 +61,7 @@ class Migration(migrations.Migration):
                 ),
                 ("digest", models.CharField(max_length=64, unique=True)),
                 ("stamp", models.CharField(max_length=128)),
-                ("expires_at", models.DateTimeField(db_index=True)),
+                ("expires_at", models.DateTimeField(db_index=True, verbose_name="expires at")),
                 ("session_key", models.CharField(blank=True, max_length=40)),
                 (
                     "user",
@@ -60,6 +69,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="%(class)ss",
                         to=settings.AUTH_USER_MODEL,
+                        verbose_name="user",
                     ),
                 ),
                 (
@@ -73,7 +83,8 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "abstract": False,
+                "verbose_name": "ticket",
+                "verbose_name_plural": "tickets",
             },
         ),
     ]

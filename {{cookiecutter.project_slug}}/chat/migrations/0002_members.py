@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("is_owner", models.BooleanField(default=False)),
+                ("is_owner", models.BooleanField(default=False, verbose_name="owner")),
                 (
                     "room",
                     models.ForeignKey(
@@ -27,6 +27,7 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="members",
                         to="chat.room",
+                        verbose_name="room",
                     ),
                 ),
                 (
@@ -35,10 +36,13 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="+",
                         to=settings.AUTH_USER_MODEL,
+                        verbose_name="user",
                     ),
                 ),
             ],
             options={
+                "verbose_name": "member",
+                "verbose_name_plural": "members",
                 "constraints": [
                     models.UniqueConstraint(fields=("user", "room"), name="member_once")
                 ],

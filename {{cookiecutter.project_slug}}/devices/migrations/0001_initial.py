@@ -27,14 +27,23 @@ class Migration(migrations.Migration):
                         validators=[
                             django.core.validators.RegexValidator("^[A-Za-z0-9_-]{1,64}\\Z")
                         ],
+                        verbose_name="name",
                     ),
                 ),
-                ("is_online", models.BooleanField(default=False, editable=False)),
-                ("seen_at", models.DateTimeField(editable=False, null=True)),
-                ("value", models.FloatField(editable=False, null=True)),
+                (
+                    "is_online",
+                    models.BooleanField(default=False, editable=False, verbose_name="online"),
+                ),
+                (
+                    "seen_at",
+                    models.DateTimeField(editable=False, null=True, verbose_name="last seen at"),
+                ),
+                ("value", models.FloatField(editable=False, null=True, verbose_name="value")),
                 ("number", models.PositiveBigIntegerField(default=0, editable=False)),
             ],
             options={
+                "verbose_name": "device",
+                "verbose_name_plural": "devices",
                 "ordering": ("name",),
             },
         ),
@@ -47,8 +56,8 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("text", models.CharField(max_length=1000)),
-                ("user_name", models.CharField(max_length=150)),
+                ("text", models.CharField(max_length=1000, verbose_name="text")),
+                ("user_name", models.CharField(max_length=150, verbose_name="user name")),
                 (
                     "state",
                     models.CharField(
@@ -59,11 +68,17 @@ class Migration(migrations.Migration):
                         ],
                         default="waiting",
                         max_length=9,
+                        verbose_name="state",
                     ),
                 ),
-                ("answer", models.CharField(default="", max_length=1000)),
-                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
-                ("sent_at", models.DateTimeField(null=True)),
+                ("answer", models.CharField(default="", max_length=1000, verbose_name="answer")),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, verbose_name="created at"
+                    ),
+                ),
+                ("sent_at", models.DateTimeField(null=True, verbose_name="sent at")),
                 (
                     "device",
                     models.ForeignKey(
@@ -71,10 +86,13 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="commands",
                         to="devices.device",
+                        verbose_name="device",
                     ),
                 ),
             ],
             options={
+                "verbose_name": "command",
+                "verbose_name_plural": "commands",
                 "indexes": [
                     models.Index(fields=["device", "id"], name="command_device"),
                     models.Index(
@@ -113,6 +131,8 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
+                "verbose_name": "reading",
+                "verbose_name_plural": "readings",
                 "constraints": [
                     models.UniqueConstraint(
                         fields=("device", "number"), name="reading_number_once"

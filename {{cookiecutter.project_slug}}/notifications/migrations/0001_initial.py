@@ -32,20 +32,32 @@ class Migration(migrations.Migration):
                             django.core.validators.ProhibitNullCharactersValidator(),
                             django.core.validators.RegexValidator("\\S"),
                         ],
+                        verbose_name="text",
                     ),
                 ),
                 (
                     "url",
                     models.CharField(
-                        blank=True, max_length=2000, validators=[notifications.models.validate_url]
+                        blank=True,
+                        max_length=2000,
+                        validators=[notifications.models.validate_url],
+                        verbose_name="URL",
                     ),
                 ),
                 (
                     "created_at",
-                    models.DateTimeField(db_index=True, default=django.utils.timezone.now),
+                    models.DateTimeField(
+                        db_index=True, default=django.utils.timezone.now, verbose_name="created at"
+                    ),
                 ),
-                ("read_at", models.DateTimeField(editable=False, null=True)),
-                ("mailed_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "read_at",
+                    models.DateTimeField(editable=False, null=True, verbose_name="read at"),
+                ),
+                (
+                    "mailed_at",
+                    models.DateTimeField(editable=False, null=True, verbose_name="mailed at"),
+                ),
                 (
                     "user",
                     models.ForeignKey(
@@ -53,10 +65,13 @@ class Migration(migrations.Migration):
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="+",
                         to=settings.AUTH_USER_MODEL,
+                        verbose_name="user",
                     ),
                 ),
             ],
             options={
+                "verbose_name": "notification",
+                "verbose_name_plural": "notifications",
                 "indexes": [
                     models.Index(fields=["user", "id"], name="notification_user"),
                     models.Index(

@@ -21,6 +21,10 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     show_full_result_count = False
     actions = ("cancel", "retry")
 
+    @admin.display(description=gettext_lazy("name"))
+    def name(self, job: Job) -> str:
+        return job.name
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 from django.db import models, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy as _
 
 from realtime.conf import settings
 from realtime.feeds.events import append
@@ -17,11 +17,11 @@ LOST = "The worker was lost too often."
 
 
 class State(models.TextChoices):
-    WAITING = "waiting", gettext_lazy("Waiting")
-    RUNNING = "running", gettext_lazy("Running")
-    DONE = "done", gettext_lazy("Done")
-    FAILED = "failed", gettext_lazy("Failed")
-    CANCELLED = "cancelled", gettext_lazy("Cancelled")
+    WAITING = "waiting", _("Waiting")
+    RUNNING = "running", _("Running")
+    DONE = "done", _("Done")
+    FAILED = "failed", _("Failed")
+    CANCELLED = "cancelled", _("Cancelled")
 
 
 OPEN = (State.WAITING, State.RUNNING)
@@ -36,28 +36,30 @@ class Job(models.Model):
     own. Nothing runs the job before the lease ends, even if it was cancelled and started again.
     """
 
-    kind = models.CharField(max_length=200)  # path of the task
-    arguments = models.JSONField(default=dict)
-    user_id = models.CharField(max_length=64, default="")
-    user_name = models.CharField(max_length=150, default="")
-    feed = models.CharField(max_length=100, default="")
-    key = models.CharField(max_length=100, default="")
-    once = models.BooleanField(default=False)
-    state = models.CharField(max_length=9, choices=State.choices, default=State.WAITING)
-    progress = models.FloatField(default=0)  # from 0 to 1
-    steps = models.PositiveIntegerField(default=0)
-    resume = models.JSONField(default=dict)
-    result = models.JSONField(null=True)
-    reason = models.CharField(max_length=500, default="")  # of a failure, for the user
-    attempts = models.PositiveSmallIntegerField(default=0)  # since the last step
-    retries = models.PositiveSmallIntegerField(default=0)
-    lease = models.CharField(max_length=32, default="")
-    locked_until = models.DateTimeField(null=True)
-    created_at = models.DateTimeField(default=timezone.now)
-    started_at = models.DateTimeField(null=True)
-    ended_at = models.DateTimeField(null=True, db_index=True)
+    kind = models.CharField(_("task"), max_length=200)  # its path
+    arguments = models.JSONField(_("arguments"), default=dict)
+    user_id = models.CharField(_("user ID"), max_length=64, default="")
+    user_name = models.CharField(_("user name"), max_length=150, default="")
+    feed = models.CharField(_("feed"), max_length=100, default="")
+    key = models.CharField(_("key"), max_length=100, default="")
+    once = models.BooleanField(_("one at a time"), default=False)
+    state = models.CharField(_("state"), max_length=9, choices=State.choices, default=State.WAITING)
+    progress = models.FloatField(_("progress"), default=0)  # from 0 to 1
+    steps = models.PositiveIntegerField(_("steps"), default=0)
+    resume = models.JSONField(_("resume from"), default=dict)
+    result = models.JSONField(_("result"), null=True)
+    reason = models.CharField(_("reason"), max_length=500, default="")  # of a failure, for the user
+    attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)  # since the last step
+    retries = models.PositiveSmallIntegerField(_("retries"), default=0)
+    lease = models.CharField(_("lease"), max_length=32, default="")
+    locked_until = models.DateTimeField(_("locked until"), null=True)
+    created_at = models.DateTimeField(_("created at"), default=timezone.now)
+    started_at = models.DateTimeField(_("started at"), null=True)
+    ended_at = models.DateTimeField(_("ended at"), null=True, db_index=True)
 
     class Meta:
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
         indexes = (
             models.Index(fields=("state", "id"), name="job_state"),
             models.Index(fields=("user_id", "created_at"), name="job_user"),
