@@ -16,7 +16,7 @@ class SignUpForm(NewPasswordMixin, UserCreationForm):  # type: ignore[type-arg]
         help_texts = {  # noqa: RUF012
             "username": "",
             "display_name": gettext_lazy("Optional. Shown instead of the username."),
-            "email": gettext_lazy("For a new password. Not shown to others."),
+            "email": gettext_lazy("Optional, but needed for a new password. Not shown to others."),
         }
         widgets = {  # noqa: RUF012
             "display_name": TextInput({"autocomplete": "nickname"}),

@@ -45,7 +45,7 @@ def test_form_to_sign_up_is_short(settings: Settings) -> None:
     settings.SIGNUP_OPEN = True
     page = Client().get("/accounts/signup/").content.decode()
     assert sorted(re.findall(r'class="helptext"[^>]*>(.*?)</', page)) == [
-        "For a new password. Not shown to others.",
+        "Optional, but needed for a new password. Not shown to others.",
         "Optional. Shown instead of the username.",
         "Your password must contain at least 8 characters.",
     ]

@@ -74,9 +74,9 @@ def test_guesses_of_the_old_password_are_throttled() -> None:
     assert statuses == [200] * FAILURES + [429]
 
 
-def ask_for_link(email: str) -> tuple[int, str]:
+def ask_for_link(email: str, language: str = "en") -> tuple[int, str]:
     """Return the answer to a request for a link, once the mails have been sent."""
-    client = Client(headers={"Accept": "text/html"})
+    client = Client(headers={"Accept": "text/html", "Accept-Language": language})
     answer = client.post("/accounts/password_reset/", {"email": email}, follow=True)
     mails.submit(str).result()
     text = re.sub(r"\s+", " ", strip_tags(answer.content.decode()))
@@ -99,6 +99,12 @@ def test_link_leads_to_a_new_password(mailoutbox: list[EmailMessage]) -> None:
     assert client.get("/accounts/password_change/").status_code == 200
     assert User.objects.get().check_password(new)
     assert "used before" in Client().get(link).content.decode()
+
+
+def test_mail_is_in_the_language_of_the_page(mailoutbox: list[EmailMessage]) -> None:
+    """The thread that sends mails has the language of the request."""
+    assert ask_for_link("ann@example.com", "de")[0] == 200
+    assert [mail.subject for mail in mailoutbox] == ["Passwort auf testserver zurücksetzen"]
 
 
 def test_link_does_not_show_whether_there_is_an_account(mailoutbox: list[EmailMessage]) -> None:

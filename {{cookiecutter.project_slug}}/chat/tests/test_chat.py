@@ -140,6 +140,7 @@ async def test_typing_is_shown_to_the_others(visit: Visit) -> None:
     ("event", "code", "ref"),
     [
         ({"ref": "r", "text": ""}, "bad_message", "r"),
+        ({"ref": "r", "text": " \n"}, "bad_message", "r"),
         ({"ref": "r"}, "bad_message", "r"),
         ({"ref": "r", "text": 1}, "bad_message", "r"),
         ({"ref": "r", "text": "a\0b"}, "bad_message", "r"),
@@ -151,6 +152,7 @@ async def test_typing_is_shown_to_the_others(visit: Visit) -> None:
         ({"ref": "\ud800", "text": "x"}, "bad_message", None),
         ({"text": "x"}, "bad_message", None),
         ({"type": "dance"}, "unknown_type", None),
+        ({"type": "dance", "ref": "r"}, "unknown_type", "r"),
     ],
 )
 async def test_invalid_event_is_refused(

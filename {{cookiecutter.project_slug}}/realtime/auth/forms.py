@@ -1,7 +1,6 @@
 """Django's forms for passwords, throttled, and with one line of help."""
 
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from typing import Any
 
 from django.contrib.auth import forms
@@ -10,6 +9,7 @@ from django.contrib.auth.password_validation import (
     get_default_password_validators,
 )
 from django.forms import Field
+from django.utils import translation
 
 from realtime.auth.models import Throttle, of_address
 from realtime.conf import settings
@@ -66,5 +66,5 @@ class PasswordResetForm(forms.PasswordResetForm):
             super().save(*args, **options)
 
     def send_mail(self, *args: Any, **options: Any) -> None:
-        # The context has the language of the request.
-        mails.submit(copy_context().run, super().send_mail, *args, **options)
+        send = translation.override(translation.get_language())(super().send_mail)
+        mails.submit(send, *args, **options)
