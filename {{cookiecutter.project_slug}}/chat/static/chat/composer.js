@@ -12,7 +12,7 @@ export class Composer {
   #item = null; // the message that is edited
   #draft = ""; // of a new message, kept meanwhile
 
-  /** Why nothing can be sent now, for the user. The text stays in the field. */
+  /** Reason for the user, while nothing can be sent. The text stays in the field. */
   refusal = "";
 
   /**
