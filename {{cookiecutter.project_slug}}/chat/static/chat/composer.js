@@ -79,7 +79,6 @@ export class Composer {
       if (text === textOf(this.#item)) this.#stop();
       else this.#change(this.#item, text);
     } else if (text) {
-      this.#problem.textContent = "";
       this.#log.addPending(this.#client.send(text), text);
       this.#form.reset();
       this.focus();
