@@ -44,9 +44,9 @@ def check_nothing_is_left(template: Template, project: Path, secret: str) -> Non
     assert secret_and_rest(project)[0] == secret
     assert ".env" not in template.git("ls-files", folder=project).splitlines()
     template.commit(project)
-    tracked = {name: (project / name).read_text("utf-8") for name in template.git("ls-files", folder=project).split()}
-    assert [name for name, text in tracked.items() if "<<<<<<<" in text] == []
-    assert ("SECRET_KEY" in tracked[".cruft.json"], secret in "".join(tracked.values())) == (False, False)
+    tracked = {name: (project / name).read_bytes() for name in template.git("ls-files", folder=project).split()}
+    assert [name for name, data in tracked.items() if b"<<<<<<<" in data] == []
+    assert (b"SECRET_KEY" in tracked[".cruft.json"], secret.encode() in b"".join(tracked.values())) == (False, False)
     assert secret not in template.git("log", "--patch", "--all", folder=project)
 
 
