@@ -34,7 +34,7 @@ const client = new RealtimeClient(
 client.connect();
 
 function receive(event) {
-  if (isBehind(event)) return location.reload();
+  if (isBehind(event)) return reload();
   if (event.type === "welcome") client.send({ type: "estimate" });
   if (event.type === "estimate") showEstimate(event.waiting);
   if (event.type === "gap") last = event.before - 1;
@@ -46,6 +46,11 @@ function receive(event) {
   if (event.type === "step") addStep(job, event);
   if (isNew && event.progress !== undefined) job.querySelector("progress").value = event.progress;
   if (isNew && event.type === "job") showState(job, event);
+}
+
+function reload() {
+  client.close(); // each further event would start over
+  location.reload();
 }
 
 /** Return whether more was missed than the socket replays, or the server's database was replaced. */
