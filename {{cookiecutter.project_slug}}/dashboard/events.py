@@ -14,4 +14,5 @@ KEPT = 300  # events, for charts of five minutes
 def figures_event() -> dict[str, Any]:
     """Return the figures of all apps as they are now."""
     at = timezone.now().isoformat(timespec="milliseconds")
-    return {"type": "figures", "at": at, "values": read()}
+    values = {label: value for label, value in read().items() if value is not None}
+    return {"type": "figures", "at": at, "values": values}

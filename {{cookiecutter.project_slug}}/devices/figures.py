@@ -13,15 +13,14 @@ SECONDS = 5  # of readings that are counted
 
 
 @source
-def devices() -> dict[str, float]:
+def devices() -> dict[str, float | None]:
     """Return how many devices are online, and what they measured in the last seconds."""
     start = timezone.now() - timedelta(seconds=SECONDS)
     recent = Reading.objects.filter(stored_at__gte=start)
     found = recent.aggregate(count=Count("pk"), mean=Avg("value"))
-    figures: dict[str, float] = {
+    mean = found["mean"]
+    return {
         gettext_noop("Devices online"): Device.objects.filter(is_online=True).count(),
         gettext_noop("Readings per second"): round(found["count"] / SECONDS, 1),
+        gettext_noop("Mean value"): None if mean is None else round(mean, 2),
     }
-    if found["mean"] is not None:
-        figures[gettext_noop("Mean value")] = round(found["mean"], 2)
-    return figures

@@ -147,8 +147,8 @@ def test_old_readings_are_deleted(settings: Settings) -> None:
 
 
 def test_figures_are_those_of_the_last_seconds() -> None:
-    """The mean is missing without readings."""
-    assert devices() == {"Devices online": 0, "Readings per second": 0}
+    """There is no mean without readings."""
+    assert devices() == {"Devices online": 0, "Readings per second": 0, "Mean value": None}
     store_messages([StatusMessage("one", True), reading("one", 1, 1), reading("one", 2, 4)])
     expected = {"Devices online": 1, "Readings per second": 0.4, "Mean value": 2.5}
     assert devices() == expected
