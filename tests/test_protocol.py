@@ -25,8 +25,8 @@ DOCUMENTS = [
     {"auth": "token", "examples": "none"},
 ]
 OF_PAGES = pytest.mark.xdist_group("protocol-pages")  # share projects
-# One site for each way to sign in. Layers are Redis, because other processes publish, too.
-ANSWERS = spread(combinations("auth"), "consumers", examples=["all"], channel_layer=["redis"])
+# One site for each way to sign in, each on another server. Layers are Redis, because other processes publish, too.
+ANSWERS = spread(combinations("auth"), "consumers", "server", examples=["all"], channel_layer=["redis"])
 ANSWERS.sort(key=lambda answers: answers["auth"], reverse=True)  # tokens first
 SITES = [
     pytest.param(answers, id=label(answers), marks=pytest.mark.xdist_group(f"protocol-{answers['auth']}"))
