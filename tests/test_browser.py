@@ -414,8 +414,8 @@ def test_edit_without_a_network_is_kept(windows, visit, ann):
 
 
 @once
-def test_deletion_is_final_on_pages(windows):
-    """An edit that was stored before the deletion, and arrives after it, shows nothing."""
+def test_latest_edit_is_shown(windows):
+    """An edit that arrives after a later one, or after a message with a later one, shows nothing."""
     shown = windows[0].page.evaluate(
         """async () => {
           const { ChatClient } = await import("/static/chat/client.js");
@@ -426,18 +426,33 @@ def test_deletion_is_final_on_pages(windows):
             close() {}
           };
           const client = new ChatClient({ url: "/ws/", historyUrl: "/" });
-          const texts = [];
-          client.addEventListener("edited", ({ detail }) => texts.push(detail.text));
+          const shown = [];
+          for (const type of ["message", "edited"]) {
+            client.addEventListener(type, ({ detail: { seq, text } }) => shown.push([type, seq, text]));
+          }
           client.connect();
           await new Promise((resolve) => setTimeout(resolve));
-          for (const text of ["Hello", "", "Hullo"]) {
-            sockets[0].onmessage({ data: JSON.stringify({ type: "edited", seq: 1, text }) });
+          const receive = (type, seq, text, second) => {
+            const edited_at = second && `2026-01-01T12:00:0${second}.000Z`;
+            sockets[0].onmessage({ data: JSON.stringify({ type, seq, text, edited_at }) });
+          };
+          receive("message", 1, "Helo");
+          for (const [text, second] of [["Hello", 2], ["Hell", 1], ["", 4], ["Hullo", 3]]) {
+            receive("edited", 1, text, second);
           }
+          receive("message", 2, "Bye", 3);
+          receive("edited", 2, "Bey", 2);
+          receive("edited", 3, "Late", 2);
+          receive("message", 3, "Lat", 1);
           client.close();
-          return texts;
+          return shown;
         }"""
     )
-    assert shown == ["Hello", ""]
+    assert shown == [
+        ["message", 1, "Helo"], ["edited", 1, "Hello"], ["edited", 1, ""],
+        ["message", 2, "Bye"],
+        ["edited", 3, "Late"], ["message", 3, "Late"],
+    ]  # fmt: skip
 
 
 # Each text, and its links: what they show, where they lead, and the site that is named behind them.

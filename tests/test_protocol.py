@@ -202,7 +202,7 @@ def test_generated_client_talks(observer, tmp_path):
         "acknowledged": [1, "a1"],
         "repeated": [1, "Hi Bob"],
         "refused": ["bad_message", "a2"],
-        "edited": [1, "Hello Bob"],
+        "edited": [1, "Hello Bob", True],
         "closed": 1000,
         "missed": [2, 2, "Still there?"],
         "answered": ["q1", True, "done"],

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ from realtime.protocol import EventError, encode
 DAY = timedelta(days=1)
 ROWS = 64  # read at a time: the longest texts together are 1 MiB
 LOCK_MS = 200  # the longest wait for a room while other rooms wait, too
+MILLISECOND = timedelta(milliseconds=1)  # the smallest difference of times in events
 MAX_EDITS = 50  # sent to a client that reconnects
 MAX_EDITS_BYTES = 512 * 1024  # of them together: more than an outbox could close a slow client
 
@@ -140,13 +141,18 @@ class Message(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Store the message. Publish the text of one that was stored before, after the commit."""
-        was_stored = not self._state.adding
-        if was_stored:
-            self.edited_at = timezone.now()
-            if kwargs.get("update_fields") is not None:
-                kwargs["update_fields"] = {*kwargs["update_fields"], "edited_at"}
-        super().save(*args, **kwargs)
-        if was_stored:
+        if self._state.adding:
+            return super().save(*args, **kwargs)
+        if kwargs.get("update_fields") is not None:
+            kwargs["update_fields"] = {*kwargs["update_fields"], "edited_at"}
+        with transaction.atomic():
+            # Events of two processes may change places, so clients keep the text with the latest
+            # time. Read the last one under a lock, because clocks differ and may go back.
+            row = Message.objects.select_for_update().filter(pk=self.pk)
+            last = row.values_list("edited_at", flat=True).first()
+            now = timezone.now()
+            self.edited_at = max(now, last + MILLISECOND) if last else now
+            super().save(*args, **kwargs)
             publish(room_group(self.room.name), self.edited_event(), numbered=False)
 
     @classmethod
@@ -168,13 +174,20 @@ class Message(models.Model):
             "user": self.user_name,
             "user_id": self.user_id,
             "text": self.text,
-            "at": f"{self.at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{self.at.microsecond // 1000:03}Z",
+            "at": in_utc(self.at),
         }
-        return event if self.edited_at is None else {**event, "edited": True}
+        return event if self.edited_at is None else {**event, "edited_at": in_utc(self.edited_at)}
 
     def edited_event(self) -> dict[str, Any]:
         """Return the event that replaces the text on pages that have the message."""
-        return {"type": "edited", "seq": self.seq, "text": self.text}
+        assert self.edited_at
+        edited_at = in_utc(self.edited_at)
+        return {"type": "edited", "seq": self.seq, "text": self.text, "edited_at": edited_at}
+
+
+def in_utc(time: datetime) -> str:
+    """Return a time as in `2026-01-01T12:00:00.000Z`."""
+    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03}Z"
 
 
 def room_group(room: str) -> str:

@@ -89,7 +89,7 @@ console.log(
     acknowledged: [acknowledged.seq, acknowledged.ref],
     repeated: [repeated.seq, repeated.text],
     refused: [refused.code, refused.ref],
-    edited: [edited.seq, edited.text],
+    edited: [edited.seq, edited.text, edited.edited_at >= acknowledged.at],
     closed,
     missed: [latest, missed.seq, missed.text],
     answered: [question.ref, piece.job === question.job, job.state],

@@ -1,11 +1,13 @@
 """Texts of messages that are changed, as moderators do."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import transaction
+from django.utils import timezone
 
 from chat import models
 from chat.models import Message, find_edits
@@ -60,10 +62,42 @@ async def test_changed_text_reaches_open_pages(
     message.text = "removed"
     await sync_to_async(save)(message)
     for client in (ann, bob):
-        assert await client.receive() == {"type": "edited", "seq": 2, "text": "removed"}
+        event = await client.receive()
+        assert (event["type"], event["seq"], event["text"]) == ("edited", 2, "removed")
     assert await elsewhere.receives_nothing()
     await ann.send(type="send", ref="a1", text="hi")
     assert (await bob.receive())["seq"] == 4
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("step", [0, -60])
+def test_times_of_edits_grow(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The later edit has the later time, even if the clock stands still or goes back.
+
+    As in the admin, each has read the message before the others change it.
+    """
+    store("1")
+    times, now = [], timezone.now()
+    for number, message in enumerate([Message.objects.get() for _ in range(3)]):
+        monkeypatch.setattr(timezone, "now", lambda by=number * step: now + timedelta(seconds=by))
+        message.save()
+        times.append(message.edited_event()["edited_at"])
+    assert times == sorted(set(times))
+
+
+async def test_edits_have_the_same_time_on_all_ways(visit: Visit) -> None:
+    """Clients compare the times of the event, of its replay and of the message."""
+    await store_and_edit()
+    ann = await visit(f"{LOBBY}?after=3")
+    await ann.receive_until("welcome")
+    await sync_to_async(edit)(2)
+    time = (await ann.receive())["edited_at"]
+    bob = await visit(f"{LOBBY}?after=2", "bob")
+    *_, replayed = await bob.receive_until("edited")
+    cem = await visit(LOBBY, "cem")
+    messages = [await cem.receive() for _ in range(4)][1:]
+    assert replayed["edited_at"] == time
+    assert [message.get("edited_at") for message in messages] == [None, time, None]
 
 
 async def test_edit_that_is_rolled_back_is_not_sent(visit: Visit) -> None:
@@ -139,5 +173,5 @@ def test_rooms_without_edits_share_a_query(django_assert_num_queries: Any) -> No
     edit(2)
     with django_assert_num_queries(3):
         edits = find_edits([("attic", 2), ("lobby", 2), ("cellar", 1), ("lobby", 1), ("lobby", 2)])
-    edit_of_2 = [{"type": "edited", "seq": 2, "text": "removed"}]
+    edit_of_2 = [Message.objects.get(room__name="lobby", seq=2).edited_event()]
     assert edits == [[], edit_of_2, [], [], edit_of_2]

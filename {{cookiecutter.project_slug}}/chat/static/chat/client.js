@@ -23,8 +23,8 @@ const OLDER_SIZE = 100;
  * Events, each a CustomEvent with a `detail`:
  *
  * - `message`: a stored message.
- * - `edited`: `{seq, text}`; the new text of a message, which the page may have or not, or an empty
- *   one if it was deleted.
+ * - `edited`: `{seq, text, edited_at}`; the new text of a message, which the page may have or not,
+ *   or an empty one if it was deleted.
  * - `failed`: `{ref, code, detail}`; the server refused this message, which will not be sent again.
  * - `reset`: the server's database was replaced; drop all messages.
  * - `presence`: `{users, count}`; the users in the room. In a large room the list is partial.
@@ -41,7 +41,7 @@ export class ChatClient extends EventTarget {
   #requests = new AbortController(); // HTTP requests that end with the connection
   #last = null; // seq of the newest message given to the page
   #early = new Map(); // messages that arrived before an earlier one, by seq
-  #edits = new Map(); // texts that replace those of messages which arrive later, by seq
+  #edits = new Map(); // the latest edit of each edited message, by seq
   #fetching = false;
   #users = new Map(); // those in the room, by id
   #unacknowledged = []; // only the first is on its way, which keeps them in order
@@ -113,7 +113,7 @@ export class ChatClient extends EventTarget {
   /** Fetch the messages before this `seq`: `{messages, more}`, oldest first. */
   async older(seq) {
     const { messages, more } = await this.#fetchHistory({ before: seq, limit: OLDER_SIZE });
-    return { messages: messages.map((message) => this.#edited(message)), more };
+    return { messages: messages.map((message) => this.#latest(message)), more };
   }
 
   #followStatus(status) {
@@ -147,9 +147,7 @@ export class ChatClient extends EventTarget {
         this.#receiveMessage(event);
         break;
       case "edited":
-        if (this.#edits.get(event.seq) === "") break; // an edit that the deletion has overtaken
-        this.#edits.set(event.seq, event.text);
-        this.#emit("edited", event);
+        if (this.#latest(event) === event) this.#emit("edited", event);
         this.#acknowledgeChanges(event);
         break;
       case "gap":
@@ -252,13 +250,16 @@ export class ChatClient extends EventTarget {
     this.#early.delete(message.seq);
     if (message.seq <= this.#last) return;
     this.#last = message.seq;
-    this.#emit("message", this.#edited(message));
+    this.#emit("message", this.#latest(message));
   }
 
-  // A message may have been read before an edit that overtook it.
-  #edited(message) {
-    const text = this.#edits.get(message.seq);
-    return text === undefined ? message : { ...message, text, edited: true };
+  // A message and the edits of its text arrive in any order. The latest edit counts.
+  #latest(event) {
+    const { seq, text, edited_at = "" } = event;
+    const known = this.#edits.get(seq);
+    if (known?.edited_at >= edited_at) return { ...event, ...known };
+    if (edited_at) this.#edits.set(seq, { text, edited_at });
+    return event;
   }
 
   #deliverEarly() {

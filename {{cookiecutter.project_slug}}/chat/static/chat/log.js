@@ -87,9 +87,9 @@ export class MessageLog {
   }
 
   /** Change the text of a message in its place. Screen readers read it there, without a word. */
-  edit({ seq, text }) {
+  edit({ seq, text, edited_at }) {
     for (const message of this.#waiting) {
-      if (message.seq === seq) Object.assign(message, { text, edited: true });
+      if (message.seq === seq) Object.assign(message, { text, edited_at });
     }
     const item = this.#list.querySelector(`[data-seq="${seq}"]`);
     if (!item) return;

@@ -89,11 +89,11 @@ export function paint(item, user, user_id) {
   item.dataset.hue = hash % HUES;
 }
 
-function fill(item, { user, user_id, text, edited }) {
+function fill(item, { user, user_id, text, edited_at }) {
   paint(item, user, user_id);
   item.dataset.userId = user_id;
   item.querySelector(".user").textContent = user;
-  showText(item, text, edited);
+  showText(item, text, edited_at !== undefined);
 }
 
 function showText(item, text, edited) {
