@@ -455,6 +455,30 @@ def test_latest_edit_is_shown(windows):
     ]  # fmt: skip
 
 
+@in_chromium
+def test_more_edits_than_are_sent_load_the_room_again(visit, site, ann, room):
+    """After an absence the page shows the latest messages as they are stored, and loads older ones again."""
+    visit.expect_problem(OUTAGE)
+    site.manage(*seed(room, 120))
+    mine = visit(ann, f"/chat/{room}/")
+    expect(mine.status).to_have_text("Connected")
+    mine.read_back_to(1)
+    mine.lose_network()
+    site.manage(
+        "shell", "-c",
+        "from chat.models import Message\n"
+        f"for message in Message.objects.filter(room__name={room!r}, seq__lte=60):\n"
+        "    message.text = ''; message.save()",
+    )  # fmt: skip
+    mine.page.context.set_offline(False)
+    expect(mine.messages.first).to_have_attribute("data-seq", "71")
+    assert mine.log.evaluate("log => log.scrollTop") == 0
+    expect(mine.page).not_to_have_title(re.compile(r"^\("))  # nothing is new
+    mine.read_back_to(1)
+    texts = ["Deleted."] * 60 + [f"Message {seq}" for seq in range(61, 121)]
+    assert [text for _, _, text in mine.transcript(120)] == texts
+
+
 # Each text, and its links: what they show, where they lead, and the site that is named behind them.
 LINKS = {
     "http://a.example": [("http://a.example", "http://a.example/", None)],

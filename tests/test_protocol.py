@@ -246,6 +246,14 @@ def see_chat(observer):
         bobs.refuses("forbidden", type="edit", ref="e2", seq=1, text="mine")
         bobs.refuses("not_found", type="edit", ref="e3", seq=9, text="mine")
         anns.refuses("too_long", type="edit", ref="e4", seq=1, text="x" * 4001)
+        observer.run(
+            "from chat.models import *; room = Room.objects.create(name='edits', seq=51)\n"
+            "for seq in range(1, 52):\n"
+            "    Message.objects.create(room=room, seq=seq, user_id='x', ref=str(seq), text='x').save()"
+        )
+        with ann.connect("/ws/chat/<room>/", "?after=51", room="edits") as socket:
+            socket.receive(type="reset")
+            assert socket.receive(type="message")["seq"] == 2
         assert ann.request("GET /rooms/", 200, path="/rooms/?room=lobby&room=x").json() == {"rooms": {"lobby": 1}}
         found = ann.request("GET /chat/<room>/messages/", 200, path="/chat/lobby/messages/?after=0&limit=9").json()
         assert [observer.document.identify("chat", "send", message)[2] for message in found["messages"]] == ["message"]

@@ -51,11 +51,15 @@ class ChatConsumer(RealtimeConsumer):
         except EventError as error:
             await self.send_event(error.event())
             after = None
+        if after:
+            edits = await alatest_edits((self.room, after))
+            if edits is None:
+                await self.send_event({"type": "reset"})
+                after = None
+            for edit in edits or ():
+                await self.send_event(edit)
         if after is None:
             after = max(0, seq - GREETING)
-        elif after:
-            for edit in await alatest_edits((self.room, after)):
-                await self.send_event(edit)
         await self.replay(self.group, history, after, seq)
 
 {% if cookiecutter.auth != "none" %}

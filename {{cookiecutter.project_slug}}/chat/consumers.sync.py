@@ -49,11 +49,15 @@ class ChatConsumer(SyncRealtimeConsumer):
         except EventError as error:
             self.send_event(error.event())
             after = None
+        if after:
+            edits = latest_edits((self.room, after))
+            if edits is None:
+                self.send_event({"type": "reset"})
+                after = None
+            for edit in edits or ():
+                self.send_event(edit)
         if after is None:
             after = max(0, seq - GREETING)
-        elif after:
-            for edit in latest_edits((self.room, after)):
-                self.send_event(edit)
         self.replay(self.group, history, after, seq)
 
 {% if cookiecutter.auth != "none" %}

@@ -38,6 +38,7 @@ LOCK_MS = 200  # the longest wait for a room while other rooms wait, too
 MILLISECOND = timedelta(milliseconds=1)  # the smallest difference of times in events
 MAX_EDITS = 50  # sent to a client that reconnects
 MAX_EDITS_BYTES = 512 * 1024  # of them together: more than an outbox could close a slow client
+CLOCKS = timedelta(minutes=1)  # the clocks of processes and the database differ by less
 
 
 class Room(models.Model):
@@ -374,20 +375,28 @@ def messages_before(room: str, before: int, after: int = 0) -> Iterator[Message]
     return iterate(messages, "-seq", ROWS)
 
 
-def edits_until(room: str, until: int) -> list[dict[str, Any]]:
-    """Return the `edited` events of the messages with `seq <= until`, the latest edits first."""
-    edited = Message.objects.filter(room__name=room, seq__lte=until, edited_at__isnull=False)
-    events, size = [], 0
-    for message in edited.order_by("-edited_at")[:MAX_EDITS]:
+def edits_until(room: str, until: int) -> list[dict[str, Any]] | None:
+    """Return the `edited` events of the messages with `seq <= until`, the latest edits first.
+
+    Returns None if a client that has the message `until` may miss more than are sent.
+    """
+    messages = Message.objects.filter(room__name=room, seq__lte=until)
+    edited = messages.filter(edited_at__isnull=False).order_by("-edited_at")
+    events: list[dict[str, Any]] = []
+    size = 0
+    for message in edited[: MAX_EDITS + 1]:
         event = message.edited_event()
         size += len(encode(event).encode())
-        if size > MAX_EDITS_BYTES:
-            break
+        if len(events) == MAX_EDITS or size > MAX_EDITS_BYTES:
+            # A client has received the edits before its latest message.
+            at = messages.filter(seq=until).values_list("at", flat=True).first()
+            recent = edited.filter(edited_at__gt=at - CLOCKS) if at else edited
+            return None if recent[len(events) :].exists() else events
         events.append(event)
     return events
 
 
-def find_edits(places: list[tuple[str, int]]) -> list[list[dict[str, Any]]]:
+def find_edits(places: list[tuple[str, int]]) -> list[list[dict[str, Any]] | None]:
     """Return the edits until each place, which is a room and a number."""
     edited = Message.objects.filter(room=OuterRef("pk"), edited_at__isnull=False)
     rooms = Room.objects.filter(Exists(edited), name__in={room for room, _ in places})

@@ -143,10 +143,26 @@ async def test_newcomer_receives_the_stored_texts(visit: Visit, query: str) -> N
     assert await ann.receives_nothing()
 
 
-async def test_edits_are_bounded(visit: Visit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The latest edits are sent."""
+async def test_more_edits_than_are_sent_reset_the_page(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client drops its messages, and receives the latest as if it came for the first time."""
     monkeypatch.setattr(models, "MAX_EDITS", 2)
     await store_and_edit(1, 3, 2)
+    ann = await visit(f"{LOBBY}?after=3")
+    events = [await ann.receive() for _ in range(5)]
+    assert [event["type"] for event in events] == ["welcome", "reset", *["message"] * 3]
+    assert [event["text"] for event in events[2:]] == ["removed"] * 3
+    assert await ann.receives_nothing()
+
+
+async def test_edits_before_the_latest_message_reset_nothing(
+    visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that has the message has received the edits before it. The latest are sent."""
+    monkeypatch.setattr(models, "MAX_EDITS", 2)
+    await store_and_edit(1, 3, 2)
+    await Message.objects.filter(seq=3).aupdate(at=timezone.now() + timedelta(minutes=2))
     ann = await visit(f"{LOBBY}?after=3")
     events = [await ann.receive() for _ in range(3)]
     assert [event["seq"] for event in events] == [3, 2, 3]
@@ -159,7 +175,10 @@ def test_bytes_of_edits_are_bounded() -> None:
     for number in range(1, 51):
         store(str(number))
         edit(number, "\x01" * 4000)
+    assert find_edits([("lobby", 50)]) == [None]
+    Message.objects.filter(seq=50).update(at=timezone.now() + timedelta(minutes=2))
     [edits] = find_edits([("lobby", 50)])
+    assert edits is not None
     assert [event["seq"] for event in edits] == list(range(50, 50 - 21, -1))
     assert sum(len(encode(event)) for event in edits) < 512 * 1024
 

@@ -26,7 +26,8 @@ const OLDER_SIZE = 100;
  * - `edited`: `{seq, text, edited_at}`; the new text of a message, which the page may have or not,
  *   or an empty one if it was deleted.
  * - `failed`: `{ref, code, detail}`; the server refused this message, which will not be sent again.
- * - `reset`: the server's database was replaced; drop all messages.
+ * - `reset`: drop all messages, the latest follow; the server's database was replaced, or more
+ *   messages were edited than a reconnect repeats.
  * - `presence`: `{users, count}`; the users in the room. In a large room the list is partial.
  * - `status`: `{status, code, retrying}`, as of `RealtimeClient`; `open` once the user is known.
  * - Any other event of the server, by its `type`.
@@ -150,6 +151,9 @@ export class ChatClient extends EventTarget {
         if (this.#latest(event) === event) this.#emit("edited", event);
         this.#acknowledgeChanges(event);
         break;
+      case "reset":
+        this.#reset();
+        break;
       case "gap":
         this.#last ??= event.after;
         this.#fetchMissed();
@@ -167,8 +171,7 @@ export class ChatClient extends EventTarget {
 
   #welcome({ user, user_id, seq }) {
     if (seq < this.#last) {
-      this.#last = null;
-      this.#emit("reset");
+      this.#reset();
       this.#client.reconnect();
       return;
     }
@@ -183,6 +186,11 @@ export class ChatClient extends EventTarget {
     this.me = { user, user_id };
     this.#setStatus({ status: "open" });
     this.#sendFirst();
+  }
+
+  #reset() {
+    this.#last = null;
+    this.#emit("reset");
   }
 
   // All users or, in a large room, those who came and left.

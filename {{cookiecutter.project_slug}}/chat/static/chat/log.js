@@ -99,11 +99,13 @@ export class MessageLog {
     else change();
   }
 
-  /** Remove everything but the pending messages. */
+  /** Remove everything but the unsent messages. */
   clear() {
     this.#waiting = [];
     this.#first = this.#lastDay = null;
-    for (const item of this.#list.querySelectorAll("li:not(.pending)")) item.remove();
+    this.#started = false;
+    this.#older.hidden = true;
+    for (const item of this.#list.querySelectorAll("li:not(.pending, .failed)")) item.remove();
   }
 
   get #firstPending() {
@@ -155,9 +157,12 @@ export class MessageLog {
     if (this.#loading) return;
     this.#loading = true;
     try {
-      const { messages, more } = await this.#loadOlder(this.#first);
-      this.#older.hidden = !more;
-      if (messages.length) this.#prepend(messages);
+      const first = this.#first;
+      const { messages, more } = await this.#loadOlder(first);
+      if (this.#first === first) {
+        this.#older.hidden = !more;
+        if (messages.length) this.#prepend(messages);
+      }
       this.#watch();
     } catch {
       // The connection is lost: the next one tries again.
