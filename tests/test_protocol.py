@@ -212,7 +212,7 @@ def test_generated_client_talks(observer, tmp_path):
 def test_site_does_all_of_it_and_nothing_else(observer):
     """Each event, topic, error, close code, limit and request is provoked, and nothing else is received."""
     for provoke in (
-        see_chat, see_feeds, see_assistant, see_dashboard, see_devices, see_gaps,
+        see_example, see_chat, see_feeds, see_assistant, see_dashboard, see_devices, see_gaps,
         see_errors, reach_frames, reach_connections, reach_slowness, reach_jobs, reach_http, see_ends,
     ):  # fmt: skip
         provoke(observer)
@@ -222,6 +222,18 @@ def test_site_does_all_of_it_and_nothing_else(observer):
     assert observer.closed == {int(code) for code in first_cells(project, "code", r"^(\d+)$")}
     assert observer.limits == first_cells(project, "limit", column=1)
     assert observer.requests == first_cells(project, "request")
+
+
+def see_example(observer):
+    """Send what the conversation of the page sends. The answers have its events, fields and texts."""
+    page = (observer.project / "docs" / "protocol.md").read_text("utf-8")
+    with observer.person().connect("/ws/chat/<room>/", room="example") as socket:
+        socket.receive(type="presence")
+        for sent, expected in re.findall(r"^> (.+)\n< (.+)$", page, re.M):
+            socket.send(**json.loads(sent))
+            expected = json.loads(expected)
+            same = expected.keys() - {"user", "user_id", "at", "edited_at"}
+            assert socket.receive(**{name: expected[name] for name in same}).keys() == expected.keys()
 
 
 def see_chat(observer):
