@@ -8,6 +8,7 @@ from channels.db import database_sync_to_async
 from channels.routing import URLRouter
 from django.conf import settings as django_settings
 from django.http import Http404
+from django.middleware.locale import LocaleMiddleware
 from django.test import Client, RequestFactory
 from django.urls import path, reverse
 from django.utils import translation
@@ -16,7 +17,6 @@ from django.utils.translation import gettext
 from engine.people import cookies_of
 from realtime.asgi import RealtimeMiddlewareStack
 from realtime.consumers import RealtimeConsumer, SyncRealtimeConsumer
-from realtime.languages import LOCALE_MIDDLEWARE
 from realtime.protocol import EventError
 from realtime.testing import SocketClient
 from realtime.translations import translations, translations_path
@@ -35,9 +35,13 @@ class SyncRefusing(SyncRealtimeConsumer):
         raise EventError("refused", gettext(TEXTS["en"]))
 
 
-@pytest.fixture
-def locale_middleware(settings):
-    settings.MIDDLEWARE = [LOCALE_MIDDLEWARE, *django_settings.MIDDLEWARE]
+class OwnLocaleMiddleware(LocaleMiddleware):
+    """Middleware of a site that changes what Django's own does."""
+
+
+@pytest.fixture(params=["django.middleware.locale.LocaleMiddleware", f"{__name__}.OwnLocaleMiddleware"])
+def locale_middleware(settings, request):
+    settings.MIDDLEWARE = [request.param, *django_settings.MIDDLEWARE]
 
 
 async def refusals(consumer, *handshakes):
@@ -74,7 +78,7 @@ async def test_sockets_have_one_language_without_the_middleware_of_pages(databas
     assert await refusals(AsyncRefusing, ("de", ""), ("en", "de")) == ["en", "en"]
 
 
-def test_scripts_get_the_texts_of_a_language():
+def test_scripts_get_the_texts_of_a_language(locale_middleware):
     """The path changes with the texts, so that browsers may keep them. Strangers may load it, in any language."""
     client = Client()
     paths = {}
@@ -83,6 +87,7 @@ def test_scripts_get_the_texts_of_a_language():
             paths[language] = translations_path()
         response = client.get(paths[language], HTTP_ACCEPT_LANGUAGE="fr")
         assert (response.status_code, response["Content-Type"]) == (200, "text/javascript; charset=utf-8")
+        assert response["Content-Language"] == language
         assert response["Cache-Control"] == "private, max-age=31536000, immutable"
         assert "django.gettext" in response.text
     assert paths["de"] != paths["en"]

@@ -38,7 +38,9 @@ def translations(request: HttpRequest, language: str, version: str) -> HttpRespo
         raise Http404
     body = script(language)
     response = HttpResponse(body, content_type="text/javascript; charset=utf-8")
+    response.headers["Content-Language"] = language
     if version == version_of(body):
+        # Not for shared caches: the response may set the cookie of a guest.
         response.headers["Cache-Control"] = f"private, max-age={YEAR}, immutable"
     return response
 
