@@ -35,6 +35,20 @@ class BearerMiddleware:
             request.token = token  # type: ignore[attr-defined]
         return self.get_response(request)
 
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., HttpResponse], *_: object
+    ) -> HttpResponse | None:
+        """Answer 401 if a view needs a user, and no authentication knows the bearer token.
+
+        Only browsers follow a redirect to the login.
+        """
+        authorization = request.headers.get("Authorization", "")
+        if not authorization.lower().startswith("bearer") or bearer_token(authorization):
+            return None
+        if request.user.is_authenticated or not getattr(view, "login_required", True):
+            return None
+        return token_views.problem(401, "The token is invalid.")
+
 
 def needs_session(request: HttpRequest) -> bool:
     """Return whether the path belongs to the admin or to accounts, wherever they are mounted."""

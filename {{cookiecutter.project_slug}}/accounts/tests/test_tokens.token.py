@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
+from django.contrib.auth.decorators import login_not_required
 from django.core.management import call_command
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
@@ -209,6 +210,30 @@ def test_other_authorization_is_passed_on() -> None:
     for authorization in ("Basic YTpi", f"Bearer {JWT}", "Bearer", ""):
         page = client.get("/", headers={"Authorization": authorization})
         assert b"Log out" in page.content
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [(f"Bearer {JWT}", 401), ("bearer x", 401), ("Bearer", 401), ("Basic YTpi", 302), ("", 302)],
+)
+def test_a_program_is_not_led_to_the_login(
+    authorization: str, status: int, settings: Settings
+) -> None:
+    """A view that needs a user answers 401 to a token of another kind. Open views decide alone."""
+
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse()
+
+    settings.ROOT_URLCONF = (
+        path("", include("realtime.auth.urls")),
+        path("closed/", view),
+        path("open/", login_not_required(lambda request: view(request))),
+    )
+    client = Client(headers={"Authorization": authorization})
+    response = client.get("/closed/")
+    challenge = "Bearer" if status == 401 else None
+    assert (response.status_code, response.get("WWW-Authenticate")) == (status, challenge)
+    assert client.get("/open/").status_code == 200
 
 
 def test_an_address_that_got_a_token_is_trusted(settings: Settings) -> None:
