@@ -45,7 +45,7 @@ Notification.objects.update(text="Willkommen!")  # was welcomed in the language 
 """
 PAGES = (
     *("/", "/?q=x", "/chat/lobby/", "/chat/~team/", "/chat/~team/members/", "/private/"),
-    *("/accounts/password_change/", "/accounts/tokens/", "/notifications/"),
+    *("/accounts/", "/accounts/password_change/", "/accounts/tokens/", "/notifications/"),
     *("/devices/", "/devices/lamp/", "/jobs/", "/assistant/", "/assistant/1/", "/dashboard/"),
 )
 PAGES_OF_STRANGERS = ("/", "/accounts/login/", "/accounts/signup/", "/accounts/password_reset/")

@@ -51,6 +51,8 @@ PAGES = {
         Page("password-reset-new", "password_reset_confirm", "/accounts/reset/{reset}/", STRANGER, "[type=password]"),
         Page("password-reset-wrong", "password_reset_confirm", "/accounts/reset/x/y/", STRANGER),
         Page("password-reset-complete", "password_reset_complete", "/accounts/reset/done/"),
+        Page("account", "account", "/accounts/"),
+        Page("account-wrong", "account", "/accounts/", ANN, ".errorlist", {"current_password": "wrong"}),
         Page("password-change", "password_change", "/accounts/password_change/"),
         Page("password-changed", "password_change_done", "/accounts/password_change/done/"),
     ],

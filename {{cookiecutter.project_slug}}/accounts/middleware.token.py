@@ -12,7 +12,7 @@ from realtime.auth.urls import reset_urlpatterns, urlpatterns
 from realtime.middleware import is_for_operators
 
 PAGES = {pattern.name for pattern in urlpatterns + reset_urlpatterns}
-PAGES |= {"signup", "tokens", "revoke-token"}
+PAGES |= {"account", "signup", "tokens", "revoke-token"}
 
 
 class BearerMiddleware:

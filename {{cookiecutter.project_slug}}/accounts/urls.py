@@ -7,10 +7,11 @@ from django.urls import include, path
 {% if cookiecutter.auth == "token" %}
 from accounts import token_views
 {% endif %}
-from accounts.views import SignUpView
+from accounts.views import SignUpView, account
 from realtime.auth.urls import reset_urlpatterns
 
 urlpatterns = [
+    path("accounts/", account, name="account"),
     path("accounts/signup/", SignUpView.as_view(), name="signup"),
     path(
         "accounts/login/",

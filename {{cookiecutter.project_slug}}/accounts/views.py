@@ -1,4 +1,4 @@
-"""Sign-up. The other pages are Django's own."""
+"""Sign-up, and the page of an account. The other pages are Django's own."""
 
 from typing import Any
 
@@ -8,11 +8,13 @@ from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import RedirectURLMixin
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
+from django.shortcuts import render
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.generic import FormView
 
-from accounts.forms import SignUpForm
+from accounts.forms import EmailForm, SignUpForm
 from realtime.auth.backends import backend_of
 from realtime.auth.models import Throttle, of_address
 
@@ -37,3 +39,15 @@ class SignUpView(RedirectURLMixin, FormView):  # type: ignore[type-arg]
             user = form.save()
         login(self.request, user, backend_of(user))
         return response
+
+
+@sensitive_post_parameters()
+def account(request: HttpRequest) -> HttpResponse:
+    """Change the e-mail address of the user. The page leads to a change of the password."""
+    assert request.user.is_authenticated
+    form = EmailForm(request.POST or None, instance=request.user)
+    saved = form.is_valid()
+    if saved:
+        form.save()
+    context = {"title": gettext("Account"), "form": form, "saved": saved}
+    return render(request, "accounts/account.html", context)

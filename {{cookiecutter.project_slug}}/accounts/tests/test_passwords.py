@@ -52,7 +52,7 @@ def test_user_changes_the_password() -> None:
     """The own session stays, and others end. The admin leads to the same page."""
     here, elsewhere = signed_in(), signed_in()
     assert here.get("/admin/password_change/")["Location"] == "/accounts/password_change/"
-    assert 'href="/accounts/password_change/"' in here.get("/").content.decode()
+    assert 'href="/accounts/password_change/"' in here.get("/accounts/").content.decode()
     page = here.get("/accounts/password_change/").content.decode()
     assert helps(page) == ["Your password must contain at least 8 characters."]
     new = "another horse battery"

@@ -11,7 +11,7 @@ from django.contrib.auth.password_validation import (
 from django.forms import Field
 from django.utils import translation
 
-from realtime.auth.models import Throttle, of_address
+from realtime.auth.models import Throttle, of_address, of_password
 from realtime.conf import settings
 
 mails = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mails")
@@ -45,8 +45,7 @@ class PasswordChangeForm(NewPasswordMixin, forms.PasswordChangeForm):
     """Django's form, throttled against guesses in a browser that was left open."""
 
     def clean_old_password(self) -> str:
-        limits = {f"password of {self.user.pk}": settings.REALTIME_MAX_NAME_FAILURES}
-        with Throttle.attempt(limits) as succeed:
+        with Throttle.attempt(of_password(self.user)) as succeed:
             password: str = super().clean_old_password()
             succeed()
         return password

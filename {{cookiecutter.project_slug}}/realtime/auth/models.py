@@ -96,6 +96,11 @@ def of_address(request: HttpRequest | None, what: str) -> dict[str, int]:
     return {f"{what} from {address}": settings.REALTIME_MAX_ADDRESS_FAILURES} if address else {}
 
 
+def of_password(user: AbstractBaseUser) -> dict[str, int]:
+    """Return the limit of guesses by somebody who found a browser with a session."""
+    return {f"password of {user.pk}": settings.REALTIME_MAX_NAME_FAILURES}
+
+
 def of_sign_in(request: HttpRequest | None, name: str) -> dict[str, int]:
     """Return the limits of a sign-in.
 
