@@ -1,14 +1,17 @@
 """HTTP paths of accounts{{ ", tokens and tickets" if cookiecutter.auth == "token" }}."""
 
 from django.conf import settings
-from django.contrib.auth.views import LoginView
+from django.contrib.auth.views import LoginView, PasswordResetView
 from django.urls import include, path
+from django.utils.functional import lazy
 
 {% if cookiecutter.auth == "token" %}
 from accounts import token_views
 {% endif %}
 from accounts.views import SignUpView, account
+from realtime.auth.forms import PasswordResetForm
 from realtime.auth.urls import reset_urlpatterns
+from realtime.mail import site_name
 
 urlpatterns = [
     path("accounts/", account, name="account"),
@@ -30,4 +33,11 @@ urlpatterns = [
 ]
 
 if settings.EMAIL:  # without it, a link cannot be sent
-    urlpatterns.append(path("accounts/", include(reset_urlpatterns)))
+    reset = PasswordResetView.as_view(
+        form_class=PasswordResetForm,
+        extra_email_context={"site_name": lazy(site_name, str)()},  # instead of the host
+    )
+    urlpatterns += [
+        path("accounts/password_reset/", reset, name="password_reset"),
+        path("accounts/", include(reset_urlpatterns)),
+    ]

@@ -1,8 +1,15 @@
-"""Mails of development."""
+"""Mails: the name of the site in them, and a backend for development."""
 
+from html import unescape
 from typing import Any
 
 from django.core.mail.backends import console
+from django.template.loader import render_to_string
+
+
+def site_name() -> str:
+    """Return the name of the site as plain text, from the template that its pages show, too."""
+    return unescape(render_to_string("site_name.html")).strip()
 
 
 class EmailBackend(console.EmailBackend):

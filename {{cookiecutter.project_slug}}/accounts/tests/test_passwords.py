@@ -11,6 +11,7 @@ from pytest_django import Settings
 
 from accounts.models import User
 from realtime.auth.forms import mails
+from realtime.mail import site_name
 from tests.people import login_of
 
 pytestmark = pytest.mark.django_db
@@ -102,9 +103,11 @@ def test_link_leads_to_a_new_password(mailoutbox: list[EmailMessage]) -> None:
 
 
 def test_mail_is_in_the_language_of_the_page(mailoutbox: list[EmailMessage]) -> None:
-    """The thread that sends mails has the language of the request."""
+    """The thread that sends mails has the language of the request. They have the site's name."""
     assert ask_for_link("ann@example.com", "de")[0] == 200
-    assert [mail.subject for mail in mailoutbox] == ["Passwort auf testserver zurücksetzen"]
+    (mail,) = mailoutbox
+    assert mail.subject == f"Passwort auf {site_name()} zurücksetzen"
+    assert site_name() in mail.body
 
 
 def test_link_does_not_show_whether_there_is_an_account(mailoutbox: list[EmailMessage]) -> None:

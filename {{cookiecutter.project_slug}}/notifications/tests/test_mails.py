@@ -19,6 +19,7 @@ from accounts.models import User
 from notifications.management.commands.email_unread import claim
 from notifications.models import Notification, mark_read
 from notifications.notify import notify, notify_many
+from realtime.mail import site_name
 from tests.people import user_of
 
 pytestmark = pytest.mark.django_db
@@ -46,8 +47,9 @@ def test_user_gets_one_mail_about_what_stays_unread(ann: User) -> None:
     for _ in range(2):
         call_command("email_unread")
     (message,) = mail.outbox
-    assert (message.to, message.subject) == (["ann@example.com"], "2 unread notifications")
-    link = "https://chat.example.com/notifications/"
+    assert message.to == ["ann@example.com"]
+    assert message.subject == f"{site_name()}: 2 unread notifications"
+    link = f"{site_name()}: https://chat.example.com/notifications/"
     assert message.body == f"- Welcome, ann!\n- Done\n\n{link}"
 
 
@@ -59,7 +61,7 @@ def test_mail_links_to_a_page_that_browsers_open(settings: Settings) -> None:
         call_command("email_unread")
     settings.ALLOWED_ORIGINS += ["https://site.example.com", "https://other.example.com"]
     call_command("email_unread")
-    assert mail.outbox[0].body.endswith("\n\nhttps://site.example.com/notifications/")
+    assert mail.outbox[0].body.endswith(": https://site.example.com/notifications/")
 
 
 def test_users_are_read_once(ann: User) -> None:

@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 
 from notifications.models import Notification
+from realtime.mail import site_name
 
 logger = logging.getLogger(__name__)
 
@@ -106,5 +107,7 @@ def mail(notifications: list[Notification], page: str) -> int:
     if count > SHOWN:
         lines.append(gettext("and %(count)s more") % {"count": count - SHOWN})
     subject = ngettext("%d unread notification", "%d unread notifications", count) % count
-    send_mail(subject, "\n".join([*lines, "", page]), None, [address])
+    site = site_name()
+    body = "\n".join([*lines, "", f"{site}: {page}"])
+    send_mail(f"{site}: {subject}", body, None, [address])
     return 1
