@@ -32,7 +32,8 @@ def token(request: HttpRequest) -> JsonResponse:
 
 def create(request: HttpRequest) -> JsonResponse:
     fields = fields_of(request)
-    name_form = TokenForm({"name": fields.get("name") or "API"})
+    name = fields.get("name") or request.headers.get("User-Agent", "").strip()[:100] or "API"
+    name_form = TokenForm({"name": name})
     if not {"username", "password"} <= fields.keys() or not name_form.is_valid():
         error = "Send `username`, `password` and perhaps `name`: a form, or a JSON object of texts."
         return problem(400, error)

@@ -58,6 +58,23 @@ def test_a_name_and_a_password_give_a_token(content_type: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "headers", "name"),
+    [
+        ({"name": "phone"}, {"User-Agent": "curl/8.5.0"}, "phone"),
+        ({}, {"User-Agent": "curl/8.5.0"}, "curl/8.5.0"),
+        ({}, {"User-Agent": "x" * 101}, "x" * 100),
+        ({}, {}, "API"),
+    ],
+)
+def test_a_token_has_a_name(fields: dict[str, str], headers: dict[str, str], name: str) -> None:
+    """The list shows the name in the request, or that of the program that sent it."""
+    User.objects.create_user("ann", "ann@example.com", PASSWORD)
+    data = {"username": login_of("ann"), "password": PASSWORD, **fields}
+    assert Client(headers=headers).post("/api/token/", data).status_code == 200
+    assert Token.objects.get().name == name
+
+
+@pytest.mark.parametrize(
     ("body", "status"),
     [
         (b'{"username": "ann", "password": "wrong"}', 401),
