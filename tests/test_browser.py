@@ -25,6 +25,7 @@ FOCUS_RING = 4  # pixels around a field
 ROOMS = "from chat.models import Room; Room.objects.bulk_create(Room(name=f'many {n:03}') for n in range(120))"
 # After a sign-out the page of a room asks for itself. It follows no redirect, and may be left before the answer.
 ASKED = r"/chat/\S* net::ERR_ABORTED"
+STORED = "JSON.stringify(localStorage) + JSON.stringify(sessionStorage)"
 NO_TICKET = r"/api/ticket/ (401|net::ERR_ABORTED)|status of 401"
 
 
@@ -598,6 +599,20 @@ def test_logout_in_another_tab(visit, site, room):
     expect(window.page).to_have_url(f"{site.url}/chat/{room}/")
     expect(window.status).to_have_text("Connected")
     expect(window.box).to_have_value("Hello")
+
+
+@signed_in
+def test_logout_leaves_nothing_in_the_browser(visit, site, room):
+    """The next user of the machine finds neither names of rooms nor what was written."""
+    person = Person(site, site.auth)
+    window = visit(person, f"/chat/{room}/")
+    window.send("Hello")
+    window.transcript(1)
+    window.page.evaluate("sessionStorage.setItem('a text', 'not sent')")
+    assert room in window.page.evaluate(STORED)
+    with window.page.expect_navigation():
+        window.page.get_by_role("button", name="Log out").click()
+    assert window.page.evaluate(STORED) == "{}{}"
 
 
 @signed_in

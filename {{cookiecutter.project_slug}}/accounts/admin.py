@@ -8,10 +8,12 @@ from django.http import HttpRequest
 from django.views.generic import RedirectView
 
 from accounts.models import {{ "Token, User" if cookiecutter.auth == "token" else "User" }}
+from realtime.auth.views import LogoutView
 
-# The admin's own page has no throttle.
+# The admin's own pages have no throttle, and leave what the browser stored.
 change_password = RedirectView.as_view(pattern_name="password_change")
 admin.site.password_change = change_password  # type: ignore[method-assign,assignment]
+admin.site.logout = LogoutView.as_view()  # type: ignore[method-assign,assignment]
 
 
 @admin.register(User)

@@ -171,6 +171,14 @@ def test_pages_need_a_login() -> None:
     assert client.get(page).status_code == 302
 
 
+@pytest.mark.parametrize("path", ["/accounts/logout/", "/admin/logout/"])
+def test_logout_clears_the_browser(admin_client: Client, path: str) -> None:
+    """The next user of the machine finds nothing that pages stored."""
+    response = admin_client.post(path)
+    assert (response["Location"], response["Clear-Site-Data"]) == ("/", '"storage"')
+    assert "_auth_user_id" not in admin_client.session
+
+
 def test_sign_ins_are_security_events(caplog: pytest.LogCaptureFixture) -> None:
     """Failures name an account only if it exists."""
     User.objects.create_user("ann", "ann@example.com", PASSWORD)

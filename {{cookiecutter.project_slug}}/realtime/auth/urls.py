@@ -4,11 +4,12 @@ from django.contrib.auth import views
 from django.urls import path
 
 from realtime.auth.forms import PasswordChangeForm, PasswordResetForm, SetPasswordForm
+from realtime.auth.views import LogoutView
 from realtime.conf import settings
 
 urlpatterns = [
     path("login/", views.LoginView.as_view(), name="login"),
-    path("logout/", views.LogoutView.as_view(), name="logout"),
+    path("logout/", LogoutView.as_view(), name="logout"),
     path(
         "password_change/",
         views.PasswordChangeView.as_view(form_class=PasswordChangeForm),
