@@ -602,6 +602,38 @@ def test_logout_in_another_tab(visit, site, room):
 
 
 @signed_in
+@pytest.mark.parametrize("same_user", [True, False])
+def test_login_sends_what_was_on_its_way(visit, site, ben, room, same_user):
+    """Messages that a sign-out left unsent are sent once after the next login, if it is of the same user."""
+    visit.expect_problem(OUTAGE)
+    visit.expect_problem(NO_TICKET)
+    visit.expect_problem(r"next=/rooms/\S* (net::ERR|NS_BINDING)_ABORTED")
+    person = Person(site, site.auth)
+    room = f"{room}_{same_user}"
+    window = visit(person, f"/chat/{room}/")
+    window.send("Before")
+    window.transcript(1)
+    with site.down():
+        expect(window.status).to_have_text("Connection lost. Reconnecting…")
+        window.send("First", "Second")
+        expect(window.log.locator(".pending")).to_have_count(2)
+        site.end_session(cookie(person.http, "sessionid"))
+    expect(window.status).to_have_text("You are signed out.")
+    window.box.fill("Typed")
+    window.page.get_by_role("button", name="Log in").click()
+    user = person if same_user else ben
+    window.fill_in("Log in", {"Username": user.name, "Password": PASSWORD})
+    expect(window.status).to_have_text("Connected")
+    sent, typed = (["First", "Second"], "Typed") if same_user else ([], "")
+    window.sees(*((seq, person.name, text) for seq, text in enumerate(["Before", *sent], 1)))
+    expect(window.box).to_have_value(typed)
+    window.page.reload()
+    expect(window.status).to_have_text("Connected")
+    expect(window.box).to_have_value("")
+    window.transcript(1 + len(sent))
+
+
+@signed_in
 def test_logout_leaves_nothing_in_the_browser(visit, site, room):
     """The next user of the machine finds neither names of rooms nor what was written."""
     person = Person(site, site.auth)

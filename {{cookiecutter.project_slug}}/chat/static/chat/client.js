@@ -79,15 +79,20 @@ export class ChatClient extends EventTarget {
   /**
    * Send a text now, or as soon as there is a connection.
    * @param {string} text 1 to 4000 characters
-   * @param {object} [fields] further fields of the event
+   * @param {object} [fields] further fields of the event, or all of one in `unsent`
    * @returns {string} the `ref` of the `message` or `failed` event that follows
    */
   send(text, fields) {
-    const ref = newRef();
+    const ref = fields?.ref ?? newRef();
     this.#unacknowledged.push({ ...fields, type: "send", ref, text });
     this.#typedAt = -Infinity;
     if (this.#unacknowledged.length === 1) this.#sendFirst();
     return ref;
+  }
+
+  /** The events of messages that are not stored yet. Each may be sent again, and is stored once. */
+  get unsent() {
+    return this.#unacknowledged;
   }
 
   /**

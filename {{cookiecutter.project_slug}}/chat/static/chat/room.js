@@ -9,7 +9,7 @@ import { People } from "./people.js";
 
 {% if cookiecutter.auth != "none" %}
 const REASON_MS = 5_000;
-const DRAFT = `draft of ${document.documentElement.dataset.userId} in ${location.pathname}`;
+const KEPT = `unsent by ${document.documentElement.dataset.userId} in ${location.pathname}`;
 const SIGNED_OUT = [4401, 4403];
 {% endif %}
 const GONE = {{ "[4404]" if cookiecutter.auth == "none" else '[4404, "removed"]' }};
@@ -125,16 +125,22 @@ reconnect.addEventListener("click", () => client.connect());
 reconnect.addEventListener("click", () => {
   if (!signedOut) return client.connect();
   // After a reload the site asks for a login, and leads back.
-  sessionStorage.setItem(DRAFT, composer.draft);
+  const kept = { draft: composer.draft, unsent: client.unsent };
+  sessionStorage.setItem(KEPT, JSON.stringify(kept));
+  removeEventListener("beforeunload", confirmLeaving);
   location.reload();
 });
-composer.draft = sessionStorage.getItem(DRAFT) ?? "";
-sessionStorage.removeItem(DRAFT);
+const kept = JSON.parse(sessionStorage.getItem(KEPT));
+sessionStorage.removeItem(KEPT);
+composer.draft = kept?.draft ?? "";
+for (const event of kept?.unsent ?? []) log.addPending(client.send(event.text, event), event.text);
 {% endif %}
 
-addEventListener("beforeunload", (event) => {
+addEventListener("beforeunload", confirmLeaving);
+
+function confirmLeaving(event) {
   if (log.hasPending && back.hidden) event.preventDefault();
-});
+}
 
 // On a touch screen the keyboard would cover the messages.
 if (matchMedia("(hover: hover)").matches) composer.focus();
