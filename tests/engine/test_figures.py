@@ -7,9 +7,9 @@ import pytest
 from django.db.models import F
 
 from realtime import metrics
-from realtime.figures import models, sockets
+from realtime.figures import models, registry, sockets
 from realtime.figures.models import Report
-from realtime.figures.registry import read
+from realtime.figures.registry import labels, read
 from realtime.figures.sockets import Sampler, socket_figures
 
 pytestmark = pytest.mark.django_db

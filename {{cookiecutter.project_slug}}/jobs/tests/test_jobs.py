@@ -17,6 +17,7 @@ from conftest import Visit
 from jobs import tasks
 from jobs.figures import jobs
 from jobs.tasks import feed_of, prepare_report
+from realtime.feeds.events import FeedHistory
 from realtime.work.models import Job, State
 from realtime.work.queue import cancel, start
 from realtime.work.testing import run_all
@@ -62,6 +63,19 @@ def test_report_is_prepared_by_the_worker() -> None:
     run_all()
     assert page_of(ann) == [(str(job.pk), "done")]
     assert "2 chapters, 300 words" in ann.get("/jobs/").content.decode()
+
+
+def test_worker_writes_in_the_language_of_the_user() -> None:
+    """A worker has no request. The page starts the job with the language."""
+    fields = {"chapters": 2, "key": uuid4()}
+    client_of("ann").post("/jobs/", fields, headers={"Accept-Language": "de"})
+    run_all()
+    events = FeedHistory(feed_of(id_of("ann"))).between(0, 100)
+    assert sorted(event["text"] for event in events if event["type"] == "step") == [
+        "Kapitel 1 von 2 ist geschrieben.",
+        "Kapitel 2 von 2 ist geschrieben.",
+    ]
+    assert Job.objects.get().result == "2 Kapitel, 300 Wörter"
 
 
 def test_figures_count_the_jobs_of_all_users() -> None:
