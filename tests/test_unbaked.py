@@ -48,7 +48,7 @@ PUBLIC = {
     "realtime.mqtt.bridge": {"Bridge"},
     "realtime.mqtt.client": {"new_client", "connect"},
     "realtime.open_files": {"allow_many_files"},
-    "realtime.figures.registry": {"source", "read"},
+    "realtime.figures.registry": {"source", "read", "labels"},
     "realtime.figures.sockets": {"socket_figures"},
     "realtime.figures.ticker": {"tick"},
     "realtime.auth": {"Identity", "public"},

@@ -69,3 +69,12 @@ def test_sample_has_rates_since_the_last_one(monkeypatch):
 def test_apps_have_figures():
     """The module `figures` of each app is imported by itself."""
     assert read()["Answers"] == 42
+
+
+def test_labels_are_read_once(monkeypatch):
+    """A page that names them costs no queries."""
+    calls = []
+    monkeypatch.setattr(registry, "sources", [lambda: calls.append(1) or {"Answers": 42}])
+    labels.cache_clear()
+    assert [labels(), labels(), len(calls)] == [("Answers",), ("Answers",), 1]
+    labels.cache_clear()

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_safe
 {% if cookiecutter.auth != "none" %}
 from dashboard.access import may_watch
 {% endif %}
-from realtime.figures.registry import read
+from realtime.figures.registry import labels
 
 
 {% if cookiecutter.auth == "none" %}
@@ -36,5 +36,5 @@ def dashboard(request: HttpRequest) -> HttpResponse:
 
 def show(request: HttpRequest) -> HttpResponse:
     """Render the page, with the names of figures in the visitor's language."""
-    names = {label: gettext(label) for label in read()}
+    names = {label: gettext(label) for label in labels()}
     return render(request, "dashboard/dashboard.html", {"names": names})
