@@ -25,6 +25,8 @@ VARIANTS = {
 PHONE = {"viewport": {"width": 320, "height": 640}, "has_touch": True, "is_mobile": True}
 WIDE = (768, 1920)
 MOST_BYTES = 70_000  # of a page and its scripts and styles, as production sends them
+MOST_HEAD = 0.25  # of a phone's height, above the messages of a room
+HEAD = "(document.querySelector('.messages')?.getBoundingClientRect().top ?? 0) / innerHeight"
 OPEN_DETAILS = "document.querySelectorAll('details').forEach((details) => { details.open = true })"
 # The standard has a default for a button without a type.
 HTML_VALIDATE = ["--preset", "standard,a11y", "--rule", "no-implicit-button-type:off"]
@@ -90,6 +92,9 @@ def seen(request, cookies_session, environment, tmp_path_factory):
             faults.add("console", page.name, [one for one in visits.problems if f" {page.status}" not in one])
             weight = len(document.body()) + sum(map(sent_bytes, window.files()))
             faults.add("weight", page.name, max(0, weight - MOST_BYTES))
+            faults.add("head", page.name, max(0, window.page.evaluate(HEAD) - MOST_HEAD))
+            if page.name == "home" and (menu := window.page.locator(".open-menu")).is_visible():
+                menu.click()
             for direction, schemes in SCHEMES.items():
                 window.page.evaluate(OPEN_DETAILS)
                 window.page.evaluate("direction => { document.documentElement.dir = direction }", direction)
@@ -109,9 +114,9 @@ def test_every_route_is_seen(seen):
     assert seen.routes - NO_PAGES == {page.route for page in seen.pages} - NO_PAGES
 
 
-@pytest.mark.parametrize("kind", ["axe", "console", "targets", "weight", "width"])
+@pytest.mark.parametrize("kind", ["axe", "console", "head", "targets", "weight", "width"])
 def test_pages_have_no_fault(seen, kind):
-    """Axe and consoles report nothing, targets suit fingers, files are small, and nothing is wider than the screen."""
+    """Axe and consoles report nothing, targets suit fingers, files and heads are small, and all fits in width."""
     faults = seen.faults[kind]
     assert faults == {}, pformat(faults, width=200)
 

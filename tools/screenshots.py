@@ -13,7 +13,7 @@ from support.browsers import Visits, Window, launch
 from support.emitted import clean_environ, run
 from support.matrix import Answers
 from support.servers import start_site
-from support.showcase import ANN, Showcase, add_errors
+from support.showcase import Showcase, add_errors
 
 import demo
 
@@ -23,6 +23,7 @@ PHONE = {"viewport": {"width": 320, "height": 568}}
 DEFAULT: Answers = {"examples": "chat", "auth": "session"}
 ALL: Answers = {"examples": "all", "auth": "session"}
 README = {
+    "start": (DEFAULT, "start", DESKTOP),
     "room-light": (DEFAULT, "room", DESKTOP),
     "room-dark": (DEFAULT, "room", {**DESKTOP, "color_scheme": "dark"}),
     "right-to-left": (DEFAULT, "room-hebrew", DESKTOP),
@@ -74,7 +75,8 @@ def take_readme(folder: Path) -> None:
                 pages = {page.name: page for page in site.pages}
                 for name, (own, page, options) in README.items():
                     if own == answers:
-                        window = site.windows(visits, [ANN], **options)[ANN]
+                        reader = pages[page].reader
+                        window = site.windows(visits, [reader], **options)[reader]
                         site.show(window, pages[page])
                         path = folder / f"{name}.png"
                         window.page.screenshot(path=path, animations="disabled")

@@ -55,6 +55,27 @@ def test_form_to_sign_up_is_short(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("username", {"username": "a b", "password1": "1"}),
+        ("password1", {"password1": "1", "password2": "1"}),
+        ("password1", {"password1": PASSWORD, "password2": "1"}),
+        ("password2", {"password1": PASSWORD, "password2": ""}),
+    ],
+)
+def test_first_invalid_field_has_the_focus(
+    settings: Settings, name: str, fields: dict[str, str]
+) -> None:
+    """An error describes its field. Unequal passwords are an error of the first."""
+    settings.SIGNUP_OPEN = True
+    data = {"username": "ann", "email": "ann@example.com", **fields}
+    answer = Client().post("/accounts/signup/", data, secure=True)
+    (focused,) = re.findall(r"<input [^>]* autofocus[^>]*>", answer.content.decode())
+    assert f'name="{name}"' in focused
+    assert f"id_{name}_error" in focused
+
+
+@pytest.mark.parametrize(
     "fields",
     [
         {"username": "First"},  # taken

@@ -17,8 +17,12 @@ from realtime.conf import settings
 mails = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mails")
 
 
-class NewPasswordMixin:
-    """Part of a form with a new password: help on its length. Errors explain the other rules."""
+class NewPasswordMixin(forms.SetPasswordMixin):
+    """Part of a form with a new password: help on its length. Errors explain the other rules.
+
+    Both password fields are empty after an error, so it stands at the first. The first invalid
+    field has the focus.
+    """
 
     fields: dict[str, Field]
 
@@ -31,6 +35,18 @@ class NewPasswordMixin:
                 field.help_text = " ".join(rule.get_help_text() for rule in lengths)
             elif name.endswith("password2"):
                 field.help_text = ""
+
+    def full_clean(self) -> None:
+        super().full_clean()
+        invalid = [field for name, field in self.fields.items() if name in self.errors]
+        for field in invalid and self.fields.values():
+            field.widget.attrs["autofocus"] = field is invalid[0]
+
+    def validate_passwords(self, first: str = "password1", second: str = "password2") -> None:
+        super().validate_passwords(second, first)
+
+    def validate_password_for_user(self, user: Any, field: str = "password2") -> None:
+        super().validate_password_for_user(user, field.replace("2", "1"))
 
 
 class SetPasswordForm(NewPasswordMixin, forms.SetPasswordForm):  # type: ignore[type-arg]

@@ -117,7 +117,7 @@ function showButtons() {
     again.hidden = !AGAIN[state] || turn !== turns.lastElementChild;
   }
   const answering = OPEN.has(turns.lastElementChild?.dataset.state);
-  section.querySelector(".empty").hidden = turns.children.length > 0;
+  section.querySelector(".nothing").hidden = turns.children.length > 0;
   stop.hidden = !answering;
   ask.hidden = answering;
   ask.disabled = input.readOnly = pending !== null;
