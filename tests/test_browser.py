@@ -597,6 +597,7 @@ def test_new_messages_of_all_listed_rooms_are_counted(visit, site, ann, room, pr
     expect(page.locator("main li .count")).to_have_text(["1 new"] * 50)
     page.goto(f"/chat/{room}/")
     expect(page.locator(f'[data-room="{names[beside]}"] .count')).to_have_text("1 new")
+    expect(page.locator("[aria-current=page]")).to_have_text(room)
 
 
 @signed_in

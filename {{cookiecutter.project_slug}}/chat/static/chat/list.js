@@ -46,8 +46,7 @@ function show() {
   let sum = 0;
   for (const item of list.querySelectorAll("[data-room]")) {
     const { room } = item.dataset;
-    const isOpen = item.querySelector("[aria-current]") !== null;
-    const count = isOpen || !numbers.has(room) ? 0 : unread(room, numbers.get(room));
+    const count = isOpen(item) || !numbers.has(room) ? 0 : unread(room, numbers.get(room));
     showCount(item.querySelector(".count"), count);
     sum += count;
   }
@@ -65,7 +64,7 @@ function add(room) {
   const items = [...list.querySelectorAll("[data-room]")];
   if (items.length >= MOST) {
     const read = new Set(visited());
-    const other = items.findLast((item) => !read.has(item.dataset.room));
+    const other = items.findLast((item) => !read.has(item.dataset.room) && !isOpen(item));
     if (!other) return;
     other.remove();
   }
@@ -75,6 +74,10 @@ function add(room) {
   const key = room.toLowerCase();
   const next = items.find((other) => other.isConnected && other.dataset.room.toLowerCase() > key);
   list.querySelector("ul").insertBefore(item, next ?? null);
+}
+
+function isOpen(item) {
+  return item.querySelector("[aria-current]") !== null;
 }
 
 function itemOf(room) {
