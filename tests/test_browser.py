@@ -584,6 +584,23 @@ def test_other_rooms_show_what_is_new(visit, ann, ben, room):
     expect(other.page.locator("main li .count")).to_be_hidden()
 
 
+@once
+@pytest.mark.parametrize(("prefix", "beside"), [("1 busy ", 0), ("房间" * 31, 20)], ids=["many", "long"])
+def test_new_messages_of_all_listed_rooms_are_counted(visit, site, ann, room, prefix, beside):
+    """A full page of the list takes several requests. Beside messages, listed rooms and those read last have counts."""
+    names = [f"{prefix}{number:02}" for number in range(50)]
+    rooms = f"from chat.models import Room; Room.objects.bulk_create(Room(name=name, seq=2) for name in {names})"
+    site.manage("shell", "-c", rooms)
+    page = visit(ann, f"/?q={quote(prefix)}").page
+    read = "names => localStorage.setItem(`chat.read.${document.documentElement.dataset.userId}`,"
+    page.evaluate(read + " JSON.stringify(names.map((name) => [name, 1])))", names)
+    page.reload()
+    expect(page.locator("main li .count")).to_have_text(["1 new"] * 50)
+    page.goto(f"/chat/{room}/")
+    expect(page.locator(f'[data-room="{names[beside]}"] .count')).to_have_text("1 new")
+    expect(page.locator("[aria-current=page]")).to_have_text(room)
+
+
 @signed_in
 def test_logout_in_another_tab(visit, site, room):
     """The room reports it and offers the login, which leads back to the room and what was not sent."""

@@ -41,9 +41,6 @@ http {{
     scgi_temp_path {folder}/scgi;
     server {{
         listen 127.0.0.1:{port};
-        location = /favicon.ico {{
-            return 204;  # of the other site
-        }}
         location /sub/ {{
             proxy_pass http://127.0.0.1:{site}{path};
             proxy_http_version 1.1;
@@ -195,3 +192,4 @@ def see_site(visits, pages, sockets, auth):
         assert f"{sockets}/notifications/" in welcomed
         page.goto(f"{pages}/admin/password_change/")
         assert page.url.startswith(f"{visits.url}{pages}/admin/login/")
+        expect(page.locator("link[rel=icon]")).to_have_count(1)

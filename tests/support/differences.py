@@ -114,6 +114,7 @@ DIFFERENCES = {
         "-accounts/templates/accounts/account.html",
         "-accounts/templates/accounts/card.html",
         "-accounts/templates/accounts/signup.html",
+        "-accounts/templates/admin/base.html",
         "-accounts/templates/identity.html",
         "-accounts/templates/registration/login.html",
         "-accounts/templates/registration/password_change_done.html",

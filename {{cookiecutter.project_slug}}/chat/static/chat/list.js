@@ -2,8 +2,8 @@
 import { unread, visited } from "./unread.js";
 
 const POLL_MS = 10_000;
-const MOST = 30; // rooms whose numbers are asked for, and rooms beside the messages
-const MOST_CHARACTERS = 4_000; // in a URL
+const MOST = 30; // rooms of a request, and rooms beside the messages
+const MOST_CHARACTERS = 4_000; // in a query: above this, the next room begins another request
 
 const list = document.querySelector("[data-numbers-url]");
 const template = list.querySelector("template"); // beside the messages only
@@ -16,25 +16,29 @@ async function poll() {
   clearTimeout(timer);
   if (document.hidden) return;
   timer = setTimeout(poll, POLL_MS);
-  const query = queryOf(visited().filter((room) => template || itemOf(room)));
-  if (!query || !navigator.onLine) return;
+  if (!navigator.onLine) return;
+  const asked = visited().filter((room, place) => itemOf(room) || (template && place < MOST));
   try {
-    const response = await fetch(`${list.dataset.numbersUrl}?${query}`, { redirect: "manual" });
-    const { rooms } = await response.json();
-    for (const [room, seq] of Object.entries(rooms)) numbers.set(room, seq);
-    show();
+    for (const query of queriesOf(asked)) {
+      const response = await fetch(`${list.dataset.numbersUrl}?${query}`, { redirect: "manual" });
+      const { rooms } = await response.json();
+      for (const [room, seq] of Object.entries(rooms)) numbers.set(room, seq);
+      show();
+    }
   } catch {
     // Signed out, or the server is down: ask again later.
   }
 }
 
-function queryOf(rooms) {
-  const query = new URLSearchParams();
-  for (const room of rooms.slice(0, MOST)) {
+function* queriesOf(rooms) {
+  let query = new URLSearchParams();
+  for (const room of rooms) {
     query.append("room", room);
-    if (query.toString().length > MOST_CHARACTERS) break;
+    if (query.size < MOST && query.toString().length < MOST_CHARACTERS) continue;
+    yield query;
+    query = new URLSearchParams();
   }
-  return query.toString();
+  if (query.size) yield query;
 }
 
 function show() {
@@ -42,8 +46,7 @@ function show() {
   let sum = 0;
   for (const item of list.querySelectorAll("[data-room]")) {
     const { room } = item.dataset;
-    const isOpen = item.querySelector("[aria-current]") !== null;
-    const count = isOpen || !numbers.has(room) ? 0 : unread(room, numbers.get(room));
+    const count = isOpen(item) || !numbers.has(room) ? 0 : unread(room, numbers.get(room));
     showCount(item.querySelector(".count"), count);
     sum += count;
   }
@@ -61,7 +64,7 @@ function add(room) {
   const items = [...list.querySelectorAll("[data-room]")];
   if (items.length >= MOST) {
     const read = new Set(visited());
-    const other = items.findLast((item) => !read.has(item.dataset.room));
+    const other = items.findLast((item) => !read.has(item.dataset.room) && !isOpen(item));
     if (!other) return;
     other.remove();
   }
@@ -71,6 +74,10 @@ function add(room) {
   const key = room.toLowerCase();
   const next = items.find((other) => other.isConnected && other.dataset.room.toLowerCase() > key);
   list.querySelector("ul").insertBefore(item, next ?? null);
+}
+
+function isOpen(item) {
+  return item.querySelector("[aria-current]") !== null;
 }
 
 function itemOf(room) {
