@@ -15,7 +15,7 @@ from django.conf import settings as django_settings
 from django.core.management import call_command
 from django.db import OperationalError, connections, transaction
 from django.db.models.functions import Now
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from engine import jobs, people
 from realtime.feeds.events import FeedHistory
@@ -155,6 +155,18 @@ def test_failure_has_a_reason(error, reason, caplog):
     assert job.ended_at is not None
     assert events()[-1]["reason"] == reason
     assert ("ValueError: the reason" in caplog.text) == (error == "other")
+
+
+@pytest.mark.parametrize(
+    ("language", "reason"), [("de", "Etwas ist schiefgegangen."), ("en", "Something went wrong.")]
+)
+def test_job_runs_in_the_language_of_its_start(language, reason):
+    """A worker has no request."""
+    with translation.override(language):
+        job = begin(jobs.fail, {"error": "other"})
+    run_all()
+    job.refresh_from_db()
+    assert job.reason == reason
 
 
 @pytest.mark.parametrize("result", ["x" * MAX_RESULT_BYTES, {1, 2}], ids=["long", "not JSON"])

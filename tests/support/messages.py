@@ -14,6 +14,7 @@ from support.programs import require_programs
 
 EMITTED = TEMPLATE / "{{cookiecutter.project_slug}}"
 LANGUAGE = "de"
+STARTED = "started"  # name of an app that `startconsumer` writes
 DOMAINS = ("django", "djangojs")
 FIELD = re.compile(r'^(msg\w+(?:\[\d\])?) (".*"(?:\n".*")*)', re.MULTILINE)
 HEADER = f"""msgid ""
@@ -59,8 +60,12 @@ def catalogs(project: Path) -> dict[str, dict[Key, Entry]]:
 
 
 def extract(project: Path, environment: Path) -> dict[str, dict[Key, Entry]]:
-    """Let Django write what the code of a project has to translate. Return its catalogs, which also keep the old."""
+    """Let Django write what the code of a project has to translate. Return its catalogs, which also keep the old.
+
+    The engine has the texts of the apps that it writes.
+    """
     require_programs({"xgettext": "gettext"})
+    run([str(environment / "bin" / "python"), "manage.py", "startconsumer", STARTED], project, clean_environ())
     for module in project.glob("*/__init__.py"):
         if module.parent.name not in {"config", "tests"}:
             (module.parent / "locale").mkdir(exist_ok=True)
@@ -68,7 +73,10 @@ def extract(project: Path, environment: Path) -> dict[str, dict[Key, Entry]]:
     for domain in DOMAINS:
         command = [str(environment / "bin" / "django-admin"), "makemessages", "--no-location", "--no-obsolete"]
         run([*command, "--locale", LANGUAGE, "--domain", domain], project, clean_environ())
-    return catalogs(project)
+    found = catalogs(project)
+    for name in [name for name in found if name.startswith(STARTED)]:
+        found.setdefault(name.replace(STARTED, "realtime", 1), {}).update(found.pop(name))
+    return found
 
 
 def answers_with_texts() -> list[Answers]:

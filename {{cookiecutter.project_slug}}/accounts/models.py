@@ -111,7 +111,7 @@ class Token(Secret):
         verbose_name_plural = _("tokens")
 
     def __str__(self) -> str:
-        return f"{self.name} of {self.user}"
+        return f"{self.name} ({self.user})"
 
 
 class Ticket(Secret):
@@ -125,5 +125,5 @@ class Ticket(Secret):
         verbose_name_plural = _("tickets")
 
     def __str__(self) -> str:
-        return f"{self.user} until {self.expires_at:%H:%M:%S}"
+        return f"{self.user} ({self.expires_at:%H:%M:%S})"
 {% endif %}

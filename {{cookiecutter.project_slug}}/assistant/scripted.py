@@ -4,23 +4,31 @@ import re
 import time
 from collections.abc import Iterator
 
+from django.utils.translation import gettext_lazy as _
+
 from assistant.providers import Message
 
 PIECE_SECONDS = 0.04
 
 ANSWERS = {
-    "hello": "Hello! Ask about this page, or about Channels. My answers are in "
-    "assistant/scripted.py, and come slowly, as those of a language model do.",
-    "channels": "Channels lets Django speak WebSocket. A browser opens a socket, a consumer "
-    "answers it, and a channel layer carries events between processes.\n\nThis answer is a job of "
-    "a worker. Each piece is stored with a number and then published, so that a page which "
-    "reconnects gets what it has missed, and no more.",
-    "page": "This page shows an answer while it is written. Reload it, open it in a second tab, or "
-    "restart the server: the answer goes on where it was, because every piece is stored before it "
-    "is sent.\n\nIf the worker is lost, another one continues after the last piece. Stop ends the "
-    "answer at once and keeps its text. Continue resumes it.",
+    "hello": _(
+        "Hello! Ask about this page, or about Channels. My answers are in "
+        "assistant/scripted.py, and come slowly, as those of a language model do."
+    ),
+    "channels": _(
+        "Channels lets Django speak WebSocket. A browser opens a socket, a consumer "
+        "answers it, and a channel layer carries events between processes.\n\nThis answer is a job "
+        "of a worker. Each piece is stored with a number and then published, so that a page which "
+        "reconnects gets what it has missed, and no more."
+    ),
+    "page": _(
+        "This page shows an answer while it is written. Reload it, open it in a second tab, or "
+        "restart the server: the answer goes on where it was, because every piece is stored before "
+        "it is sent.\n\nIf the worker is lost, another one continues after the last piece. Stop "
+        "ends the answer at once and keeps its text. Continue resumes it."
+    ),
 }
-UNKNOWN = (
+UNKNOWN = _(
     "I have no answer to that, because I am a script and not a language model. Ask me about this "
     "page, or about Channels.\n\nTo talk to a real model, follow the recipe “Connect a language "
     "model”. It takes one class and one setting, and this page stays as it is."
@@ -33,6 +41,6 @@ class Scripted:
     def stream(self, messages: list[Message], spoken: str) -> Iterator[str]:
         question = messages[-1]["content"].lower()
         answer = next((text for word, text in ANSWERS.items() if word in question), UNKNOWN)
-        for piece in re.findall(r"\s*\S+", answer.removeprefix(spoken)):
+        for piece in re.findall(r"\s*\S+", str(answer).removeprefix(spoken)):
             time.sleep(PIECE_SECONDS)
             yield piece

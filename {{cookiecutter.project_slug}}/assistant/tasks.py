@@ -6,6 +6,7 @@ from contextlib import closing
 from django.db import transaction
 from django.db.models import Value
 from django.db.models.functions import Concat
+from django.utils.translation import gettext
 
 from assistant.models import Turn
 from assistant.providers import Message, get_provider
@@ -31,9 +32,10 @@ def answer(context: JobContext, turn: int) -> None:
             if text[:room]:
                 store(context, asked, text[:room])
             if len(text) > room:
-                raise JobError(f"The answer has more than {MAX_ANSWER} characters.")
+                reason = gettext("The answer has more than %(count)s characters.")
+                raise JobError(reason % {"count": MAX_ANSWER})
     if not asked.answer:
-        raise JobError("The model gave no answer.")
+        raise JobError(gettext("The model gave no answer."))
 
 
 def store(context: JobContext, turn: Turn, text: str) -> None:

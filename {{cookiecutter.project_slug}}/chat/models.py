@@ -95,7 +95,7 @@ class Member(models.Model):
         constraints = (models.UniqueConstraint(fields=("user", "room"), name="member_once"),)
 
     def __str__(self) -> str:
-        return f"{self.name} in {self.room}"
+        return f"{self.name} ({self.room})"
 
     @property
     def name(self) -> str:

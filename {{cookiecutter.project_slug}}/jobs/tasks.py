@@ -1,6 +1,6 @@
 """Tasks that a worker runs. `realtime/work/context.py` describes their first argument."""
 
-from django.utils.translation import gettext, override
+from django.utils.translation import gettext
 
 from realtime.broadcast import group_name
 from realtime.work.context import JobContext, job
@@ -14,21 +14,20 @@ def feed_of(user_id: str) -> str:
 
 
 @job
-def prepare_report(context: JobContext, chapters: int, language: str | None = None) -> str:
+def prepare_report(context: JobContext, chapters: int) -> str:
     """Write a report, chapter by chapter. Put work of your own in its place, such as an export.
 
     If the worker is lost, the next one begins after the last chapter that was stored.
     """
     words = context.resume.get("words", 0)
-    with override(language):
-        for chapter in range(context.steps + 1, chapters + 1):
-            context.sleep(CHAPTER_SECONDS)  # the work
-            words += 100 * chapter
-            text = gettext("Chapter %(chapter)s of %(chapters)s is written.")
-            context.step(
-                text % {"chapter": chapter, "chapters": chapters},
-                progress=chapter / chapters,
-                resume={"words": words},
-            )
-        text = gettext("%(chapters)s chapters, %(words)s words")
-        return text % {"chapters": chapters, "words": words}
+    for chapter in range(context.steps + 1, chapters + 1):
+        context.sleep(CHAPTER_SECONDS)  # the work
+        words += 100 * chapter
+        text = gettext("Chapter %(chapter)s of %(chapters)s is written.")
+        context.step(
+            text % {"chapter": chapter, "chapters": chapters},
+            progress=chapter / chapters,
+            resume={"words": words},
+        )
+    text = gettext("%(chapters)s chapters, %(words)s words")
+    return text % {"chapters": chapters, "words": words}

@@ -5,7 +5,6 @@ from uuid import uuid4
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.translation import get_language
 from django.views.decorators.http import require_http_methods, require_POST
 
 from jobs.forms import ReportForm
@@ -31,7 +30,7 @@ def jobs(request: HttpRequest) -> HttpResponse:
     try:
         start(
             prepare_report,
-            {"chapters": form.cleaned_data["chapters"], "language": get_language()},
+            {"chapters": form.cleaned_data["chapters"]},
             user_id=own,
             user_name=display_name(user),
             feed=feed_of(own),

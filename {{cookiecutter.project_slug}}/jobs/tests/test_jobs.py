@@ -66,7 +66,7 @@ def test_report_is_prepared_by_the_worker() -> None:
 
 
 def test_worker_writes_in_the_language_of_the_user() -> None:
-    """A worker has no request. The page starts the job with the language."""
+    """A worker has no request. The job has the language in which it was started."""
     fields = {"chapters": 2, "key": uuid4()}
     client_of("ann").post("/jobs/", fields, headers={"Accept-Language": "de"})
     run_all()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Concatenate
 
 from django.db import transaction
+from django.utils.translation import gettext
 
 from realtime.conf import settings
 from realtime.feeds.events import append
@@ -66,7 +67,8 @@ class JobContext:
         """
         step = self.job.steps + 1
         if step > settings.REALTIME_JOB_STEPS:
-            raise JobError(f"The job has more than {settings.REALTIME_JOB_STEPS} steps.")
+            text = gettext("The job has more than %(count)s steps.")
+            raise JobError(text % {"count": settings.REALTIME_JOB_STEPS})
         changes: dict[str, Any] = {"steps": step, "attempts": 0}
         event = {**event, "job": self.job.pk, "step": step}
         if progress is not None:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from realtime.conf import settings
 from realtime.feeds.events import append
 
-LOST = "The worker was lost too often."
+LOST = _("The worker was lost too often.")
 
 
 class State(models.TextChoices):
@@ -31,7 +31,7 @@ class Job(models.Model):
     """Call of a task, for a user.
 
     `user_id` is the primary key of an account or the id of a guest, and no foreign key. Events go
-    to `feed`, if it has a name. `resume` is what the task needs to go on after its last step.
+    to `feed`, if it has a name. The task writes its texts in `language`. `resume` is what the task needs to go on after its last step.
     A worker that runs the job renews `locked_until`, and changes the row only while `lease` is its
     own. Nothing runs the job before the lease ends, even if it was cancelled and started again.
     """
@@ -41,6 +41,7 @@ class Job(models.Model):
     user_id = models.CharField(_("user ID"), max_length=64, default="")
     user_name = models.CharField(_("user name"), max_length=150, default="")
     feed = models.CharField(_("feed"), max_length=100, default="")
+    language = models.CharField(_("language"), max_length=35, default="", db_default="")
     key = models.CharField(_("key"), max_length=100, default="")
     once = models.BooleanField(_("one at a time"), default=False)
     state = models.CharField(_("state"), max_length=9, choices=State.choices, default=State.WAITING)

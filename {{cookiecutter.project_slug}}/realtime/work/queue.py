@@ -9,7 +9,7 @@ from channels.db import database_sync_to_async
 from django.db import connection, transaction
 from django.db.models import F, Sum
 from django.utils import timezone
-from django.utils.translation import gettext
+from django.utils.translation import get_language, gettext
 
 from realtime.conf import settings
 from realtime.feeds.models import take_numbers
@@ -36,7 +36,8 @@ def start(
 
     Return it and True. Return the stored one and False if the user started a job of this task and
     `key` before, or, with `once`, if one is waiting or running. Raise EventError if the user has
-    too many. The feed gets events about state, progress and steps.
+    too many. The feed gets events about state, progress and steps. The task runs in the language
+    that is active now.
     """
     refuse_in_event_loop("start()", "await astart()")
     job = Job(
@@ -45,6 +46,7 @@ def start(
         user_id=user_id,
         user_name=user_name,
         feed=feed,
+        language=get_language() or "",
         once=once,
         key=key,
     )

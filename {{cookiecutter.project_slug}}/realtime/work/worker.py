@@ -11,6 +11,7 @@ from django.db import Error, InterfaceError, OperationalError, close_old_connect
 from django.db.models.functions import Now
 from django.urls import set_script_prefix
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext, gettext_lazy, override
 
 from realtime.conf import settings
 from realtime.protocol import encode, size_of
@@ -35,7 +36,7 @@ LOOK_SECONDS = 0.25  # between looks at the table; jobs of this process start at
 RETRY_SECONDS = 1  # after an error of the database
 STOP_SECONDS = 5  # a task that ends no sooner is given back, and ends with the process
 MAX_RESULT_BYTES = 32 * 1024  # of an event; the job fails above this
-FAILED = "Something went wrong."
+FAILED = gettext_lazy("Something went wrong.")
 LOCKED = {"40001", "40P01", "55P03", "SQLITE_BUSY"}  # codes of errors that a repetition avoids
 
 logger = logging.getLogger(__name__)
@@ -173,35 +174,36 @@ def stop_workers() -> None:
 
 
 def run_job(context: JobContext) -> None:
-    """Run a job, and store how it ended. Give it back if it was stopped.
+    """Run a job in its language, and store how it ended. Give it back if it was stopped.
 
     A job that was lost REALTIME_JOB_ATTEMPTS times in a row, without a step in between, fails.
     """
     job = context.job
-    own = leased([job]).filter(state=State.RUNNING)
-    if job.attempts > settings.REALTIME_JOB_ATTEMPTS:
-        changes = ended(State.FAILED, reason=LOST)
-    elif started := change(own, job.pk, started_at=Now()):
-        context.job = started
-        task = import_string(job.kind)
-        try:
-            changes = call_task(context, task)
-        except Stopped:
+    with override(job.language or settings.LANGUAGE_CODE):
+        own = leased([job]).filter(state=State.RUNNING)
+        if job.attempts > settings.REALTIME_JOB_ATTEMPTS:
+            changes = ended(State.FAILED, reason=str(LOST))
+        elif started := change(own, job.pk, started_at=Now()):
+            context.job = started
+            task = import_string(job.kind)
+            try:
+                changes = call_task(context, task)
+            except Stopped:
+                return release(job)
+        else:
             return release(job)
-    else:
-        return release(job)
-    try:
-        ended_job = change(own, job.pk, **changes)
-    except (InterfaceError, OperationalError):
-        raise
-    except Exception:  # such as NUL or NaN, which a database refuses
-        logger.exception("The end of %s cannot be stored", job)
-        ended_job = change(own, job.pk, **ended(State.FAILED, reason=FAILED))
-    if ended_job:
-        with suppress(ImportError):  # the task is not there any more
-            task_finished.send(JobBackend, task_result=result_of(ended_job))
-    else:
-        release(job)
+        try:
+            ended_job = change(own, job.pk, **changes)
+        except (InterfaceError, OperationalError):
+            raise
+        except Exception:  # such as NUL or NaN, which a database refuses
+            logger.exception("The end of %s cannot be stored", job)
+            ended_job = change(own, job.pk, **ended(State.FAILED, reason=str(FAILED)))
+        if ended_job:
+            with suppress(ImportError):  # the task is not there any more
+                task_finished.send(JobBackend, task_result=result_of(ended_job))
+        else:
+            release(job)
 
 
 def call_task(context: JobContext, task: AnyTask) -> dict[str, Any]:
@@ -212,7 +214,8 @@ def call_task(context: JobContext, task: AnyTask) -> dict[str, Any]:
         arguments = [context] if task.takes_context else []
         result = task.call(*arguments, **job.arguments)
         if size_of(encode({"result": result})) > MAX_RESULT_BYTES:
-            raise JobError(f"The result has more than {MAX_RESULT_BYTES} bytes.")
+            text = gettext("The result has more than %(count)s bytes.")
+            raise JobError(text % {"count": MAX_RESULT_BYTES})
         return ended(State.DONE, result=result, progress=1)
     except JobError as error:
         return ended(State.FAILED, reason=str(error)[:500])
@@ -220,7 +223,7 @@ def call_task(context: JobContext, task: AnyTask) -> dict[str, Any]:
         if is_transient(error):
             raise
         logger.exception("%s failed", job)
-        return ended(State.FAILED, reason=FAILED)
+        return ended(State.FAILED, reason=str(FAILED))
 
 
 def is_transient(error: Exception) -> bool:
