@@ -157,9 +157,7 @@ def test_failure_has_a_reason(error, reason, caplog):
     assert ("ValueError: the reason" in caplog.text) == (error == "other")
 
 
-@pytest.mark.parametrize(
-    ("language", "reason"), [("de", "Etwas ist schiefgegangen."), ("en", "Something went wrong.")]
-)
+@pytest.mark.parametrize(("language", "reason"), [("de", "Etwas ist schiefgegangen."), ("en", "Something went wrong.")])
 def test_job_runs_in_the_language_of_its_start(language, reason):
     """A worker has no request."""
     with translation.override(language):
