@@ -21,6 +21,10 @@ SITES = {
 }
 FIRST, *_ = SITES
 FOCUS_RING = 4  # pixels around a field
+RING_BOTTOM = """log => {
+  const { outlineOffset, outlineWidth } = getComputedStyle(log);
+  return log.getBoundingClientRect().bottom + parseFloat(outlineOffset) + parseFloat(outlineWidth);
+}"""
 # More than one page of the list has.
 ROOMS = "from chat.models import Room; Room.objects.bulk_create(Room(name=f'many {n:03}') for n in range(120))"
 # After a sign-out the page of a room asks for itself. It follows no redirect, and may be left before the answer.
@@ -159,6 +163,8 @@ def test_two_windows_talk(windows, ann, ben):
     assert theirs.log.bounding_box() == before
     line, field = theirs.typing.bounding_box(), theirs.box.bounding_box()
     assert line["y"] + line["height"] <= field["y"] - FOCUS_RING
+    theirs.log.focus()
+    assert theirs.log.evaluate(RING_BOTTOM) <= line["y"]
     mine.box.press("Enter")
     expect(theirs.typing).to_have_text("")
     theirs.send("<b>Hi</b>", "How are you?")
