@@ -5,9 +5,11 @@ import json
 import re
 import subprocess
 import time
+from urllib.parse import quote
 
 import pytest
 from support.browsers import node_packages
+from support.client import cookie
 from support.emitted import bake, clean_environ, environ_for, run
 from support.frames import TEXT, fragments
 from support.matrix import CHOICES, PYTHONS, TEMPLATE, apps_of, combinations, label, spread
@@ -63,6 +65,35 @@ from probe import BrokenConsumer
 
 websocket_urlpatterns.insert(0, path("ws/broken/", BrokenConsumer.as_asgi()))
 """
+# All routes, as Django resolves them.
+ROUTES = """
+from django.urls import get_resolver
+def routes_of(patterns, before):
+    for pattern in patterns:
+        path = before + str(pattern.pattern)
+        yield from routes_of(pattern.url_patterns, path) if hasattr(pattern, "url_patterns") else [path]
+result = list(routes_of(get_resolver().url_patterns, "/"))
+"""
+# Routes that programs do not need, and folders of them, with the reason.
+FOR_PEOPLE = {
+    "GET /": "a page: programs know the names of rooms",
+    "GET /assistant/": "a page: programs start a conversation with a POST",
+    "GET /assistant/<id>/": "a page: the socket has the conversation",
+    "GET /chat/<room>/": "a page: the socket and the history have the messages",
+    "GET /chat/<room>/members/": "a page: a row of the table names it",
+    "GET /dashboard/": "a page: the socket has the figures",
+    "GET /devices/": "a page: the socket has the values",
+    "GET /devices/<name>/": "a page: the socket has the readings",
+    "GET /jobs/": "a page: the socket has the jobs",
+    "GET /notifications/": "a page: the socket has new notifications",
+    "GET /notifications/<id>/": "a link in pages and mails: programs have the URL, and send `read`",
+    "GET /private/": "a form",
+    "GET /translations/<language>.<version>.js": "a script of the pages",
+}
+FOLDERS_FOR_PEOPLE = {
+    "/accounts/": "pages of one account: the table has the requests that programs need",
+    "/admin/": "Django's pages for staff",
+}
 # The event that each socket has with other fields.
 WELCOME = ("welcome", frozenset({("user", "string"), ("user_id", "string"), ("seq", "integer")}))
 NUMBER, UNITS = re.compile(r"(\d+)(?: (KiB|MiB))?"), {"": 1, "KiB": 1024, "MiB": 1024**2}
@@ -209,6 +240,21 @@ def test_generated_client_talks(observer, tmp_path):
     }
 
 
+def test_every_route_is_in_the_page_or_for_people(observer):
+    """Each method of each route has a row in the page, or a reason in FOR_PEOPLE."""
+    ann, found = observer.person(), set()
+    for route in observer.run(ROUTES):
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"<\1>", route).replace("<pk>", "<id>")
+        if not path.startswith(tuple(FOLDERS_FOR_PEOPLE)):
+            allowed = ann.http.options(re.sub(r"<\w+>", "1", path)).headers.get("allow", "GET")
+            found |= {f"{method} {path}" for method in allowed.split(", ") if method not in {"HEAD", "OPTIONS"}}
+    rows = first_cells(observer.project, "request")
+    assert {row for row in rows - found if not row.split()[1].startswith("/accounts/")} == set()
+    assert found - rows - FOR_PEOPLE.keys() == set()
+    if observer.auth != "none":
+        assert FOR_PEOPLE.keys() - found == set()
+
+
 def test_site_does_all_of_it_and_nothing_else(observer):
     """Each event, topic, error, close code, limit and request is provoked, and nothing else is received."""
     for provoke in (
@@ -270,10 +316,38 @@ def see_chat(observer):
         found = ann.request("GET /chat/<room>/messages/", 200, path="/chat/lobby/messages/?after=0&limit=9").json()
         assert [observer.document.identify("chat", "send", message)[2] for message in found["messages"]] == ["message"]
         ann.request("GET /chat/<room>/messages/", 400, path="/chat/lobby/messages/?after=x")
+        invalid = ["x" * 65, " x", "x ", ".", "..", "\u200dx", "x\u202ey", "x\ty"]
+        if observer.auth != "none":
+            see_private_room(observer, ann, bob)
+            invalid.append("\u223cx")
+        for name in invalid:
+            with ann.connect("/ws/chat/<room>/", room=quote(name)) as socket:
+                socket.ends(4404)
+        with ann.connect("/ws/chat/<room>/", room=quote("e\u0301")) as socket:
+            assert socket.receive(type="welcome")["room"] == "\u00e9"
         with contextlib.ExitStack() as crowd:
             for _ in range(49):
                 crowd.enter_context(observer.person().connect("/ws/chat/<room>/", room="lobby"))
             assert anns.receive(type="presenceChanges", count=51)["joined"]
+
+
+def see_private_room(observer, owner, other):
+    """Create a private room, and add and remove a member."""
+    add, remove = "POST /chat/<room>/members/", "POST /chat/<room>/members/<id>/"
+    assert owner.request("POST /private/", 302, data={"name": "two"}).headers["location"] == "/chat/~two/members/"
+    owner.request("POST /private/", 200, data={"name": "two"})
+    user = {"user": observer.run("result = User.objects.get(pk=pk).username", pk=other.user_id)}
+    other.request(add, 404, path="/chat/~two/members/", data=user)
+    owner.request(add, 200, path="/chat/~two/members/", data={"user": "missing"})
+    owner.request(add, 302, path="/chat/~two/members/", data=user)
+    other.request(add, 200, path="/chat/~two/members/", data=user)
+    page = owner.http.get("/chat/~two/members/").text
+    (path,) = re.findall(r'"(/chat/~two/members/\d+/)"', page)
+    with other.connect("/ws/chat/<room>/", room="~two") as socket:
+        socket.receive(type="welcome")
+        owner.request(remove, 302, path=path)
+        socket.ends(4403)
+    other.request(remove, 404, path=path)
 
 
 def see_feeds(observer):
@@ -308,6 +382,11 @@ def see_feeds(observer):
         bell.send(type="read", first=pk, last=pk)
         bell.receive(type="wasRead", first=pk, last=pk, count=1)
         bell.refuses("bad_message", type="read", first=0, last=pk)
+        observer.run("notify(user, 'ho', '/')", user=ann.user_id)
+        pk = bell.receive(type="notification", text="ho")["id"]
+        ann.request("POST /notifications/read/", 302, data={"last": pk})
+        bell.receive(type="wasRead", first=1, last=pk)
+        ann.request("POST /notifications/read/", 400, data={"last": "x"})
 
 
 OPEN_JOB = """
@@ -451,6 +530,8 @@ def see_errors(observer):
     )
     with ann.connect("/ws/chat/<room>/", room="more") as socket:
         assert socket.refuses("rate_limited", type="send", ref="1", text="x")["retry_after"] > 80_000
+    if observer.auth != "none":
+        ann.request("POST /private/", 200, data={"name": "more"})
     observer.limits.add("CHAT_ROOMS_PER_DAY")
     observer.run(
         "room = Room.objects.create(name='short', seq=501)\n"
@@ -547,6 +628,8 @@ def reach_http(observer):
     stranger = observer.stranger()
     assert stranger.request("GET /healthz", 200).text == "ok\n"
     assert stranger.request("GET /readyz", 200).text == "ready\n"
+    observer.person().request("GET /metrics", 200)
+    stranger.request("GET /metrics", 401)
     stranger.request("GET /healthz", 431, headers={"X-Long": "x" * 2**15})
     assert stranger.http.post("/healthz", content=b"x" * (2**20 + 1)).status_code == 413
     observer.limits |= {"SERVER_MAX_HEAD_BYTES", "SERVER_MAX_BODY_BYTES"}
@@ -563,6 +646,16 @@ def reach_http(observer):
         observer.run("for _ in range(20): issue_token(user, 'x')")
         stranger.request("POST /api/token/", 409, json=fields)
         observer.limits.add("TOKENS_PER_USER")
+    if observer.auth == "session":
+        observer.run("User.objects.create_user('carl', password=password)", password=PASSWORD)
+        stranger.request("POST /accounts/login/", 200, data={"username": "carl", "password": "wrong"})
+        answer = stranger.request("POST /accounts/login/", 302, data={"username": "carl", "password": PASSWORD})
+        assert cookie(answer, "sessionid")
+        ann = observer.person()
+        with ann.connect("/ws/jobs/") as socket:
+            socket.receive(type="welcome")
+            ann.request("POST /accounts/logout/", 302)
+            socket.ends(4403)
     if observer.auth == "none":
         return
     wrong = {"username": "bob", "password": "wrong"}

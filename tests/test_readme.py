@@ -41,6 +41,8 @@ RUN = {
     'uv add "(django-allauth|djangorestframework>|djangochan|strawberry).*': "test_other_code.py::test_package_works",
     "ACL SETUSER .*": "test_redis_hosts.py::test_password_and_tls",
     "curl --.*\\b127\\.0\\.0\\.1:8000/.*": "test_troubleshooting.py::test_commands_name_the_cause",
+    "curl --.* https://chat\\.example\\.com/.*": "test_troubleshooting.py::test_endless_redirect_is_shown",
+    "grep -rl .*": "test_troubleshooting.py::test_template_without_a_token_is_listed",
     'uv run python manage.py shell -c "from realtime.broadcast .*': (
         "test_troubleshooting.py::test_commands_name_the_cause"
     ),

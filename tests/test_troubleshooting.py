@@ -6,10 +6,13 @@ import httpx
 import pytest
 from playwright.sync_api import sync_playwright
 from support.browsers import launch
-from support.emitted import bake, environ_for, run
+from support.client import csrf_token, open_socket
+from support.emitted import bake, environ_for, production_values, run
 from support.matrix import CHOICES, PYTHONS
 from support.pages import commands
-from support.servers import start_site
+from support.router import OWN_ADDRESS, router
+from support.servers import free_port, start_site
+from websockets.exceptions import InvalidStatus
 
 SERVE = ["uv", "run", "python", "manage.py", "runserver", "--noreload"]
 INLINE = "<title>Before</title><script%s>document.title = 'After'</script>"
@@ -92,7 +95,7 @@ def test_commands_name_the_cause(cookies, environment):
     urls = project / "config" / "urls.py"
     closed = '\n\nurlpatterns.append(path("about/", include("chat.urls")))\n'
     urls.write_text(urls.read_text(encoding="utf-8") + closed, encoding="utf-8")
-    handshake, login, policy = [command for command in commands(page) if command.startswith("curl ")]
+    handshake, _, login, policy, _ = [command for command in commands(page) if command.startswith("curl ")]
     (publish,) = [command for command in commands(page) if "publish(" in command]
     with start_site(SERVE, project, environ) as site:
 
@@ -108,6 +111,82 @@ def test_commands_name_the_cause(cookies, environment):
         httpx.post(site.url, trust_env=False)
         assert "Forbidden (CSRF cookie not set.): /" in site.log.read_text()
     assert "The in-memory channel layer does not reach the server's process" in see(publish)
+
+
+@pytest.fixture(scope="module")
+def site(cookies_session, environment):
+    """Set up a project. Return it, its page on troubleshooting, and its environment."""
+    project = bake(cookies_session)
+    environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]))
+    run(["uv", "run", "python", "manage.py", "migrate"], project, environ)
+    return project, (project / "docs" / "troubleshooting.md").read_text(encoding="utf-8"), environ
+
+
+def command_of(page, heading):
+    """Return the command of a section."""
+    (command,) = commands(re.search(rf"^## {heading}$(.*?)(?=^## |\Z)", page, re.M | re.S)[1])
+    return command
+
+
+def test_refused_origin_is_named(site):
+    """The command of the page names the origin whose sockets get 403, and no other."""
+    project, page, environ = site
+    command = command_of(page, "A socket answers 403")
+    foreign = "https://chat.example.com"
+
+    def see(running):
+        return run(["sh", "-c", command.replace("http://127.0.0.1:8000", running.url)], project, environ)
+
+    with start_site(SERVE, project, environ) as running:
+        assert see(running).endswith(f"Add {foreign} to ALLOWED_ORIGINS.")
+        with pytest.raises(InvalidStatus, match="403"):
+            open_socket(running, "/ws/chat/lobby/", origin=foreign)
+        assert f"event=origin_refused origin={foreign}" in running.log.read_text()
+    with start_site(SERVE, project, {**environ, "ALLOWED_ORIGINS": foreign}) as running:
+        assert "It allows this origin." in see(running)
+        with open_socket(running, "/ws/chat/lobby/", origin=foreign) as socket:
+            assert socket.response.status_code == 101
+
+
+def test_template_without_a_token_is_listed(site):
+    """The command of the page lists the template whose form gets 403, and none once it has the token."""
+    project, page, environ = site
+    command = command_of(page, 'A form answers 403, "Form expired"')
+    template = project / "templates" / "registration" / "login.html"
+    template.parent.mkdir()
+    content = (project / "accounts" / "templates" / "registration" / "login.html").read_text(encoding="utf-8")
+    for text, listed, status in (
+        (content.replace("{% csrf_token %}", ""), "./templates/registration/login.html\n", 403),
+        (content, "", 200),
+    ):
+        template.write_text(text, encoding="utf-8")
+        assert run(["sh", "-c", f"{command}; true"], project, environ) == listed
+        with (
+            start_site(SERVE, project, environ) as running,
+            httpx.Client(base_url=running.url, trust_env=False, timeout=30) as visitor,
+        ):
+            form = visitor.get("/accounts/login/")
+            token = {"csrfmiddlewaretoken": csrf_token(form)} if "csrfmiddlewaretoken" in form.text else {}
+            answer = visitor.post("/accounts/login/", data={"username": "ann", "password": "x", **token})
+            assert (answer.status_code, "Form expired" in answer.text) == (status, status == 403)
+    template.unlink()
+
+
+def test_endless_redirect_is_shown(site):
+    """The command of the page repeats the address until the site believes its proxy."""
+    project, page, environ = site
+    command = command_of(page, "Too many redirects")
+    environ = {**environ, **production_values(project), "DATABASE_URL": "sqlite:///db.sqlite3"}
+    run(["uv", "run", "python", "manage.py", "collectstatic", "--no-input", "--verbosity", "0"], project, environ)
+    for trusted, times in (("127.0.0.1", 6), (OWN_ADDRESS, 0)):
+        port = free_port()
+        with router(port, to="127.0.0.1") as front:
+            changed = {"ALLOWED_HOSTS": "localhost", "ALLOWED_ORIGINS": front.url, "FORWARDED_ALLOW_IPS": trusted}
+            with start_site([*SERVE[:-2], "serve"], project, environ | changed, port) as running:
+                ask = command.replace("https://chat.example.com", front.url).replace("curl ", "curl --insecure ")
+                answer = run(["sh", "-c", f"{ask}; true"], project, environ)
+                assert answer.lower().splitlines() == [f"location: {front.url}/"] * times
+    assert f"X-Forwarded-Proto of {OWN_ADDRESS} is ignored" in running.log.read_text()  # both sites share it
 
 
 @pytest.mark.quick

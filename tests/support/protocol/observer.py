@@ -162,7 +162,7 @@ class Visitor:
         method, address = documented.split()
         self.observer.requests.add(documented)
         if method == "POST" and self.observer.auth != "token":
-            page = self.http.get("/jobs/")
+            page = self.http.get("/jobs/", follow_redirects=True)  # strangers get the login
             assert page.status_code == 200
             jar = "; ".join(filter(None, [self.headers.get("Cookie"), f"csrftoken={cookie(page, 'csrftoken')}"]))
             name = next(name for name in page.cookies if name.endswith("csrftoken"))
