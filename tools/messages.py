@@ -15,7 +15,7 @@ from support.messages import EMITTED, answers_with_texts, catalogs, extract, wri
 
 
 def main() -> None:
-    environment = min((BUILD / "environments").glob("python*-django*"))
+    environment = min((BUILD / "environments").glob("python*-django*[0-9]"))
     needed = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         for answers in answers_with_texts():
