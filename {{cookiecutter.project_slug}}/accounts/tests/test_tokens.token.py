@@ -290,7 +290,7 @@ def test_the_admin_shows_tokens(admin_client: Client) -> None:
     token_of("ann")
     assert "ann" in admin_client.get("/admin/accounts/token/").content.decode()
     assert admin_client.get("/admin/accounts/token/add/").status_code == 403
-    assert str(Token.objects.get()) == f"A test of {login_of('ann')}"
+    assert str(Token.objects.get()) == f"A test ({login_of('ann')})"
 
 
 def test_users_manage_their_tokens(settings: Settings) -> None:

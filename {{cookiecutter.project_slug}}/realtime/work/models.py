@@ -31,9 +31,10 @@ class Job(models.Model):
     """Call of a task, for a user.
 
     `user_id` is the primary key of an account or the id of a guest, and no foreign key. Events go
-    to `feed`, if it has a name. The task writes its texts in `language`. `resume` is what the task needs to go on after its last step.
-    A worker that runs the job renews `locked_until`, and changes the row only while `lease` is its
-    own. Nothing runs the job before the lease ends, even if it was cancelled and started again.
+    to `feed`, if it has a name. The task writes its texts in `language`. `resume` is what the task
+    needs to go on after its last step. A worker that runs the job renews `locked_until`, and
+    changes the row only while `lease` is its own. Nothing runs the job before the lease ends, even
+    if it was cancelled and started again.
     """
 
     kind = models.CharField(_("task"), max_length=200)  # its path
