@@ -8,7 +8,7 @@ from django.contrib.auth.password_validation import (
     MinimumLengthValidator,
     get_default_password_validators,
 )
-from django.forms import Field
+from django.forms import BaseForm
 from django.utils import translation
 
 from realtime.auth.models import Throttle, of_address, of_password
@@ -17,14 +17,12 @@ from realtime.conf import settings
 mails = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mails")
 
 
-class NewPasswordMixin(forms.SetPasswordMixin):
+class NewPasswordMixin(forms.SetPasswordMixin, BaseForm):  # type: ignore[type-arg]
     """Part of a form with a new password: help on its length. Errors explain the other rules.
 
     Both password fields are empty after an error, so it stands at the first. The first invalid
     field has the focus.
     """
-
-    fields: dict[str, Field]
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.contrib.auth import views
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 
 
 class LogoutView(views.LogoutView):
@@ -12,7 +12,7 @@ class LogoutView(views.LogoutView):
     Browsers do so over HTTPS and on 127.0.0.1.
     """
 
-    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         response = super().post(request, *args, **kwargs)
         response.headers["Clear-Site-Data"] = '"storage"'
         return response
