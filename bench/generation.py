@@ -1,7 +1,8 @@
 """Duration of generating the default project, relative to a template with a single file.
 
 Both are measured in turn, with the command that users run. The first line of the output is the ratio of the medians.
-Exits with 1 if it is above 3.
+Exits with 1 if it is above 4. Some eighty files are rendered, most of them pages; the others are copied, see
+`_copy_without_render` in `cookiecutter.json`.
 """
 
 import json
@@ -15,7 +16,7 @@ from pathlib import Path
 
 TEMPLATE = Path(__file__).resolve().parent.parent
 ROUNDS = 15
-LIMIT = 3
+LIMIT = 4
 
 
 def single_file_template(folder: Path) -> Path:
