@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.db.models.signals import post_delete
 from django.dispatch import receiver
@@ -14,21 +15,31 @@ from realtime.broadcast import remove_from_group
 from realtime.lookups import one_of
 
 
+def is_open(room: str) -> bool:
+    """Return whether every user may enter the room of this name."""
+    return settings.CHAT_OPEN_ROOMS and not is_private(room)
+
+
+def open_rooms() -> QuerySet[Room]:
+    """Return the rooms that every user may enter: none without CHAT_OPEN_ROOMS."""
+    if not settings.CHAT_OPEN_ROOMS:
+        return Room.objects.none()
+    return Room.objects.filter(~Q(name__startswith=PRIVATE))
+
+
 def visible_rooms(user: Any) -> QuerySet[Room]:
     """Return the open rooms, and the private ones whose member the user is."""
-    is_open = ~Q(name__startswith=PRIVATE)
     if not user.is_authenticated:
-        return Room.objects.filter(is_open)
+        return open_rooms()
     own = Member.objects.filter(user=user).values("room")
-    return Room.objects.filter(is_open | Q(pk__in=own))
+    return open_rooms() | Room.objects.filter(pk__in=own)
 
 
 def listed_rooms(user: Any, limit: int) -> list[str]:
     """Return the names of the user's private rooms, then of open ones, up to a limit."""
     own = Member.objects.filter(user=user.pk).values_list("room__name", flat=True)
     names = list(own.order_by("room__name")[:limit])
-    is_open = ~Q(name__startswith=PRIVATE)
-    others = Room.objects.filter(is_open).values_list("name", flat=True)
+    others = open_rooms().values_list("name", flat=True)
     return names + list(others[: limit - len(names)])
 
 
@@ -40,7 +51,7 @@ def visible_seqs(user: Any, rooms: Collection[str]) -> dict[str, int]:
 
 def may_enter(user: Any, room: str) -> bool:
     """Return whether the user may enter the room of this name, which is open or theirs."""
-    return not is_private(room) or visible_rooms(user).filter(name=room).exists()
+    return is_open(room) or visible_rooms(user).filter(name=room).exists()
 
 
 def check_entry(user: Any, room: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from channels.db import database_sync_to_async
 
 {% if cookiecutter.auth != "none" %}
-from chat.access import find_members, may_enter, membership
+from chat.access import find_members, is_open, may_enter, membership
 {% endif %}
 from chat.events import parse_edit, parse_send
 from chat.history import RoomHistory
@@ -65,7 +65,7 @@ class ChatConsumer(RealtimeConsumer):
 {% if cookiecutter.auth != "none" %}
     async def admits(self) -> bool:
         """Return whether the user may be in the room. Close the socket if not."""
-        if not is_private(self.room):
+        if is_open(self.room):
             return True
         if await database_sync_to_async(may_enter)(self.user, self.room):
             return True

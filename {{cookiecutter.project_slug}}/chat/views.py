@@ -49,7 +49,11 @@ def rooms(request: HttpRequest) -> HttpResponse:
     query = query.strip()
     listed = find_rooms({{ "Room.objects.all()" if cookiecutter.auth == "none" else "visible_rooms(request.user)" }}, query)
     page = paginate(listed, "name", ROOMS_PER_PAGE, after=after, before=before)
+{% if cookiecutter.auth == "none" %}
     context = {"page": page, "query": query, "error": error}
+{% else %}
+    context = {"page": page, "query": query, "error": error, "open_rooms": settings.CHAT_OPEN_ROOMS}
+{% endif %}
     return render(request, "chat/{{ "rooms" if cookiecutter.auth == "none" else "visible_rooms" }}.html", context)
 
 

@@ -51,6 +51,9 @@ EMAIL = env.email("EMAIL_URL", "console:", development=DEBUG)
 DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", "webmaster@localhost")
 {% endif %}
 {% if cookiecutter.examples != "none" %}
+{% if cookiecutter.auth != "none" %}
+CHAT_OPEN_ROOMS = env.bool("CHAT_OPEN_ROOMS", True)
+{% endif %}
 MESSAGE_RETENTION_DAYS = env.int("MESSAGE_RETENTION_DAYS", 0, validate=validate.Range(0, 36_500))
 {% endif %}
 TLS_CERTFILE = env.file("TLS_CERTFILE", None)

@@ -291,3 +291,28 @@ def test_staff_add_members_in_the_admin(admin_client: Client) -> None:
     for term, count in ((login_of("bob"), 1), ("team", 2), ("nobody", 0)):
         page = admin_client.get("/admin/chat/member/", {"q": term}).content.decode()
         assert page.count('class="action-select"') == count
+
+
+async def test_open_rooms_can_be_closed(visit: Visit, settings: Settings) -> None:
+    """Without CHAT_OPEN_ROOMS, members have their private rooms, and enter no others."""
+    settings.CHAT_OPEN_ROOMS = False
+    await sync_to_async(store)("hi", room="hall", user="eve")
+    await sync_to_async(create_team)()
+    await enter(visit, "ann")
+    assert await (await visit("/ws/chat/hall/", "ann")).close_code() == 4404
+    get = sync_to_async((await sync_to_async(client_of)("ann")).get)
+    for path in ("/chat/hall/", "/chat/hall/messages/", "/chat/new/"):
+        assert (await get(path)).status_code == 404
+    page = (await get("/")).content.decode()
+    assert (">~team</a>" in page, "/private/" in page) == (True, True)
+    assert ("hall" in page, 'name="room"' in page) == (False, False)
+    assert "hall" not in (await get(TEAM)).content.decode()
+    numbers = await get("/rooms/?room=hall&room=~team")
+    assert numbers.json() == {"rooms": {"~team": 0}}
+
+
+def test_without_open_rooms_the_first_one_is_private(settings: Settings) -> None:
+    """The empty list leads to no lobby."""
+    settings.CHAT_OPEN_ROOMS = False
+    page = client_of("ann").get("/").content.decode()
+    assert ("/private/" in page, "lobby" in page) == (True, False)
