@@ -49,6 +49,7 @@ UNNEEDED = {
     },
     "docs/message.md": ANSWERS["examples"] == "none",
     "docs/recipes": ANSWERS["examples"] == "none",
+    "docs/notifications.md": "notifications" not in ANSWERS["__apps"].split(),
     "docs/jobs.md": "jobs" not in ANSWERS["__apps"].split(),
     "docs/recipes/connect-a-language-model.md": "assistant" not in ANSWERS["__apps"].split(),
     "docs/recipes/delete-an-app.md": ANSWERS["examples"] != "all",

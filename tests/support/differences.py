@@ -297,6 +297,7 @@ DIFFERENCES = {
         "docs/asyncapi.yaml",
         "+docs/devices.md",
         "+docs/jobs.md",
+        "+docs/notifications.md",
         "docs/on-my-phone.md",
         "docs/platforms.md",
         "docs/protocol.md",
