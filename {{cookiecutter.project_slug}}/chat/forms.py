@@ -5,7 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib.auth import get_user_model
 from django.utils.text import capfirst
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_lazy
 
 from chat.names import MAX_NAME, PRIVATE, validate_name
 
@@ -28,6 +28,7 @@ class NewMemberForm(forms.Form):
     user = forms.CharField(
         label=capfirst(User._meta.get_field(User.USERNAME_FIELD).verbose_name),  # type: ignore[union-attr]
         max_length=254,
+        help_text=gettext_lazy("What they log in with. Others may see another name."),
         widget=forms.TextInput({"autocapitalize": "none", "autocomplete": "off", "dir": "auto"}),
     )
 
