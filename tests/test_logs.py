@@ -248,7 +248,7 @@ def test_security_events_carry_the_address(site):
     person.sign_out()
     assert {close_code(opened) for opened in sockets} == {4403}
     wait_for_event(site, revoked_from, ("token_revoked", name))
-    wait_for_event(site, address, *[("socket_signed_out", name)] * MOST)
+    wait_for_event(site, address, *[("socket_revoked", name)] * MOST)
 
 
 def test_clients_that_vanish_leave_no_traceback(site, person):

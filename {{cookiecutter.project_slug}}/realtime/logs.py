@@ -31,7 +31,7 @@ facts: ContextVar[dict[str, str] | None] = ContextVar("facts", default=None)
 security = logging.getLogger("security")
 # Closes that a defender wants to see.
 CLOSES = {
-    Close.SIGNED_OUT: "socket_signed_out",
+    Close.SIGNED_OUT: "socket_revoked",
     Close.TOO_MANY_CONNECTIONS: "too_many_connections",
     Close.FLOODING: "flood",
 }
