@@ -125,7 +125,9 @@ def run_in_sockets_loop(work: Coroutine[Any, Any, None]) -> None:
 async def send(group: str, message: dict[str, Any]) -> None:
     layer = get_channel_layer()
     assert layer is not None
-    if isinstance(layer, InMemoryChannelLayer) and group != PROCESSES and not has_sockets():
+    # The server finds a stored event by itself, within five seconds.
+    unstored = group != PROCESSES and not message["seq"]
+    if unstored and isinstance(layer, InMemoryChannelLayer) and not has_sockets():
         warn_of_memory()
     try:
         await layer.group_send(group, message)
@@ -141,6 +143,6 @@ def has_sockets() -> bool:
 def warn_of_memory() -> None:
     """Warn once of events that reach no socket, because the server is another process."""
     logger.warning(
-        "The in-memory channel layer does not reach the server's process. Sockets get stored "
-        "events within five seconds, and others never. Set REDIS_URL, or publish in a view."
+        "The in-memory channel layer does not reach the server's process, whose sockets miss an "
+        "event. Set REDIS_URL, or publish in a view."
     )
