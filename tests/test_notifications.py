@@ -33,6 +33,13 @@ with CaptureQueriesContext(connection) as queries:
     print(f"{perf_counter() - start:.2f} s")
 print(len(sent), len(queries), {count_unread(user.pk) for user in users})
 """
+# What the page's example needs: an order and its buyer.
+BUYER = """
+from types import SimpleNamespace
+from accounts.models import User
+buyer = User.objects.create(username="ann", display_name="ann")
+ship(SimpleNamespace(pk=7, save=lambda: None), buyer)
+"""
 
 
 class Site:
@@ -92,6 +99,14 @@ def test_many_notifications_take_few_queries(site):
     sent, queries, counts = site.manage("shell", "--no-imports", "-c", MANY).splitlines()[-1].split(" ", 2)
     assert (sent, counts) == ("10000", "{(10, 10)}")
     assert int(queries) < 200
+
+
+@with_sites(spread(combinations("channel_layer"), "consumers", "database", "django_version", "server", auth=SIGNED_IN))
+def test_page_has_a_working_example(site):
+    """The example of docs/notifications.md notifies the buyer, as its test asserts."""
+    page = (site.project / "docs" / "notifications.md").read_text(encoding="utf-8")
+    example, its_test = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
+    site.manage("shell", "--no-imports", "-c", f"{example}{BUYER}{its_test}")
 
 
 @pytest.mark.timeout(300)
