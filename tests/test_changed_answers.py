@@ -205,7 +205,7 @@ def test_cruft_changes_the_files(question, template, cookies):
     project = template.create({})
     command, *_ = section(project, "All files at once")
     assert command[:2] == ["uvx", "cruft>=2.16,<3"]
-    assert command[2:4] == ["update", "--variables-to-update"]
+    assert command[2:5] == ["update", "-y", "--variables-to-update"]
     default = {question: CHOICES[question][0]}
     answers = dict(default)
     for change in [*CHANGES[question], default]:

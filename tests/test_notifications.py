@@ -33,7 +33,7 @@ with CaptureQueriesContext(connection) as queries:
     print(f"{perf_counter() - start:.2f} s")
 print(len(sent), len(queries), {count_unread(user.pk) for user in users})
 """
-# What the page's example needs: an order and its buyer.
+# Order and buyer of the page's example.
 BUYER = """
 from types import SimpleNamespace
 from accounts.models import User

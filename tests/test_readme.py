@@ -52,19 +52,19 @@ RUN = {
     'uv add --dev "django-debug-toolbar.*': "test_other_code.py::test_sections_work_for_guests",
     "uv add --dev .*": "test_recipes.py::test_tests_of_the_recipe_pass",
     'uv add "djangorestframework-simplejwt.*': "test_recipes.py::test_jwts_open_sockets_until_they_expire",
-    "uvx cruft create https://.*|uvx cruft update": "test_update.py::test_update_keeps_edits",
+    "uvx cruft create https://.*|uvx cruft update -y": "test_update.py::test_update_keeps_edits",
     "(rm -rf|perl -00 -ni|perl -ni|perl -0 -pi) .*": "test_deletions.py::test_app_can_be_deleted",
     "rm \\.\\./data.json": "test_changed_answers.py::test_data_moves_to_another_database",
     "rm -r chat .*": "test_examples.py::test_chat_can_be_deleted",
-    'uvx "cruft.*" update --variables-to-update .*': "test_changed_answers.py::test_cruft_changes_the_files",
-    '(template|folder)=.*|bake\\(\\) {|rm -rf "\\$folder/.*|uvx cookiecutter --no-input .*|}': (
+    'uvx "cruft.*" update -y --variables-to-update .*': "test_changed_answers.py::test_cruft_changes_the_files",
+    '(template|folder)=.*|bake\\(\\) {|rm -rf "\\$folder.*|uvx cookiecutter --no-input .*|}': (
         "test_update.py::test_git_alone_follows_the_template"
     ),
     'git (-C "\\$folder"|init|fetch|cherry-pick|add|rm)( .*)?|bake .*': (
         "test_update.py::test_git_alone_follows_the_template"
     ),
     "uv add .*": "test_changed_answers.py::test_added_packages_are_enough",
-    "uvx cruft link https://.*": "test_update.py::test_project_of_plain_cookiecutter_is_linked",
+    'uvx "cruft.*" link .*': "test_update.py::test_project_of_plain_cookiecutter_is_linked",
     "(SITE|SOCKET|CSRF|COOKIE|TOKEN|TICKET)=.*|wscat .*|curl -sS .*": (
         "test_protocol.py::test_examples_of_the_page_are_run"
     ),

@@ -152,7 +152,7 @@ def test_conflict_is_shown(template):
     template.commit(project)
     template.write()
     template.commit()
-    done = template.cruft("update", "--skip-apply-ask", folder=project)
+    done = template.cruft("update", "-y", folder=project)
     assert "Applied patch to 'pyproject.toml' with conflicts." in done.stderr
     text = pyproject.read_text()
     assert text.index("<<<<<<<") < text.index("environs>=14.5,<15") < text.index("environs>=15.2,<16")
@@ -213,7 +213,7 @@ def test_new_question_gets_its_default_or_an_answer(template):
 
 
 def test_project_of_plain_cookiecutter_is_linked(template, cookies):
-    """`cruft link` with the same answers makes a project of plain cookiecutter updatable."""
+    """The page's command makes a project of plain cookiecutter updatable, with its answers and commit."""
     template.write_older()
     older = template.commit()
     template.write()
@@ -222,8 +222,12 @@ def test_project_of_plain_cookiecutter_is_linked(template, cookies):
     done = cookies.bake(template=str(template.folder), extra_context={"server": "daphne"})
     project = template.keep(done.project_path)
     template.git("checkout", "--quiet", "-")
-    given = ["--no-input", "--checkout", older, "--extra-context", '{"server": "daphne"}', str(template.folder)]
-    assert template.cruft("link", *given, folder=project).returncode == 0
+    page = (project / "docs" / "change-an-answer.md").read_text(encoding="utf-8")
+    (link,) = re.findall('^uvx "cruft.*" (link .*) https://github.com/org/channels-template$', page, re.MULTILINE)
+    command = ["sh", "-c", f"cruft {link} {template.folder}"]
+    done = subprocess.run(command, cwd=project, env=template.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((project / ".cruft.json").read_text(encoding="utf-8"))["commit"] == older
     template.commit(project)
     assert (template.checks(project), template.differences(project)) == (False, set())
     template.update(project)

@@ -102,7 +102,7 @@ class Template:
 
     def update(self, project: Path, *options: str) -> str:
         """Update the project. Return cruft's output."""
-        done = self.cruft("update", "--skip-apply-ask", *options, folder=project)
+        done = self.cruft("update", "-y", *options, folder=project)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
         return done.stdout
 
