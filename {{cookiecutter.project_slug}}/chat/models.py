@@ -284,24 +284,38 @@ def take_numbers(drafts: list[Draft], each: int = 1) -> dict[str, tuple[int, int
     first = {draft.room: draft for draft in reversed(drafts)}
     # Rooms are locked until the commit, so the order of numbers is the order of commits. Lock them
     # in the order of their names, so that two transactions never wait for each other.
-    values = [
-        value
-        for room, draft in sorted(first.items())
-        for value in (room, each * counts[room], draft.user_id, draft.user_name)
+    rows = [
+        Room(
+            name=name,
+            seq=each * counts[name],
+            created_by=draft.user_id,
+            created_by_name=draft.user_name,
+        )
+        for name, draft in sorted(first.items())
+    ]
+    # With those of your own, which then have their defaults.
+    fields = [
+        field
+        for field in Room._meta.local_concrete_fields
+        if not (field.primary_key or field.generated or field.has_db_default())
     ]
     with connection.cursor() as cursor:
-        if connection.vendor == "postgresql" and len(first) > 1:
+        if connection.vendor == "postgresql" and len(rows) > 1:
             # A room that another program locks must not hold up the other rooms for long.
             cursor.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
         cursor.execute(
             f"""
             INSERT INTO {Room._meta.db_table} AS room
-                (name, seq, created_by, created_by_name, created_at)
-            VALUES {", ".join(["(%s, %s, %s, %s, CURRENT_TIMESTAMP)"] * len(first))}
+                ({", ".join(f'"{field.column}"' for field in fields)})
+            VALUES {", ".join([f"({', '.join(['%s'] * len(fields))})"] * len(rows))}
             ON CONFLICT (name) DO UPDATE SET seq = room.seq + excluded.seq
             RETURNING name, id, seq
             """,
-            values,
+            [
+                field.get_db_prep_save(field.pre_save(room, add=True), connection)
+                for room in rows
+                for field in fields
+            ],
         )
         rooms = {name: (key, seq - each * counts[name]) for name, key, seq in cursor.fetchall()}
     creators = [first[name] for name, (_, seq) in rooms.items() if seq == 0]
