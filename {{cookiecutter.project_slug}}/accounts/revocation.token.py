@@ -12,8 +12,8 @@ from realtime.logs import report
 
 
 @receiver(post_save, sender=Token)
-def on_token(instance: Token, created: bool, **_: Any) -> None:
-    if created:
+def on_token(instance: Token, created: bool, raw: bool, **_: Any) -> None:
+    if created and not raw:  # not while `loaddata` copies old ones
         report("token_issued", user=instance.user.get_username())
 
 

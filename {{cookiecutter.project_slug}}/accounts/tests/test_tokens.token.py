@@ -7,6 +7,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.contrib.auth.decorators import login_not_required
+from django.core import serializers
 from django.core.management import call_command
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
@@ -167,6 +168,17 @@ def test_tokens_survive_a_new_secret_key(settings: Settings, fallbacks: bool) ->
     assert (find_token(token) is not None) is fallbacks
     settings.SECRET_KEY_FALLBACKS = []
     assert (find_token(token) is not None) is fallbacks
+
+
+def test_a_copied_token_is_not_reported_as_new(caplog: pytest.LogCaptureFixture) -> None:
+    """`loaddata` stores the tokens of another database."""
+    token_of("ann")
+    copies = serializers.serialize("json", Token.objects.all())
+    Token.objects.all()._raw_delete("default")
+    caplog.clear()
+    for copy in serializers.deserialize("json", copies):
+        copy.save()
+    assert (Token.objects.count(), caplog.text) == (1, "")
 
 
 def test_the_last_use_is_recorded_once_a_minute() -> None:
