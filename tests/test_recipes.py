@@ -61,8 +61,12 @@ def see_field(site, ann, bob):
         send(one, type="send", ref="a1", text="Fire!", important=True)
         send(one, type="send", ref="a2", text="Thanks.")
         heard = [receive(other), receive(other)]
-    assert [(event["text"], event["important"]) for event in heard] == [("Fire!", True), ("Thanks.", False)]
-    assert bob.history("lobby")["messages"][-2:] == heard
+        assert [(event["text"], event["important"]) for event in heard] == [("Fire!", True), ("Thanks.", False)]
+        assert bob.history("lobby")["messages"][-2:] == heard
+        send(one, type="edit", ref="a3", seq=heard[0]["seq"], text="")
+        assert receive(other)["type"] == "edited"
+    deleted = bob.history("lobby")["messages"][-2]
+    assert (deleted["text"], deleted["important"]) == ("", False)
 
 
 def see_consumer(site, ann, bob):
@@ -233,6 +237,29 @@ def test_recipes_work(first, answers, cookies, environment, services):
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    "answers",
+    spread(combinations("database"), "auth", "channel_layer", "consumers", "django_version", "server"),
+    ids=label,
+)
+def test_rooms_take_fields_of_ones_own(answers, cookies, environment, services):
+    """A field of a room needs a default for Python only, as elsewhere in Django. New rooms have it."""
+    project = bake(cookies, **answers)
+    environ = environ_for(environment(PYTHONS[-1], answers["django_version"]), **services(answers))
+    models = project / "chat" / "models.py"
+    field = '    topic = models.CharField(max_length=200, blank=True, default="chat")\n'
+    place = "    created_by = models"
+    models.write_text(models.read_text(encoding="utf-8").replace(place, field + place, 1), encoding="utf-8")
+    run([*PYTHON, "manage.py", "makemigrations", "chat"], project, environ)
+    run([*PYTHON, "manage.py", "migrate", "--verbosity", "0"], project, environ)
+    store = (
+        "from chat.models import *; store_message(Draft('lobby', '1', 'ann', 'a1', 'hi')); "
+        "print(Room.objects.get().topic, Room.objects.get().created_by_name)"
+    )
+    output = run([*PYTHON, "manage.py", "shell", "--verbosity=0", "-c", store], project, environ)
+    assert output.splitlines()[-1] == "chat ann"
+
+
 @pytest.mark.parametrize("auth", [auth for auth in CHOICES["auth"] if auth != "none"])
 def test_jwts_open_sockets_until_they_expire(auth, cookies):
     """The recipe adds its packages, and its own test sees the socket close at `exp`. Nothing else breaks."""
