@@ -216,6 +216,9 @@ def test_cruft_changes_the_files(question, template, cookies):
         expected = content(bake(cookies, **answers))
         changed = difference(expected, content(project))
         assert {name for name in changed if not name.startswith("+.git/")} == {"+.cruft.json"}
+        assert ".cruft.json" in template.git("status", folder=project)
+        variables = template.git("diff", "HEAD", ".env.example", folder=project)
+        assert (f"+SERVER={answers[question]}" in variables) == (question == "server")
         template.commit(project)
 
 
@@ -231,10 +234,11 @@ def test_data_moves_to_another_database(prepare, postgres):
     )
     run([*MANAGE, "migrate", "--verbosity", "0"], project, environ)
     assert shell(project, environ, store) == "[1] 2"
-    add, dump, *load = section(project, "Database")
+    add, umask, dump, *load = section(project, "Database")
     assert add[:2] == ["uv", "add"]
     for number, url in enumerate([postgres.new_database(), "sqlite:///other.sqlite3"], 2):
-        run(dump, project, environ)
+        run(["sh", "-c", f"{shlex.join(umask)} && {shlex.join(dump)}"], project, environ)
+        assert (project.parent / "data.json").stat().st_mode & 0o777 == 0o600
         environ["DATABASE_URL"] = url
         for command in load:
             run(command, project, environ)

@@ -139,6 +139,7 @@ def test_git_alone_follows_the_template(template, cookies):
         assert changed == texts.keys() - {"tests/test_mine.py"} | gone | {"+tests/test_mine.py"}
         assert [name for name, mine in texts.items() if mine not in (project / name).read_text(encoding="utf-8")] == []
         assert f"\ncommit: {newest}\n" in (project / ".cookiecutter.yaml").read_text(encoding="utf-8")
+    assert "\n+SERVER=daphne\n" in template.git("show", "HEAD", ".env.example", folder=project)
     assert (project / ".env").read_bytes() == env
 
 
