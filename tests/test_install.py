@@ -7,6 +7,7 @@ import pytest
 from support.client import Person, receive, say
 from support.emitted import bake, clean_environ, run
 from support.matrix import covering, label
+from support.pages import commands as shell_commands
 from support.servers import start_site, wait_until
 
 from demo import find_python
@@ -47,22 +48,24 @@ def test_installation_by_the_readme_works(answers, cookies, services):
 
 
 @pytest.mark.timeout(600)
-def test_pip_is_enough(cookies):
-    """Without uv, `pip install .` installs what the site needs, and it runs in its folder. So do its tests."""
+def test_pip_is_enough(cookies, tmp_path):
+    """Without uv, the commands of the page install and serve the site. Its linters and tests run, too."""
     project = bake(cookies)
+    page = (project / "docs" / "without-uv-or-make.md").read_text(encoding="utf-8")
+    *install, serve = shell_commands(page.partition("## Without make")[0])
+    (tmp_path / "python3").symlink_to(find_python("3.13"))
     environ = clean_environ()
-    run([find_python("3.13"), "-m", "venv", "environment"], project.parent, environ)
-    python = str(project.parent / "environment" / "bin" / "python")
-    run([python, "-m", "pip", "install", "--quiet", "."], project, environ)
-    run([python, "manage.py", "migrate", "--verbosity", "0"], project, environ)
+    environ |= {"PATH": f"{tmp_path}:{environ['PATH']}", "PIP_QUIET": "1"}
+    (project / ".env").unlink()
+    run(["sh", "-ec", "\n".join(install)], project, environ)
+    activate = next(command for command in install if "activate" in command)
     with (
-        start_site([python, "manage.py", "runserver", "--noreload"], project, environ) as site,
+        start_site(["sh", "-ec", f"{activate}\nexec {serve} --noreload"], project, environ) as site,
         Person(site, "session").connect("pip") as socket,
     ):
         assert receive(socket)["type"] == "welcome"
-    run([python, "-m", "pip", "install", "--quiet", "--upgrade", "pip"], project, environ)
-    run([python, "-m", "pip", "install", "--quiet", "--group", "dev"], project, environ)
-    assert " passed" in run([python, "-m", "pytest", "tests"], project, environ)
+    for command in ("ruff check", "mypy .", "pytest tests"):
+        run(["sh", "-ec", f"{activate}\n{command}"], project, environ)
 
 
 def check_reload(project: Path, person: Person) -> None:

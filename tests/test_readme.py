@@ -63,6 +63,10 @@ RUN = {
     'git (-C "\\$folder"|init|fetch|cherry-pick|add|rm)( .*)?|bake .*': (
         "test_update.py::test_git_alone_follows_the_template"
     ),
+    "python3 -m venv .*|\\. \\.venv.*|python -m .*|pip install .*": "test_install.py::test_pip_is_enough",
+    "git status|git diff HEAD .*": "test_changed_answers.py::test_cruft_changes_the_files",
+    "git show HEAD .*": "test_update.py::test_git_alone_follows_the_template",
+    "umask 077": "test_changed_answers.py::test_data_moves_to_another_database",
     "uv add .*": "test_changed_answers.py::test_added_packages_are_enough",
     'uvx "cruft.*" link .*': "test_update.py::test_project_of_plain_cookiecutter_is_linked",
     "(SITE|SOCKET|CSRF|COOKIE|TOKEN|TICKET)=.*|wscat .*|curl -sS .*": (
