@@ -370,10 +370,12 @@ def test_list_follows_the_devices(work, broker, browser, answers):
             end_group(devices)
             sees_rows(page, "Offline", *names)
             site.kill()
+            expect(page.get_by_role("status")).to_have_text("Reconnecting…")
             stack.callback(end_group, simulate(work, 3, 200))
             send(broker, "a-lamp", "status", "online", "-r")
             stack.enter_context(start_site(SERVE, work.project, work.environ, port))
             sees_rows(page, "Online", "a-lamp", *names)
+            expect(page.get_by_role("status")).to_have_text("")
             send(broker, "a-lamp", "readings", '{"number": 1, "value": 99.5}')
             expect(page.locator("[data-device=a-lamp] .value")).to_have_text("99.5", timeout=SOON)
             send(broker, "a-lamp", "readings", '{"number": 2, "value": 20.0}')
@@ -465,6 +467,22 @@ def test_page_is_live_after_a_refused_command(work, browser):
         expect(page.get_by_text("This field is required.")).to_be_visible()
         work.shell("from devices.commands import *; send_command(Device.objects.get(), 'off', 'ben')")
         sees_commands(page, "off Waiting")
+
+
+@pytest.mark.timeout(300)
+def test_page_of_a_device_shows_a_lost_connection(work, browser):
+    """The state of the device is unknown until the site answers again."""
+    work = work({})
+    work.shell("from devices.models import *; Device.objects.create(name='lamp')")
+    with contextlib.ExitStack() as visits:
+        with start_site(SERVE, work.project, work.environ) as site:
+            visit = visits.enter_context(visiting(browser, site.url, OUTAGE))
+            page = visit(work.staff(site), "/devices/lamp/").page
+            expect(page.get_by_role("status")).to_have_text("Offline")
+        expect(page.get_by_role("status")).to_have_text("Reconnecting…")
+        with start_site(SERVE, work.project, work.environ, site.port):
+            expect(page.get_by_role("status")).to_have_text("Offline", timeout=30_000)
+            visits.close()
 
 
 FILL = """

@@ -161,6 +161,7 @@ for number in range(600): append(job.feed, {"type": "progress", "job": 0, "progr
             late.goto(f"{site.url}/jobs/", wait_until="commit")
             expect(late.locator(".job")).to_have_attribute("data-state", "waiting")
             wait_until(lambda: late.title() and held, "the request for the script")
+        expect(page.get_by_role("status")).to_have_text("Reconnecting…")
         work.shell(end)
         with start_site(SERVE, work.project, work.environ, site.port):
             held[0].continue_()
@@ -168,6 +169,7 @@ for number in range(600): append(job.feed, {"type": "progress", "job": 0, "progr
                 job = window.locator(".job").first
                 expect(job).to_have_attribute("data-state", "done", timeout=30_000)
                 expect(job.locator(".result")).to_have_text("the result")
+                expect(window.locator(".estimate")).to_be_empty()
             visits.close()
 
 

@@ -23,8 +23,15 @@ new RealtimeClient(
 {% else %}
   chart.dataset.socketPath,
 {% endif %}
-  { resume: () => ({ after: last }), onevent: receive },
+  { resume: () => ({ after: last }), onevent: receive, onstatus: showStatus },
 ).connect();
+
+function showStatus({ status, retrying }) {
+  if (status !== "closed") return; // a welcome brings the state of the device
+  document.querySelector(".online").textContent = retrying
+    ? gettext("Reconnecting…")
+    : gettext("Disconnected. Reload the page.");
+}
 
 function receive(event) {
   if (event.type === "welcome" && event.seq < last) location.reload(); // another database

@@ -8,6 +8,7 @@ import { copies } from "./copy.js";
 
 const format = new Intl.NumberFormat(locale, { maximumFractionDigits: 20 });
 const list = document.querySelector(".devices");
+const connection = document.querySelector("main [role=status]");
 const readAgain = copies(location.href, show);
 
 new RealtimeClient(
@@ -16,8 +17,17 @@ new RealtimeClient(
 {% else %}
   list.dataset.socketPath,
 {% endif %}
-  { onevent: receive },
+  { onevent: receive, onstatus: showStatus },
 ).connect();
+
+function showStatus({ status, retrying }) {
+  if (status === "open") connection.textContent = "";
+  if (status === "closed") {
+    connection.textContent = retrying
+      ? gettext("Reconnecting…")
+      : gettext("Disconnected. Reload the page.");
+  }
+}
 
 function receive(event) {
   if (event.type !== "values") return readAgain();

@@ -28,10 +28,20 @@ const client = new RealtimeClient(
   {
     resume: () => ({ after: last }),
     onevent: receive,
-    onstatus: ({ status }) => (list.dataset.status = status),
+    onstatus: showStatus,
   },
 );
 client.connect();
+
+function showStatus({ status, retrying }) {
+  list.dataset.status = status;
+  if (status === "open") showEstimate(0);
+  if (status === "closed") {
+    estimate.textContent = retrying
+      ? gettext("Reconnecting…")
+      : gettext("Disconnected. Reload the page.");
+  }
+}
 
 function receive(event) {
   if (isBehind(event)) return reload();
