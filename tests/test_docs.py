@@ -17,7 +17,7 @@ WORDS = {
     ("database", "postgresql"): r"postgres",
     ("deploy", "docker"): r"docker|nginx",
     ("deploy", "kubernetes"): r"kube|cluster",
-    ("auth", "token"): r"(?<!simplejwt\.)\btokens?\b|ticket",
+    ("auth", "token"): r"(?<!simplejwt\.)(?<!refresh )\btokens?\b|ticket",
     ("consumers", "async"): r"apublish|\bawait self|async consumer",
     ("consumers", "sync"): r"async_to_sync",
 }
