@@ -8,7 +8,7 @@ from support.client import csrf_token
 from support.differences import content, difference
 from support.emitted import FAST, bake, environ_for, run
 from support.matrix import PYTHONS, covering, label
-from support.pages import commands
+from support.pages import commands, dead_links
 from support.servers import start_site
 
 COMBINATIONS = covering("server", "channel_layer", "consumers", "auth", "database")
@@ -113,9 +113,5 @@ def test_nothing_else_mentions_the_chat(answers, cookies):
         # A compiled catalog is the same for all answers.
         if name.startswith("realtime/") or name == "pyproject.toml" or name.endswith(".mo"):
             continue
-        text = data.decode()
-        found += [f"{name}: {match[0]}" for match in re.finditer(WORDS, text, re.I)]
-        if name.endswith(".md"):
-            targets = [target for target in re.findall(r"\]\(([^)#\s]+)\)", text) if "://" not in target]
-            assert all((project / name).parent.joinpath(target).exists() for target in targets), targets
-    assert found == []
+        found += [f"{name}: {match[0]}" for match in re.finditer(WORDS, data.decode(), re.I)]
+    assert (found, dead_links(project)) == ([], [])
