@@ -113,6 +113,20 @@ def test_what_is_left_is_a_chat(answers, cookies):
     assert (dead_links(project), dead_commands(project, before - programs(project))) == ([], [])
 
 
+def test_chat_may_go_first(cookies):
+    """All others may be deleted after it, and leave no empty section."""
+    project, empty = bake(cookies, examples="all"), content(bake(cookies, examples="none"))
+    *others, _ = sorted(apps_of({"auth": CHOICES["auth"][0], "examples": "all"}), key="chat".__eq__)
+    for name in ["chat", *others, WORKER]:
+        for command in deletion(project, name):
+            if "uv run " not in command:
+                run(["sh", "-c", command], project, environ_for(project))
+    left = content(project)
+    changed = difference(left, empty)
+    assert {name for name in changed if "docs/recipes/" not in name} <= {*TRACES, "AGENTS.md", "SECURITY.md"}
+    assert (dead_links(project), b"# Limits" in left["config/settings.py"]) == ([], False)
+
+
 def programs(project):
     """Return the names of services, and of the commands of `manage.py` that apps have."""
     compose = project / "compose.yaml"
