@@ -22,8 +22,9 @@ OWN = {
     "Makefile": (" lint load", " own"),
     "README.md": ("\n## Test\n", "\nOwn words.\n"),
 }
-CHAT = r'(?<!"examples": ")\bchat\b(?!\.example)'  # but the answer
-WORDS = rf"{CHAT}|\brooms?\b|\bretention|docs/(?!asyncapi|change|on-my-phone|platforms|protocol|troubleshooting|`)"
+CHAT = r'(?<!"examples": ")(?<!beside the )\bchat\b(?!\.example)'  # but the answer
+PAGES = "asyncapi|change|on-my-phone|platforms|protocol|recipes/delete-an-app|troubleshooting|without|`"
+WORDS = rf"{CHAT}|\brooms?\b|\bretention|docs/(?!{PAGES})"
 SERVE = ["uv", "run", "python", "manage.py", "serve"]
 
 
