@@ -6,7 +6,20 @@ import subprocess
 import pytest
 from support.emitted import bake, clean_environ, run
 from support.matrix import combinations, is_possible, label, spread
-from support.pages import DELETE, JWTS, LANGUAGE, MODEL, MOUNTS, OTHER_CODE, TESTS, commands, recipes
+from support.pages import (
+    DELETE,
+    JWTS,
+    LANGUAGE,
+    MODEL,
+    MOUNTS,
+    OTHER_CODE,
+    TESTS,
+    anchors,
+    commands,
+    links,
+    prose,
+    recipes,
+)
 
 # Every combination of the answers that pages depend on. The others take turns.
 POSSIBLE = filter(is_possible, combinations("auth", "channel_layer", "database", "deploy"))
@@ -17,7 +30,7 @@ WORDS = {
     ("database", "postgresql"): r"postgres",
     ("deploy", "docker"): r"docker|nginx",
     ("deploy", "kubernetes"): r"kube|cluster",
-    ("auth", "token"): r"(?<!simplejwt\.)\btokens?\b|ticket",
+    ("auth", "token"): r"(?<!simplejwt\.)(?<!refresh )\btokens?\b|ticket",
     ("consumers", "async"): r"apublish|\bawait self|async consumer",
     ("consumers", "sync"): r"async_to_sync",
 }
@@ -40,21 +53,10 @@ def pages(project):
     return {path: path.read_text(encoding="utf-8") for path in sorted(project.rglob("*.md"))}
 
 
-def prose(text):
-    """Return a page without its blocks of code."""
-    return re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
-
-
 def quoted_paths(text):
     """Return the quoted names in a page's prose that look like files or folders."""
     names = [name for name in QUOTED.findall(prose(text)) if re.fullmatch(r"[\w./-]+", name)]
     return {name for name in names if re.search(r"^[^/].*/|\.(py|js|md|toml|yaml)$", name)}
-
-
-def anchors(text):
-    """Return a page's headings as GitHub and GitLab write them in links."""
-    titles = re.findall(r"^#+ (.+)$", prose(text), re.M)
-    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def test_readme_is_short(emitted):
@@ -71,14 +73,10 @@ def test_links_lead_somewhere(emitted):
     while new:
         page = new.pop()
         seen.add(page)
-        for target in re.findall(r"\]\(([^)\s]+)\)", prose(page.read_text(encoding="utf-8"))):
-            if "://" in target:
-                continue
-            name, _, anchor = target.partition("#")
-            path = (page.parent / name).resolve() if name else page
-            assert path.is_file(), f"{page}: {target}"
+        for path, anchor in links(page):
+            assert path.is_file(), f"{page}: {path}"
             if anchor:
-                assert anchor in anchors(path.read_text(encoding="utf-8")), f"{page}: {target}"
+                assert anchor in anchors(path.read_text(encoding="utf-8")), f"{page}: {path}#{anchor}"
             if path.suffix == ".md" and path not in seen:
                 new.add(path)
     assert seen == set(pages(project))

@@ -8,16 +8,23 @@ from support.client import csrf_token
 from support.differences import content, difference
 from support.emitted import FAST, bake, environ_for, run
 from support.matrix import PYTHONS, covering, label
-from support.pages import commands
+from support.pages import commands, dead_links
 from support.servers import start_site
 
 COMBINATIONS = covering("server", "channel_layer", "consumers", "auth", "database")
 KUBERNETES = {"deploy": "kubernetes", "channel_layer": "redis", "database": "postgresql"}
 RECIPE = "docs/recipes/delete-the-chat.md"
-# Pages that the reader edits in the last step of the recipe.
-PAGES = {"README.md", "AGENTS.md", "SECURITY.md", "deploy/README.md", "deploy/kubernetes/README.md"}
-CHAT = r'(?<!"examples": ")\bchat\b(?!\.example)'  # but the answer
-WORDS = rf"{CHAT}|\brooms?\b|\bretention|docs/(?!asyncapi|change|on-my-phone|platforms|protocol|troubleshooting|`)"
+# Lines of a user, each with the text before it.
+OWN = {
+    "config/urls.py": ("from chat.views import rooms\n", "from django.views.generic import View  # own\n"),
+    "config/settings.py": ("override them here.\n\n", "REALTIME_RATE = 30  # own\n"),
+    ".env.example": ("MESSAGE_RETENTION_DAYS=", "12345"),
+    "Makefile": (" lint load", " own"),
+    "README.md": ("\n## Test\n", "\nOwn words.\n"),
+}
+CHAT = r'(?<!"examples": ")(?<!beside the )\bchat\b(?!\.example)'  # but the answer
+PAGES = "asyncapi|change|on-my-phone|platforms|protocol|recipes/delete-an-app|troubleshooting|without|`"
+WORDS = rf"{CHAT}|\brooms?\b|\bretention|docs/(?!{PAGES})"
 SERVE = ["uv", "run", "python", "manage.py", "serve"]
 
 
@@ -37,14 +44,18 @@ def test_chat_can_be_deleted(answers, cookies, environment, services):
     environ = environ_for(environment(PYTHONS[-1], "6.1"), **FAST, **services(answers))
     run(["uv", "run", "python", "manage.py", "migrate"], project, environ)
     follow(project, environ)
-    files = content(project)
-    empty = content(bake(cookies, **answers, examples="none"))
+    files, empty = files_of(project), files_of(bake(cookies, **answers, examples="none"))
     changed = {name for name in difference(files, empty) if "__pycache__" not in name and "sqlite3" not in name}
-    assert changed <= PAGES
+    assert changed == set()
     run(["uv", "run", "python", "manage.py", "makemigrations", "--check"], project, environ)
     run(["make", "lint"], project, environ)
     assert " passed" in run(["make", "test"], project, environ, timeout=300)
     see_start_page(project, environ, answers["auth"])
+
+
+def files_of(project):
+    """Return the files of a project, and the list of its answers."""
+    return {**content(project), "answers": (project / ".cookiecutter.yaml").read_bytes()}
 
 
 def see_start_page(project, environ, auth):
@@ -66,13 +77,31 @@ def see_start_page(project, environ, auth):
         assert visitor.get("/admin/login/").status_code == (404 if auth == "none" else 200)
 
 
-def test_recipe_applies_to_a_cluster(cookies):
-    """The result is the same for a project with manifests."""
-    project, empty = bake(cookies, **KUBERNETES), bake(cookies, **KUBERNETES, examples="none")
+def follow_without_tables(project):
     _, *steps = commands((project / RECIPE).read_text(encoding="utf-8"))
     for command in steps:
         run(["sh", "-c", command], project, environ_for(project))
-    assert difference(content(project), content(empty)) <= PAGES
+
+
+def test_recipe_applies_to_a_cluster(cookies):
+    """The result is the same for a project with manifests."""
+    project, empty = bake(cookies, **KUBERNETES), bake(cookies, **KUBERNETES, examples="none")
+    follow_without_tables(project)
+    assert difference(files_of(project), files_of(empty)) == set()
+
+
+def test_own_lines_stay(cookies):
+    """Lines of the user beside those of the chat neither stop the commands nor go with them."""
+    project, empty = bake(cookies), content(bake(cookies, examples="none"))
+    for name, (before, own) in OWN.items():
+        path = project / name
+        text = path.read_text(encoding="utf-8")
+        assert text.count(before) == 1
+        path.write_text(text.replace(before, before + own), encoding="utf-8")
+    follow_without_tables(project)
+    left = content(project)
+    assert difference(left, empty) == OWN.keys() - {".env.example"}
+    assert [name for name, (_, own) in OWN.items() if own.encode() not in left[name]] == [".env.example"]
 
 
 @pytest.mark.quick
@@ -85,9 +114,5 @@ def test_nothing_else_mentions_the_chat(answers, cookies):
         # A compiled catalog is the same for all answers.
         if name.startswith("realtime/") or name == "pyproject.toml" or name.endswith(".mo"):
             continue
-        text = data.decode()
-        found += [f"{name}: {match[0]}" for match in re.finditer(WORDS, text, re.I)]
-        if name.endswith(".md"):
-            targets = [target for target in re.findall(r"\]\(([^)#\s]+)\)", text) if "://" not in target]
-            assert all((project / name).parent.joinpath(target).exists() for target in targets), targets
-    assert found == []
+        found += [f"{name}: {match[0]}" for match in re.finditer(WORDS, data.decode(), re.I)]
+    assert (found, dead_links(project)) == ([], [])

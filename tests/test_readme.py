@@ -53,7 +53,7 @@ RUN = {
     "uv add --dev .*": "test_recipes.py::test_tests_of_the_recipe_pass",
     'uv add "djangorestframework-simplejwt.*': "test_recipes.py::test_jwts_open_sockets_until_they_expire",
     "uvx cruft create https://.*|uvx cruft update -y": "test_update.py::test_update_keeps_edits",
-    "(rm -rf|perl -00 -ni|perl -ni|perl -0 -pi) .*": "test_deletions.py::test_app_can_be_deleted",
+    "(rm -rf|rm deploy|ls docs|perl -00 -ni|perl -ni|perl -0 -pi)\\b.*": "test_deletions.py::test_app_can_be_deleted",
     "rm \\.\\./data.json": "test_changed_answers.py::test_data_moves_to_another_database",
     "rm -r chat .*": "test_examples.py::test_chat_can_be_deleted",
     'uvx "cruft.*" update -y --variables-to-update .*': "test_changed_answers.py::test_cruft_changes_the_files",

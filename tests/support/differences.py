@@ -168,6 +168,7 @@ DIFFERENCES = {
         "docs/recipes/add-a-consumer.md",
         "docs/recipes/add-an-app-by-hand.md",
         "docs/recipes/bring-other-code.md",
+        "docs/recipes/delete-the-chat.md",
         "docs/recipes/mount-elsewhere.md",
         "-docs/recipes/publish-from-a-view.md",
         "docs/recipes/rename-the-rooms.md",
