@@ -130,16 +130,14 @@ def drain(*, file_path: Path, **_: Any) -> None:
 
     Django would let the interpreter end, in which a request that is still served fails.
     """
-    loop = running_loop()
     if file_path.suffix != ".py":  # templates are reloaded without a restart
         return
     if apps.is_installed("realtime.work"):
         from realtime.work.worker import stop_workers
 
         stop_workers()
-    if loop is None:
-        return
-    with contextlib.suppress(TimeoutError):
-        asyncio.run_coroutine_threadsafe(processes[loop].drain(), loop).result(timeout=5)
+    if loop := running_loop():
+        with contextlib.suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(processes[loop].drain(), loop).result(timeout=5)
     autoreload.logger.info("%s changed, reloading.", file_path)
     servers.exit_now(RELOAD)
