@@ -208,6 +208,25 @@ def test_phones_in_the_network_may_connect(project):
         connect(f"ws://{name}/ws/chat/lobby/", sock=here, origin=f"http://{name}", proxy=None).close()
 
 
+def test_another_name_keeps_loopback_names(project):
+    """The command of the page adds a name of this machine. Its own browser still has the site, and sockets."""
+    folder, environ, command = project
+    page = (folder / "docs" / "on-my-phone.md").read_text(encoding="utf-8")
+    assignments, port = re.search(r"`(ALLOWED_HOSTS=.*) make dev HOST=0\.0\.0\.0`", page)[1], free_port()
+    variables = dict(one.split("=") for one in assignments.replace("8000", str(port)).split())
+    with start_site([*command, "--noreload"], folder, environ | variables, port, host="0.0.0.0") as site:
+        for name in (variables["ALLOWED_HOSTS"], "localhost", "127.0.0.1"):
+            headers = {"Host": f"{name}:{port}"}
+            answer = httpx.get(f"http://127.0.0.1:{port}/", headers=headers, trust_env=False, timeout=30)
+            assert (name, answer.status_code) == (name, 200)
+            here = create_connection(("127.0.0.1", port))
+            url, origin = f"ws://{name}:{port}/ws/chat/lobby/", f"http://{name}:{port}"
+            with connect(url, sock=here, origin=origin, proxy=None) as socket:
+                assert receive(socket)["type"] == "welcome"
+        (warning,) = re.findall(r"^\| `(DEBUG: .*)…` \|", page, re.M)
+        assert warning in site.log.read_text()
+
+
 def test_files_of_the_site_restart_nothing(project):
     """Uploads and log files in the project's folder leave its sockets open, whatever their names."""
     folder, environ, command = project

@@ -105,14 +105,14 @@ def own_names() -> list[str]:
 
 
 def allow(own: list[str], origin: str) -> None:
-    """Serve these hosts too, if DEBUG is set, and let pages at this port open sockets.
+    """Serve these hosts and this machine too, if DEBUG is set. Let pages at this port open sockets.
 
     The settings know neither the port nor the address of the command line.
     """
     if not settings.DEBUG:
         return
-    hosts = settings.ALLOWED_HOSTS or [".localhost", *LOCAL_HOSTS, "[::1]"]  # Django's default
-    django_settings.ALLOWED_HOSTS = [*hosts, *own]
+    local = [".localhost", *LOCAL_HOSTS, "[::1]"]  # Django's default
+    django_settings.ALLOWED_HOSTS = [*settings.ALLOWED_HOSTS, *local, *own]
     if settings.ALLOWED_ORIGINS is not None:
         origins = map(origin.format, (*own, *LOCAL_HOSTS))
         settings.ALLOWED_ORIGINS = [*settings.ALLOWED_ORIGINS, *origins]
