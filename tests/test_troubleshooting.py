@@ -1,5 +1,6 @@
 """Advice of docs/troubleshooting.md is followed, and the symptoms go."""
 
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,7 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import sync_playwright
 from support.browsers import launch
-from support.client import csrf_token, open_socket
+from support.client import Person, csrf_token, open_socket, receive
 from support.debugger import Debugger
 from support.emitted import bake, environ_for, production_values, run
 from support.matrix import CHOICES, PYTHONS
@@ -113,6 +114,24 @@ def test_commands_name_the_cause(cookies, environment):
         httpx.post(site.url, trust_env=False)
         assert "Forbidden (CSRF cookie not set.): /" in site.log.read_text()
     assert "The in-memory channel layer does not reach the server's process" in see(publish)
+
+
+def test_published_event_arrives(cookies, environment, services):
+    """The command of the page reaches an open page of the group, from another process."""
+    answers = {"channel_layer": "redis", "auth": "none", "database": "sqlite"}
+    project = bake(cookies, **answers)
+    page = (project / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), **services(answers))
+    run(["uv", "run", "python", "manage.py", "migrate"], project, environ)
+    group = run(
+        [*SERVE[:-2], "shell", "-c", "from chat.models import room_group; print(room_group('lobby'))"], project, environ
+    ).split()[-1]
+    command = command_of(page, r"publish\(\) reaches no page").replace("'news'", repr(group))
+    event = json.loads(re.search(r"get `(\{.*\})`", page)[1])
+    with start_site(SERVE, project, environ) as running, Person(running, "none").connect("lobby") as socket:
+        assert receive(socket)["type"] == "welcome"
+        run(["sh", "-c", command], project, environ)
+        assert receive(socket) == event
 
 
 @pytest.fixture(scope="module")
