@@ -25,7 +25,13 @@ SITES = [
     pytest.param(answers, id=answers["server"], marks=pytest.mark.xdist_group("platforms"))
     for answers in spread(combinations("server"), "channel_layer", "database", "consumers", auth=SIGNED_IN)
 ]
-VARIANTS = [{}, {"examples": "all"}, {"deploy": "none"}, {"deploy": "none", "examples": "all", "auth": "none"}]
+VARIANTS = [
+    {},
+    {"channel_layer": "redis", "auth": "token"},
+    {"examples": "all"},
+    {"deploy": "none"},
+    {"deploy": "none", "examples": "all", "auth": "none"},
+]
 OPTIONS = "{\nadmin off\nauto_https off\n}"  # of Caddy, which otherwise takes fixed ports
 EDGE = "66.241.124.7"  # of a platform, where clients connect before its router
 MACHINE = "A plain machine, with systemd and Caddy"
@@ -105,6 +111,9 @@ def test_unit_serves_behind_caddy(site_of_platform, tmp_path):
     authority.configure_trust(tls)
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(tmp_path / "tls.pem")
     caddyfile = block(page, MACHINE, 3)
+    (tmp_path / "Caddyfile").write_text(caddyfile)
+    caddy = shutil.which("caddy", path=ROOTS)
+    assert run([caddy, "fmt", "Caddyfile"], tmp_path, environ) == caddyfile
     for theirs, ours in {
         "chat.example.com {": f"{OPTIONS}\nhttps://localhost:{own_port} {{\ntls tls.pem tls.pem",
         "127.0.0.1:8000": f"127.0.0.1:{port}",
@@ -119,19 +128,19 @@ def test_unit_serves_behind_caddy(site_of_platform, tmp_path):
         start_site([*command.split(), "serve"], project, environ, port),
         (tmp_path / "log").open("wb") as log,
         subprocess.Popen(
-            [shutil.which("caddy", path=ROOTS), "run", "--config", "Caddyfile"],
+            [caddy, "run", "--config", "Caddyfile"],
             cwd=tmp_path,
             env=environ,
             stdout=log,
             stderr=subprocess.STDOUT,
-        ) as caddy,
+        ) as process,
     ):
         try:
-            wait_until(lambda: caddy.poll() is not None or listens(own_port), "Caddy")
-            assert caddy.poll() is None, (tmp_path / "log").read_text()
+            wait_until(lambda: process.poll() is not None or listens(own_port), "Caddy")
+            assert process.poll() is None, (tmp_path / "log").read_text()
             see_talk(front, auth, "caddy")
         finally:
-            caddy.terminate()
+            process.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +200,16 @@ def test_files_of_platforms_name_what_exists(answers, cookies):
     variables = {name for file in files for name in variables_of(file)}
     assert variables - set(re.findall(r"^([A-Z_]+)=", example, re.M)) == set()
     assert {"SECRET_KEY", "ALLOWED_HOSTS", "ALLOWED_ORIGINS", "DATABASE_URL"} <= variables
+    sites = list(filter(None, (set(variables_of(file)) for file in files)))
+    has_redis = answers.get("channel_layer") == "redis" or answers.get("examples") == "all"
+    for site in sites:
+        assert ("SIGNUP_OPEN" in site) == (answers.get("auth") != "none")
+    for site in (sites[0], sites[-1]):  # Fly keeps it as a secret
+        assert ("REDIS_URL" in site) == has_redis
+        assert ("MQTT_URL" in site) == ("bridge_devices" in named)
+    services = {service["name"]: service["type"] for service in files[1]["services"]}
+    assert (services.get("redis") == "keyvalue") == has_redis
+    assert page.count("&environment") == ("*environment" in page)
 
 
 def parse_unit(text):

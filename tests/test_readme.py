@@ -48,6 +48,7 @@ RUN = {
     ),
     "uv run python manage.py changepassword ann": "test_signins.py::test_every_end_closes_the_sockets",
     "git apply docs/troubleshooting.md": "test_troubleshooting.py::test_scripts_run_where_they_are_allowed",
+    "uv run --with debugpy .*": "test_troubleshooting.py::test_ide_stops_in_a_view",
     "uv run .*|git apply.*|touch .*|perl -pi .*": "test_recipes.py::test_recipes_work",
     'uv add --dev "django-debug-toolbar.*': "test_other_code.py::test_sections_work_for_guests",
     "uv add --dev .*": "test_recipes.py::test_tests_of_the_recipe_pass",

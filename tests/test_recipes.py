@@ -166,7 +166,7 @@ def see_picture(site, ann, bob):
 
 
 def see_view(site, ann, bob):
-    """Check that staff can post and members receive it, and that other users cannot post."""
+    """Check that members receive what staff post and a command sends, and that other users cannot post."""
     headers = {"Origin": site.url, "Referer": f"{site.url}/"}
     options = {"base_url": site.url, "headers": headers, "trust_env": False, "timeout": 30}
     with ann.connect("hall") as one, httpx.Client(**options) as staff:
@@ -183,6 +183,9 @@ def see_view(site, ann, bob):
         heard = receive(one)
         assert (heard["seq"], heard["user"], heard["text"]) == (1, "The site", "We close at ten.")
         assert announce(ann.http).headers["location"].startswith("/admin/login/")
+        site.run('uv run python manage.py announce hall "We open at six."')
+        heard = receive(one)
+        assert (heard["seq"], heard["user"], heard["text"]) == (2, "The site", "We open at six.")
 
 
 def see_addresses(site, ann, bob):
@@ -226,6 +229,7 @@ def test_recipes_work(first, answers, cookies, environment, services):
             follow(recipe, project, environ)
     lint(project, environ)
     with start_site([*PYTHON, "manage.py", "serve"], project, environ) as site:
+        site.run = lambda command: run(["sh", "-c", command], project, environ)
         by_email = answers["auth"] != "none"
         ann, bob = [Person(site, answers["auth"], by_email=by_email) for _ in range(2)]
         for recipe in recipes(answers["auth"]):

@@ -74,6 +74,32 @@ def test_a_broken_import_is_shown_and_reload_goes_on(project):
         wait_until(site.answers, "the site again")
 
 
+SLOW = """
+
+def slow(request):
+    print("slow view runs", flush=True)
+    time.sleep(40)
+
+
+urlpatterns.append(path("slow/", login_not_required(slow)))
+"""
+
+
+def test_an_edit_does_not_wait_for_a_view(project):
+    """The next process answers while a view of the last one would still run, without any socket."""
+    folder, environ, command = project
+    urls = folder / "config" / "urls.py"
+    imports = "import time\n\nfrom django.contrib.auth.decorators import login_not_required\n"
+    urls.write_text(imports + urls.read_text() + SLOW)
+    with start_site(command, folder, environ) as site, create_connection(("127.0.0.1", site.port)) as client:
+        client.sendall(b"GET /slow/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_until(lambda: "slow view runs" in site.log.read_text(), "the view")
+        edit(folder, f"{(folder / 'chat' / 'events.py').read_text()}EDIT = True\n")
+        wait_until(lambda: site.log.read_text().count("Quit the server") == 2, "the next process")
+        assert httpx.get(site.url, trust_env=False, timeout=10).status_code == 200
+        assert "Traceback" not in site.log.read_text()
+
+
 def test_static_files_are_served(project):
     """In development no file is collected."""
     folder, environ, command = project
@@ -180,6 +206,25 @@ def test_phones_in_the_network_may_connect(project):
         assert page.status_code == 200
         here = create_connection(("127.0.0.1", site.port))
         connect(f"ws://{name}/ws/chat/lobby/", sock=here, origin=f"http://{name}", proxy=None).close()
+
+
+def test_another_name_keeps_loopback_names(project):
+    """The command of the page adds a name of this machine. Its own browser still has the site, and sockets."""
+    folder, environ, command = project
+    page = (folder / "docs" / "on-my-phone.md").read_text(encoding="utf-8")
+    assignments, port = re.search(r"`(ALLOWED_HOSTS=.*) make dev HOST=0\.0\.0\.0`", page)[1], free_port()
+    variables = dict(one.split("=") for one in assignments.replace("8000", str(port)).split())
+    with start_site([*command, "--noreload"], folder, environ | variables, port, host="0.0.0.0") as site:
+        for name in (variables["ALLOWED_HOSTS"], "localhost", "127.0.0.1"):
+            headers = {"Host": f"{name}:{port}"}
+            answer = httpx.get(f"http://127.0.0.1:{port}/", headers=headers, trust_env=False, timeout=30)
+            assert (name, answer.status_code) == (name, 200)
+            here = create_connection(("127.0.0.1", port))
+            url, origin = f"ws://{name}:{port}/ws/chat/lobby/", f"http://{name}:{port}"
+            with connect(url, sock=here, origin=origin, proxy=None) as socket:
+                assert receive(socket)["type"] == "welcome"
+        (warning,) = re.findall(r"^\| `(DEBUG: .*)…` \|", page, re.M)
+        assert warning in site.log.read_text()
 
 
 def test_files_of_the_site_restart_nothing(project):

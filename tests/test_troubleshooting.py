@@ -1,12 +1,15 @@
 """Advice of docs/troubleshooting.md is followed, and the symptoms go."""
 
+import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 from playwright.sync_api import sync_playwright
 from support.browsers import launch
-from support.client import csrf_token, open_socket
+from support.client import Person, csrf_token, open_socket, receive
+from support.debugger import Debugger
 from support.emitted import bake, environ_for, production_values, run
 from support.matrix import CHOICES, PYTHONS
 from support.pages import commands
@@ -113,6 +116,24 @@ def test_commands_name_the_cause(cookies, environment):
     assert "The in-memory channel layer does not reach the server's process" in see(publish)
 
 
+def test_published_event_arrives(cookies, environment, services):
+    """The command of the page reaches an open page of the group, from another process."""
+    answers = {"channel_layer": "redis", "auth": "none", "database": "sqlite"}
+    project = bake(cookies, **answers)
+    page = (project / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]), **services(answers))
+    run(["uv", "run", "python", "manage.py", "migrate"], project, environ)
+    group = run(
+        [*SERVE[:-2], "shell", "-c", "from chat.models import room_group; print(room_group('lobby'))"], project, environ
+    ).split()[-1]
+    command = command_of(page, r"publish\(\) reaches no page").replace("'news'", repr(group))
+    event = json.loads(re.search(r"get `(\{.*\})`", page)[1])
+    with start_site(SERVE, project, environ) as running, Person(running, "none").connect("lobby") as socket:
+        assert receive(socket)["type"] == "welcome"
+        run(["sh", "-c", command], project, environ)
+        assert receive(socket) == event
+
+
 @pytest.fixture(scope="module")
 def site(cookies_session, environment):
     """Set up a project. Return it, its page on troubleshooting, and its environment."""
@@ -187,6 +208,41 @@ def test_endless_redirect_is_shown(site):
                 answer = run(["sh", "-c", f"{ask}; true"], project, environ)
                 assert answer.lower().splitlines() == [f"location: {front.url}/"] * times
     assert f"X-Forwarded-Proto of {OWN_ADDRESS} is ignored" in running.log.read_text()  # both sites share it
+
+
+def test_ide_stops_in_a_view(site):
+    """The command of the page lets a debugger attach to the reloader's child and stop in a view."""
+    project, page, environ = site
+    port = free_port()
+    command = command_of(page, "A breakpoint stops everything").replace("5678", str(port))
+    environ = {name: value for name, value in environ.items() if name != "UV_OFFLINE"}
+    path = project / "chat" / "views.py"
+    (line, *_) = [n for n, text in enumerate(path.read_text().splitlines(), 1) if "welcome.html" in text]
+    with start_site(command.split(), project, environ) as running, ThreadPoolExecutor() as visitor:
+        parent = Debugger(("127.0.0.1", port), {"name": "site"}, str(path), line)
+        configuration = parent.receive("debugpyAttach")
+        child = Debugger(tuple(configuration["connect"].values()), configuration, str(path), line)
+        child.receive("attach")
+        answer = visitor.submit(httpx.get, running.url, trust_env=False, timeout=30)
+        stopped = child.receive("stopped")
+        assert (stopped["reason"], answer.done()) == ("breakpoint", False)
+        child.request("continue", threadId=stopped["threadId"])
+        assert answer.result().status_code == 200
+
+
+@pytest.mark.parametrize("consumers", CHOICES["consumers"])
+def test_test_waits_at_a_prompt(consumers, cookies, environment):
+    """A test with a breakpoint in a consumer passes after seven seconds, with the variable of the page."""
+    project = bake(cookies, consumers=consumers)
+    page = (project / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"`(TEST_TIMEOUT=\d+ uv run pytest -k) name`", page)
+    code = project / "chat" / "consumers.py"
+    text, count = re.subn(r"(def handle_send.*\n.*\n)", r"\1        breakpoint()\n", code.read_text(encoding="utf-8"))
+    code.write_text(text, encoding="utf-8")
+    environ = environ_for(environment(PYTHONS[-1], CHOICES["django_version"][0]))
+    prompt = f"(until grep -q '(Pdb)' log; do sleep 0.1; done; sleep 7; yes c | head -99) | {command} one_display_name"
+    run(["sh", "-c", f"touch log; {prompt} > log"], project, environ)
+    assert (count, (project / "log").read_text().count("1 passed")) == (1, 1)
 
 
 @pytest.mark.quick

@@ -100,6 +100,20 @@ def test_invalid_value_is_one_line(load, name, value):
     assert not EXAMPLE.get(name) or f"Example: {name}={EXAMPLE[name]}" in line
 
 
+def test_example_has_no_short_password(monkeypatch, tmp_path):
+    """The example of a URL with a password would not be refused for the same reason."""
+    (tmp_path / ".env.example").write_text("DATABASE_URL=postgresql://site:postgres@127.0.0.1:5432/site\n")
+    monkeypatch.setenv("SECRET_KEY", PRODUCTION["SECRET_KEY"])
+    monkeypatch.setenv("DATABASE_URL", "postgresql://site:secret@db/site")
+    environment = Environment(tmp_path)
+    environment.database("DATABASE_URL")
+    with pytest.raises(SystemExit) as end:
+        environment.seal()
+    _, _, example = str(end.value).partition("Example: DATABASE_URL=")
+    assert example == "postgresql://site:your-own-password@127.0.0.1:5432/site"
+    environment.parse_database(example)
+
+
 @pytest.mark.parametrize(
     ("url", "broker"),
     [

@@ -50,6 +50,7 @@ DIFFERENCES = {
         "deploy/README.md",
         "docs/message.md",
         "docs/on-my-phone.md",
+        "docs/platforms.md",
         "docs/troubleshooting.md",
         "pyproject.toml",
     },

@@ -27,6 +27,7 @@ REDIS_PACKAGES = ("channels-redis>=4.3,<5", "redis[hiredis]>=8.1,<9")
 POSTGRESQL_PACKAGES = ("psycopg[binary,pool]>=3.3,<4",)
 INSECURE = "django-insecure-"  # start of the key in .env.example
 SHORTEST_PASSWORD = 12  # of a service
+EXAMPLE_PASSWORD = ":your-own-password@"  # in the examples of URLs, whose own ones are too short
 EVERY_ADDRESS = "0.0.0.0/0"
 TIMEOUTS = "-c statement_timeout=30s -c lock_timeout=5s"
 PRIVATE_DOMAINS = {"internal", "lan", "local", "localhost", "test"}
@@ -104,10 +105,11 @@ class Environment(Env):
             lines = []
             for name, problems in error.error_messages.items():
                 example = examples.get(name)
-                show = example and example != os.environ.get(name)
-                lines.append(
-                    f"{name}: {' '.join(problems)}" + f" Example: {name}={example}" * bool(show)
-                )
+                line = f"{name}: {' '.join(problems)}"
+                if example and example != os.environ.get(name):
+                    long = re.sub(r":\w+@", EXAMPLE_PASSWORD, example)
+                    line += f" Example: {name}={long}"
+                lines.append(line)
             if "SECRET_KEY" not in os.environ and examples and not (self.folder / ".env").exists():
                 lines.append(".env: missing. For development, run: python -m realtime.dotenv")
             sys.exit("\n".join(lines))

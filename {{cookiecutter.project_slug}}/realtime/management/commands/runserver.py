@@ -105,14 +105,14 @@ def own_names() -> list[str]:
 
 
 def allow(own: list[str], origin: str) -> None:
-    """Serve these hosts too, if DEBUG is set, and let pages at this port open sockets.
+    """Serve these hosts and this machine too, if DEBUG is set. Let pages at this port open sockets.
 
     The settings know neither the port nor the address of the command line.
     """
     if not settings.DEBUG:
         return
-    hosts = settings.ALLOWED_HOSTS or [".localhost", *LOCAL_HOSTS, "[::1]"]  # Django's default
-    django_settings.ALLOWED_HOSTS = [*hosts, *own]
+    local = [".localhost", *LOCAL_HOSTS, "[::1]"]  # Django's default
+    django_settings.ALLOWED_HOSTS = [*settings.ALLOWED_HOSTS, *local, *own]
     if settings.ALLOWED_ORIGINS is not None:
         origins = map(origin.format, (*own, *LOCAL_HOSTS))
         settings.ALLOWED_ORIGINS = [*settings.ALLOWED_ORIGINS, *origins]
@@ -130,16 +130,14 @@ def drain(*, file_path: Path, **_: Any) -> None:
 
     Django would let the interpreter end, in which a request that is still served fails.
     """
-    loop = running_loop()
     if file_path.suffix != ".py":  # templates are reloaded without a restart
         return
     if apps.is_installed("realtime.work"):
         from realtime.work.worker import stop_workers
 
         stop_workers()
-    if loop is None:
-        return
-    with contextlib.suppress(TimeoutError):
-        asyncio.run_coroutine_threadsafe(processes[loop].drain(), loop).result(timeout=5)
+    if loop := running_loop():
+        with contextlib.suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(processes[loop].drain(), loop).result(timeout=5)
     autoreload.logger.info("%s changed, reloading.", file_path)
     servers.exit_now(RELOAD)
