@@ -56,7 +56,7 @@ RUN = {
     "uvx cruft create https://.*|uvx cruft update -y": "test_update.py::test_update_keeps_edits",
     "(rm -rf|rm deploy|ls docs|perl -00 -ni|perl -ni|perl -0 -pi)\\b.*": "test_deletions.py::test_app_can_be_deleted",
     "rm \\.\\./data.json": "test_changed_answers.py::test_data_moves_to_another_database",
-    "rm -r chat .*": "test_examples.py::test_chat_can_be_deleted",
+    "rm -r (chat|docs/recipes).*": "test_examples.py::test_chat_can_be_deleted",
     'uvx "cruft.*" update -y --variables-to-update .*': "test_changed_answers.py::test_cruft_changes_the_files",
     '(template|folder)=.*|bake\\(\\) {|rm -rf "\\$folder.*|uvx cookiecutter --no-input .*|}': (
         "test_update.py::test_git_alone_follows_the_template"

@@ -7,6 +7,18 @@ from support.matrix import all_examples, is_measured, is_quick, is_whole, label,
 # Tests that start the server or concern the whole project.
 DEPENDENT = ["chat/tests/test_live.py", "tests"]
 ALL_TESTS = ["uv", "run", "pytest"]
+# Lines that a developer may have in `.env`.
+OWN = {
+    "SIGNUP_OPEN": "false",
+    "CHAT_OPEN_ROOMS": "false",
+    "MESSAGE_RETENTION_DAYS": "30",
+    "EMAIL_FROM": "site@example.org",
+    "METRICS_TOKEN": "x" * 32,
+    "HSTS_SECONDS": "0",
+    "LOG_LEVEL": "WARNING",
+    "LOG_FORMAT": "json",
+    "PORT": "9000",
+}
 
 
 @pytest.mark.timeout(600)
@@ -42,10 +54,10 @@ def test_emitted_suite_passes(answers, python, cookies, environment, services):
 def test_suite_of_all_sample_apps_passes(answers, python, command, cookies, environment, services):
     """The tests of a project with all sample apps succeed and skip none, every other time with 95 % coverage.
 
-    They need no broker.
+    They need no broker, and no setting of the examples.
     """
     project = bake(cookies, **answers)
-    variables = {"MQTT_URL": "mqtt://127.0.0.1:1", **FAST, **services(answers)}
+    variables = {"MQTT_URL": "mqtt://127.0.0.1:1", **OWN, **FAST, **services(answers)}
     environ = environ_for(environment(python, answers["django_version"]), **variables)
     check_summary(run(command, project, environ, timeout=500))
 

@@ -41,13 +41,16 @@ def services(django_db_blocker: DjangoDbBlocker) -> None:
 def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Use the in-memory layer here, and a prefix of its own in the Redis of started servers.
 
-    Other layers bind to one test's event loop.{{ " Passwords are hashed fast." if cookiecutter.auth != "none" }}
+    Other layers bind to one test's event loop.{{ " Passwords are hashed fast, and what `.env` may\n    close is open." if cookiecutter.auth != "none" }}
     """
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     settings.REDIS_PREFIX = f"test-{uuid4().hex}"
     monkeypatch.setenv("REDIS_PREFIX", settings.REDIS_PREFIX)
 {% if cookiecutter.auth != "none" %}
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    for name in ({{ '"CHAT_OPEN_ROOMS", "SIGNUP_OPEN"' if cookiecutter.examples != "none" else '"SIGNUP_OPEN",' }}):
+        setattr(settings, name, True)
+        monkeypatch.setenv(name, "true")
 {% endif %}
 
 

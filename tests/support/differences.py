@@ -430,6 +430,7 @@ DIFFERENCES = {
         "config/routing.py",
         "config/settings.py",
         "config/urls.py",
+        "conftest.py",
         "deploy/README.md",
         "docs/asyncapi.yaml",
         "-docs/message.md",
