@@ -316,3 +316,4 @@ def test_without_open_rooms_the_first_one_is_private(settings: Settings) -> None
     settings.CHAT_OPEN_ROOMS = False
     page = client_of("ann").get("/").content.decode()
     assert ("/private/" in page, "lobby" in page) == (True, False)
+    assert "You are in no room yet." in page
