@@ -434,6 +434,7 @@ DIFFERENCES = {
         "deploy/README.md",
         "docs/asyncapi.yaml",
         "-docs/message.md",
+        "docs/platforms.md",
         "docs/protocol.md",
         "-docs/recipes/README.md",
         "-docs/recipes/add-a-consumer.md",
