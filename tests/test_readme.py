@@ -56,7 +56,7 @@ RUN = {
     "uvx cruft create https://.*|uvx cruft update -y": "test_update.py::test_update_keeps_edits",
     "(rm -rf|rm deploy|ls docs|perl -00 -ni|perl -ni|perl -0 -pi)\\b.*": "test_deletions.py::test_app_can_be_deleted",
     "rm \\.\\./data.json": "test_changed_answers.py::test_data_moves_to_another_database",
-    "rm -r (chat|docs/recipes).*": "test_examples.py::test_chat_can_be_deleted",
+    "rm (-r chat|(-r )?docs/recipes).*": "test_examples.py::test_chat_can_be_deleted",
     'uvx "cruft.*" update -y --variables-to-update .*': "test_changed_answers.py::test_cruft_changes_the_files",
     '(template|folder)=.*|bake\\(\\) {|rm -rf "\\$folder.*|uvx cookiecutter --no-input .*|}': (
         "test_update.py::test_git_alone_follows_the_template"
@@ -67,7 +67,7 @@ RUN = {
     "python3 -m venv .*|\\. \\.venv.*|python -m .*|pip install .*": "test_install.py::test_pip_is_enough",
     "git status|git diff HEAD .*": "test_changed_answers.py::test_cruft_changes_the_files",
     "git show HEAD .*": "test_update.py::test_git_alone_follows_the_template",
-    "umask 077": "test_changed_answers.py::test_data_moves_to_another_database",
+    "\\(umask 077; uv run .*": "test_changed_answers.py::test_data_moves_to_another_database",
     "uv add .*": "test_changed_answers.py::test_added_packages_are_enough",
     'uvx "cruft.*" link .*': "test_update.py::test_project_of_plain_cookiecutter_is_linked",
     "(SITE|SOCKET|CSRF|COOKIE|TOKEN|TICKET)=.*|wscat .*|curl -sS .*": (
