@@ -297,7 +297,8 @@ def take_numbers(drafts: list[Draft], each: int = 1) -> dict[str, tuple[int, int
     fields = [
         field
         for field in Room._meta.local_concrete_fields
-        if not (field.primary_key or field.generated or field.has_db_default())
+        if field.has_default()
+        or not (field.primary_key or field.generated or field.has_db_default())
     ]
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql" and len(rows) > 1:
