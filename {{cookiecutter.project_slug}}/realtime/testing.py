@@ -31,7 +31,7 @@ from realtime.startup import database_problem
 from realtime.threads import close_connections
 from realtime.types import Application, Message
 
-TIMEOUT = float(os.environ.get("TEST_TIMEOUT", "5"))  # seconds to wait for a message
+TIMEOUT = float(os.environ.get("TEST_TIMEOUT") or "5")  # seconds to wait for a message
 START_SECONDS = 20  # fail if a server does not answer after this long
 STOP_SECONDS = 10  # fail if a server has not ended this long after SIGTERM
 
