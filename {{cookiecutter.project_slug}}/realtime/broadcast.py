@@ -28,9 +28,9 @@ def publish(
     """Send an event to the group once the open transaction, if any, is committed.
 
     The connection whose id is `sender` does not receive it. An event with a `seq` is one that is
-    stored, unless `numbered=False`: then it changes a stored one, and has the number of that one. If the channel layer is
-    unavailable, the event is logged as not sent: members with a history read it from there.
-    Raise RuntimeError in an event loop, which it would block: use `apublish` there.
+    stored, unless `numbered=False`: then it changes a stored one, and has the number of that one.
+    If the channel layer is unavailable, the event is logged as not sent: members with a history
+    read it from there. Raise RuntimeError in an event loop, which it would block: use `apublish`.
     """
     refuse_in_event_loop("publish()", "await apublish() instead")
     message = layer_message(group, event, sender, numbered)
