@@ -66,6 +66,15 @@ def test_readme_is_short(emitted):
     assert len((project / "AGENTS.md").read_text(encoding="utf-8").splitlines()) <= 80
 
 
+def test_blocks_stand_alone(emitted):
+    """An empty line comes before and after each block of code."""
+    _, project = emitted
+    for path, text in pages(project).items():
+        for block in re.finditer(r"^```\w+\n.*?^```$", text, re.M | re.S):
+            around = text[: block.start()][-2:], text[block.end() :][:2]
+            assert around[0] == "\n\n" and around[1] in ("\n\n", "\n"), f"{path}: {block[0]}"
+
+
 def test_links_lead_somewhere(emitted):
     """Each link to a file or heading of the project resolves, and README.md leads to every page."""
     _, project = emitted
