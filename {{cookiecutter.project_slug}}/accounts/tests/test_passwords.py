@@ -32,9 +32,10 @@ def test_failures_of_a_name_make_everybody_wait(page: str) -> None:
     client = Client(headers={"Accept": "text/html"})
     for password in ["wrong"] * FAILURES + [PASSWORD]:
         answer = client.post(page, {"username": login_of("ann"), "password": password})
-    assert (answer.status_code, answer["Retry-After"]) == (429, "30")
+    seconds = int(answer["Retry-After"])
+    assert (answer.status_code, 0 < seconds <= 30) == (429, True)
     text = answer.content.decode()
-    assert "Too many attempts. Try again in 30 seconds." in text
+    assert f"Too many attempts. Try again in {seconds} second" in text
     assert '<main id="main">' in text
 
 
