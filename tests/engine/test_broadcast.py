@@ -43,6 +43,15 @@ async def test_event_without_sockets_is_reported_once(visit, caplog, monkeypatch
     assert caplog.text.count("The in-memory channel layer does not reach the server's process") == 1
 
 
+@pytest.mark.parametrize("event", [{}, {"text": "hello"}, {"type": 1}])
+async def test_event_without_a_type_is_refused(event):
+    """Clients choose what to do by the type, and would drop the event silently."""
+    with pytest.raises(ValueError, match="Give the event a type"):
+        await apublish(GROUP, event)
+    with pytest.raises(ValueError, match="Give the event a type"):
+        await sync_to_async(publish)(GROUP, event)
+
+
 async def test_sender_is_left_out(visit):
     """The sending connection does not receive the event. The user's other connections do."""
     ann, tab = await visit(PATH), await visit(PATH)

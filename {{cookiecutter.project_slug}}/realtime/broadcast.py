@@ -30,7 +30,8 @@ def publish(
     The connection whose id is `sender` does not receive it. An event with a `seq` is one that is
     stored, unless `numbered=False`: then it changes a stored one, and has the number of that one.
     If the channel layer is unavailable, the event is logged as not sent: members with a history
-    read it from there. Raise RuntimeError in an event loop, which it would block: use `apublish`.
+    read it from there. Raise ValueError for an event without a `type`, which clients need. Raise
+    RuntimeError in an event loop, which it would block: use `apublish`.
     """
     refuse_in_event_loop("publish()", "await apublish() instead")
     message = layer_message(group, event, sender, numbered)
@@ -100,6 +101,8 @@ def broadcast_to_processes(name: str, message: dict[str, Any]) -> None:
 def layer_message(
     group: str, event: Mapping[str, Any], sender: str, numbered: bool
 ) -> dict[str, Any]:
+    if not isinstance(event.get("type"), str):
+        raise ValueError('Give the event a type: {"type": "news", ...}')
     # Encoded once for all members, and as text: layers fail on dates and on keys that are numbers.
     return {
         "type": "realtime.event",
