@@ -233,12 +233,15 @@ async def test_concurrent_members_share_one_look_up(visit, monkeypatch):
 
     def slow(keys):
         asked.append(set(keys))
-        first.wait(5)
+        first.wait(20)
         return latest(keys)
 
     monkeypatch.setattr(JournalHistory, "latest", staticmethod(slow))
-    visitors = [await visit(f"/ws/journal/{key}/", key) for key in "abcd"]
-    async with asyncio.timeout(5):
+    visitors = [await visit("/ws/journal/a/", "a")]
+    async with asyncio.timeout(20):
+        while not asked:
+            await asyncio.sleep(0.01)
+        visitors += [await visit(f"/ws/journal/{key}/", key) for key in "bcd"]
         while history.latest_of.__self__.queue.qsize() < 3:
             await asyncio.sleep(0.01)
     first.set()
