@@ -41,7 +41,10 @@ def publish(
 async def apublish(
     group: str, event: Mapping[str, Any], *, sender: str = "", numbered: bool = True
 ) -> None:
-    """Send an event to the group at once, from async code, where no transaction is open."""
+    """Send an event to the group at once, from async code, where no transaction is open.
+
+    Raise ValueError for an event without a `type`.
+    """
     await send(group, layer_message(group, event, sender, numbered))
 
 
