@@ -233,12 +233,12 @@ async def test_concurrent_members_share_one_look_up(visit, monkeypatch):
 
     def slow(keys):
         asked.append(set(keys))
-        first.wait(20)
+        first.wait(5)
         return latest(keys)
 
     monkeypatch.setattr(JournalHistory, "latest", staticmethod(slow))
     visitors = [await visit("/ws/journal/a/", "a")]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(5):
         while not asked:
             await asyncio.sleep(0.01)
         visitors += [await visit(f"/ws/journal/{key}/", key) for key in "bcd"]
